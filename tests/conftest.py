@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from django.core.cache import caches
+
+from tests.caches import KINDS, REDIS_KINDS, use_cache
+from tests.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A test module that imports one of these needs an extra. Only names that the import contract in
+# pyproject.toml allows to import an optional dependency belong here, so that a wrong import in any
+# other module fails the environment `bare`.
+EXTRAS = frozenset({
+    "cryptography",
+    "django_redis",
+    "instance_lookup.encryption",
+    "instance_lookup.permissions",
+    "openapi_core",
+    "redis",
+    "rest_framework",
+    "rest_framework_simplejwt",
+    "trustme",
+    "valkey",
+})  # fmt: skip
+
+# The sandbox is a site built with DRF; it and its tests are of one piece.
+EXTRA_DIRECTORIES = frozenset({Path(__file__).parent / "sandbox"})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--bare",
+        action="store_true",
+        help="no extra is installed: leave out what needs one (modules that import it, tests of "
+        "Redis, tests marked `extras`)",
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if not config.getoption("--bare"):
+        return None
+    if collection_path in EXTRA_DIRECTORIES:
+        return True
+    # None, not False: other plugins have a say too.
+    return (collection_path.match("test_*.py") and _needs_extra(collection_path)) or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--bare"):
+        deselected = [item for item in items if _is_extra(item)]
+        items[:] = [item for item in items if item not in deselected]
+        config.hook.pytest_deselected(items=deselected)
+
+
+def _needs_extra(path: Path) -> bool:
+    """Tell whether the module imports a name of ``EXTRAS`` when it is imported itself."""
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        if any(_is_named(name) for name in names):
+            return True
+    return False
+
+
+def _is_named(name: str) -> bool:
+    return any(name == extra or name.startswith(f"{extra}.") for extra in EXTRAS)
+
+
+def _is_extra(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    kind = getattr(getattr(item, "callspec", None), "params", {}).get("cache_kind")
+    return (
+        item.get_closest_marker("extras") is not None
+        or "redis_server" in fixtures
+        or "own_redis_server" in fixtures
+        or kind in REDIS_KINDS
+    )
+
+
+@pytest.fixture(autouse=True)
+def _empty_default_cache() -> Iterator[None]:
+    """Keep what one test cached from the next, in whichever order they run."""
+    yield
+    caches["default"].clear()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A server for all tests of this process; to pause or kill one, take `own_redis_server`."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis_server() -> Iterator[RedisServer]:
+    """A server for this test alone, to be paused, killed and started again."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(params=KINDS)
+def cache_kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of cache in turn; `parametrize("cache_kind", [...])` narrows the choice."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def cache_alias(request: pytest.FixtureRequest, cache_kind: str, tmp_path: Path) -> Iterator[str]:
+    """The alias of an empty cache, of each kind in turn."""
+    redis_url = None
+    if cache_kind in REDIS_KINDS:
+        redis_url = request.getfixturevalue("redis_server").url()
+    if cache_kind == "db":
+        # Not `db`: its open transaction locks out the threads of the code under test. The marker,
+        # since a fixture asked for this late does not count when pytest-django chooses.
+        request.applymarker(pytest.mark.django_db(transaction=True))
+        request.getfixturevalue("transactional_db")
+    with use_cache(cache_kind, redis_url=redis_url, directory=tmp_path) as alias:
+        yield alias
