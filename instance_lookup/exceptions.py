@@ -1,0 +1,92 @@
+"""Every error this package raises.
+
+::
+
+    InstanceLookupError
+    ├── InvalidContext             400  (also a BadRequest)
+    ├── AccessDenied               403  (also a PermissionDenied)
+    ├── InstanceNotFound           404  (also an Http404)
+    ├── ConfigServiceUnavailable   503
+    └── CacheError                 500  (cache management only, never from ``resolve``)
+
+The Django bases make an error that nobody catches come out as the right response.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.http import Http404
+
+
+class LookupErrorType(StrEnum):
+    """What went wrong, for programs."""
+
+    INVALID_CONTEXT = "INVALID_CONTEXT"
+    ACCESS_DENIED = "ACCESS_DENIED"
+    INSTANCE_NOT_FOUND = "INSTANCE_NOT_FOUND"
+    CONFIG_SERVICE_UNAVAILABLE = "CONFIG_SERVICE_UNAVAILABLE"
+    CACHE_ERROR = "CACHE_ERROR"
+
+
+class InstanceLookupError(Exception):
+    """Base of every error of this package.
+
+    ``details`` says more for logs and programs; it never holds a secret.
+    """
+
+    type: ClassVar[LookupErrorType]
+    status_code: ClassVar[int]
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.details = details
+
+    @property
+    def instance_id(self) -> str | None:
+        """The instance that was asked for, where one was named."""
+        return self.details.get("instance_id")
+
+
+class InvalidContext(InstanceLookupError, BadRequest):
+    """The request names no instance, or names one wrongly."""
+
+    type = LookupErrorType.INVALID_CONTEXT
+    status_code = 400
+
+
+class AccessDenied(InstanceLookupError, PermissionDenied):
+    """The caller may not have this instance."""
+
+    type = LookupErrorType.ACCESS_DENIED
+    status_code = 403
+
+
+class InstanceNotFound(InstanceLookupError, Http404):
+    """The Config Service does not know this instance (or project)."""
+
+    type = LookupErrorType.INSTANCE_NOT_FOUND
+    status_code = 404
+
+
+class ConfigServiceUnavailable(InstanceLookupError):
+    """The Config Service gave no usable answer, and no copy may be served.
+
+    ``retry_after`` is in seconds: when asking again makes sense.
+    """
+
+    type = LookupErrorType.CONFIG_SERVICE_UNAVAILABLE
+    status_code = 503
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.retry_after = retry_after
+
+
+class CacheError(InstanceLookupError):
+    """The cache did not do what cache management asked of it."""
+
+    type = LookupErrorType.CACHE_ERROR
+    status_code = 500

@@ -1,0 +1,102 @@
+"""Mappings that stay as they are: a config is shared by every request of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Never, Self
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MASK = "********"
+
+
+class FrozenDict(dict[str, Any]):
+    """A ``dict`` to read only; being one, ``json.dumps`` and templates take it as it is."""
+
+    __slots__ = ()
+
+    def _refuse(self, *args: object, **kwargs: object) -> Never:
+        raise TypeError(f"{type(self).__name__} is immutable; copy it with dict() to change it")
+
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)
+
+
+class SecretDict(FrozenDict):
+    """A ``FrozenDict`` whose values show up nowhere unless they are asked for by key."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(dict.fromkeys(self, MASK))
+
+    def __reduce__(self) -> Never:
+        raise TypeError("API keys cannot be pickled: the pickle would be a leaked key")
+
+
+class SecretBytes(bytes):
+    """A document with keys in it. Debug pages and error trackers show the locals of our frames."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes, not shown>"
+
+    __str__ = __repr__
+
+
+def freeze(value: Any) -> Any:
+    """Return ``value`` with every mapping, list, set and struct in it made immutable."""
+    if type(value) in NOTHING_TO_FREEZE:
+        return value
+    if freezer := _FREEZERS.get(type(value)):
+        return freezer(value)
+    if isinstance(value, Struct):
+        return _freeze_struct(value)
+    if isinstance(value, Mapping):
+        return _freeze_mapping(value)
+    return value
+
+
+def _freeze_mapping(value: Mapping[str, Any]) -> FrozenDict:
+    return FrozenDict({key: freeze(item) for key, item in value.items()})
+
+
+def _freeze_list(value: list[Any] | tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(map(freeze, value))
+
+
+def _freeze_struct(value: Struct) -> Struct:
+    """Freeze the fields in place: nobody else holds what has just been decoded."""
+    for field in value.__struct_fields__:
+        held = getattr(value, field)
+        if (frozen := freeze(held)) is not held:
+            force_setattr(value, field, frozen)
+    return value
+
+
+NOTHING_TO_FREEZE: set[type] = {str, int, bool, float, bytes, type(None), FrozenDict, SecretDict}
+"""Nearly everything there is in a config, told apart at the cost of one look."""
+
+_FREEZERS: dict[type, Callable[[Any], Any]] = {
+    dict: _freeze_mapping,
+    list: _freeze_list,
+    tuple: _freeze_list,
+    set: frozenset,
+    bytearray: bytes,
+}

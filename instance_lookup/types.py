@@ -1,0 +1,156 @@
+"""The values that travel: what a configuration is, and what a lookup answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Never, Self
+
+from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
+
+from instance_lookup.frozen import NOTHING_TO_FREEZE, FrozenDict, SecretDict, freeze
+
+Count = Annotated[int, Meta(ge=0)]
+
+
+class RateLimit(Struct, frozen=True):
+    """How often something may be called."""
+
+    rpm: Count
+    """Calls a minute."""
+    rpm_burst: Count | None = None
+    """Calls in one minute that are let through once in a while."""
+    daily: Count | None = None
+    """Calls a day."""
+
+
+class InstanceMetadata(Struct, frozen=True, kw_only=True):
+    """Who an instance belongs to, and what people call it."""
+
+    name: str | None = None
+    description: str | None = None
+    owner: str | None = None
+    """The ``user_id`` of the owner. Absent or blank: nobody but admins gets in."""
+    tenant_id: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+NOTHING_TO_FREEZE.update((RateLimit, InstanceMetadata))
+
+
+class InstanceConfig(Struct, frozen=True, kw_only=True):
+    """The configuration of one instance, deeply immutable.
+
+    Unknown fields of the Config Service's answer are ignored. A project that needs them
+    subclasses this, adds annotated fields with defaults, and names the class in ``CONFIG_CLASS``.
+    A subclass with a ``__post_init__`` of its own calls this one: it is what hides and freezes.
+    """
+
+    instance_id: str
+    api_keys: Mapping[str, str] = FrozenDict()
+    """Plain strings by service name; never shown by ``repr``, ``pprint`` or a traceback."""
+    rate_limits: Mapping[str, RateLimit] = FrozenDict()
+    worker_urls: Mapping[str, str] = FrozenDict()
+    r2_bucket: str = ""
+    metadata: InstanceMetadata = InstanceMetadata()
+    features: Mapping[str, bool] = FrozenDict()
+
+    def __post_init__(self) -> None:
+        for field in self.__struct_fields__:
+            value = getattr(self, field)
+            if field == "api_keys":
+                force_setattr(self, field, SecretDict(value))
+            elif (frozen := freeze(value)) is not value:
+                force_setattr(self, field, frozen)
+
+    def has_feature(self, name: str, *, default: bool = False) -> bool:
+        """Tell whether the feature flag ``name`` is on; ``default`` where it is not set."""
+        return self.features.get(name, default)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+    def __reduce__(self) -> Never:
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled: the pickle would leak its API keys"
+        )
+
+
+class Source(StrEnum):
+    """Where an answer came from."""
+
+    CACHE = "cache"
+    SERVICE = "service"
+    STALE_CACHE = "stale_cache"
+
+
+class CacheEntry(Struct, frozen=True, kw_only=True):
+    """One cached configuration, as of the moment it was read."""
+
+    config: InstanceConfig
+    cached_at: float
+    """Unix time at which the Config Service was asked."""
+    ttl: float
+    """Seconds for which the entry is fresh, counted from ``cached_at``."""
+    generation: str
+    """The generation it was stored under; see :meth:`InstanceCache.generation`."""
+    etag: str | None
+    source: Source
+    """``CACHE`` when fresh, ``STALE_CACHE`` when not."""
+    ttl_remaining: float
+    """Seconds it stays fresh, 0 when stale."""
+
+
+class Grant(Struct, frozen=True):
+    """Proof that ``authorize`` let somebody have this very config. Nobody else makes one."""
+
+    config: InstanceConfig
+
+
+class LookupResult(Struct, frozen=True):
+    """What a lookup answers. It takes a :class:`Grant`, so none is made past ``authorize``."""
+
+    config: InstanceConfig
+    source: Source
+    cached_at: float
+    """Unix time at which the Config Service was asked for this config."""
+    ttl_remaining: float
+    """Seconds it stays fresh, 0 when stale."""
+    grant: Grant
+
+    def __post_init__(self) -> None:
+        if self.grant.config is not self.config:
+            raise TypeError("a LookupResult needs the Grant that authorize() gave for its config")
+
+    def __repr__(self) -> str:
+        return (
+            f"LookupResult(instance_id={self.config.instance_id!r}, source={self.source.value!r}, "
+            f"cached_at={self.cached_at!r}, ttl_remaining={self.ttl_remaining!r})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What the cache did in this process since it started or ``reset_stats`` was called."""
+
+    hits: int = 0
+    """Answers from a fresh entry."""
+    misses: int = 0
+    """Reads that found nothing usable."""
+    stale_hits: int = 0
+    """Answers from a stale entry, because the Config Service failed."""
+    evictions: int = 0
+    """Calls of ``invalidate`` that reached an entry."""
+    negative_hits: int = 0
+    """"Does not exist" answered from memory of an earlier answer."""
+    rejected: int = 0
+    """Entries and answers refused: corrupt, foreign, of another id or an unknown format."""
+    errors: int = 0
+    """Calls that the cache backend failed."""
