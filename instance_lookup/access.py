@@ -1,0 +1,189 @@
+"""Who may have it? Policies are values; ``authorize`` is the one place that asks them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Never, Protocol
+
+from instance_lookup.exceptions import AccessDenied
+from instance_lookup.types import Grant, InstanceConfig
+from instance_lookup.users import LookupUser, checked_names
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from instance_lookup.conf import Settings
+
+
+class Allows(Protocol):
+    """What ``ACCESS_POLICY`` is; :class:`Policy` is the base that composes."""
+
+    def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
+        """Tell whether ``user`` may have ``config``."""
+
+
+def _is_policy(other: object) -> bool:
+    """Tell a policy from what is easily written for it: its class, without the parentheses."""
+    return not isinstance(other, type) and hasattr(other, "allows")
+
+
+class Policy(ABC):
+    """A rule about who may have an instance. Rules compose with ``|``, ``&`` and ``~``."""
+
+    @abstractmethod
+    def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
+        """Tell whether ``user`` may have ``config``."""
+
+    def bind(self, settings: Settings) -> Policy:
+        """Return this policy with what it takes from the settings filled in."""
+        return self
+
+    def __or__(self, other: Allows) -> Policy:
+        return AnyOf((self, other)) if _is_policy(other) else NotImplemented
+
+    def __and__(self, other: Allows) -> Policy:
+        return AllOf((self, other)) if _is_policy(other) else NotImplemented
+
+    def __bool__(self) -> Never:
+        # "IsOwner() and HasFeature(…)" is HasFeature(…) alone: everybody would be let in.
+        raise TypeError("policies compose with |, & and ~, not with or, and, not")
+
+    def __invert__(self) -> Policy:
+        return Not(self)
+
+
+@dataclass(frozen=True)
+class IsOwner(Policy):
+    """The user recorded as the instance's owner."""
+
+    def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
+        """Compare ``metadata.owner`` with the user's id, exactly."""
+        return same_id(config.metadata.owner, user.user_id)
+
+
+@dataclass(frozen=True)
+class IsAdmin(Policy):
+    """A user with one of ``roles`` (``ADMIN_ROLES`` where none are given)."""
+
+    roles: Collection[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.roles is not None:
+            object.__setattr__(self, "roles", tuple(checked_names("roles", self.roles)))
+
+    def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
+        """Look for an admin's role."""
+        if self.roles is None:
+            raise TypeError(
+                "IsAdmin() learns its roles from bind(settings); ask IsAdmin(roles) directly"
+            )
+        return not user.is_anonymous and any(role in user.roles for role in self.roles)
+
+    def bind(self, settings: Settings) -> Policy:
+        """Read ``ADMIN_ROLES``."""
+        return self if self.roles is not None else IsAdmin(settings.admin_roles)
+
+
+@dataclass(frozen=True)
+class IsTenantMember(Policy):
+    """A member of the tenant that the instance belongs to."""
+
+    def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
+        """Look for ``metadata.tenant_id`` among the user's own tenants."""
+        tenant = config.metadata.tenant_id
+        return not user.is_anonymous and any(same_id(tenant, mine) for mine in user.tenant_ids)
+
+
+@dataclass(frozen=True)
+class HasRole(Policy):
+    """A user with this role."""
+
+    role: str
+
+    def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
+        """Look for the role among the user's."""
+        return not user.is_anonymous and self.role in user.roles
+
+
+@dataclass(frozen=True)
+class HasFeature(Policy):
+    """Anyone, where the instance has this feature switched on."""
+
+    feature: str
+
+    def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
+        """Look at the instance's feature flag."""
+        return config.has_feature(self.feature)
+
+
+@dataclass(frozen=True)
+class AnyOf(Policy):
+    """Those whom one of ``policies`` allows; asked in order, so put the cheap ones first."""
+
+    policies: tuple[Allows, ...]
+
+    def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
+        """Ask until one allows it."""
+        return any(verdict(policy, user, config) for policy in self.policies)
+
+    def bind(self, settings: Settings) -> Policy:
+        """Bind each."""
+        return replace(self, policies=tuple(bound(policy, settings) for policy in self.policies))
+
+
+class AllOf(AnyOf):
+    """Those whom every one of ``policies`` allows."""
+
+    def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
+        """Ask until one refuses it."""
+        return all(verdict(policy, user, config) for policy in self.policies)
+
+
+@dataclass(frozen=True)
+class Not(Policy):
+    """Those whom ``policy`` does not allow."""
+
+    policy: Allows
+
+    def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
+        """Ask, and turn the answer round."""
+        return not verdict(self.policy, user, config)
+
+    def bind(self, settings: Settings) -> Policy:
+        """Bind the inner one."""
+        return Not(bound(self.policy, settings))
+
+
+owner_or_admin = IsOwner() | IsAdmin()
+"""The default of ``ACCESS_POLICY``. Where no owner is recorded: admins only."""
+
+
+def authorize(user: LookupUser, config: InstanceConfig, policy: Allows) -> Grant:
+    """Return the proof that ``user`` may have ``config``. Raise ``AccessDenied``.
+
+    Every answer of a resolver passes here: fresh or stale, from whichever cache.
+    """
+    if user.is_service or verdict(policy, user, config):
+        return Grant(config)
+    raise AccessDenied(
+        f"You may not use instance {config.instance_id!r}.", instance_id=config.instance_id
+    )
+
+
+def bound(policy: Allows, settings: Settings) -> Allows:
+    """Return ``policy`` with what it takes from the settings filled in."""
+    return policy.bind(settings) if isinstance(policy, Policy) else policy
+
+
+def verdict(policy: Allows, user: LookupUser, config: InstanceConfig) -> bool:
+    """Return what ``policy`` says, if that is a bool: a coroutine nobody awaited is true."""
+    answer = policy.allows(user, config)
+    if answer is True or answer is False:
+        return answer
+    raise TypeError(f"{policy!r}.allows() must return True or False, not {type(answer).__name__}")
+
+
+def same_id(left: str | None, right: str | None) -> bool:
+    """Compare two ids exactly; what is absent or blank is equal to nothing."""
+    return bool(left and left.strip()) and left == right

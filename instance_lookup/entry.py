@@ -1,0 +1,253 @@
+"""A cache entry: its stored form, how fresh it is, and what may be believed of it. All pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from instance_lookup.frozen import SecretBytes
+
+if TYPE_CHECKING:
+    from instance_lookup.types import InstanceConfig
+
+D = TypeVar("D", bound=Struct)
+
+FORMAT = 1
+CLOCK_SKEW = 5.0
+"""Seconds by which the clocks of two machines may differ."""
+DOES_NOT_EXIST = b"null"
+"""The document of an id that the Config Service does not know."""
+
+
+class Rejected(ValueError):
+    """A document is not what it should be. The message holds none of its values."""
+
+
+class Freshness(Enum):
+    """What an entry of some age is good for."""
+
+    FRESH = "fresh"
+    """Serve it."""
+    STALE = "stale"
+    """Ask the Config Service; serve it only if that fails."""
+    PURGED = "purged"
+    """As if absent."""
+
+
+def freshness(*, cached_at: float, ttl: float, stale_max_age: float, now: float) -> Freshness:
+    """Tell what an entry is good for at ``now``. Ages count from ``cached_at``; all in seconds."""
+    age = now - cached_at
+    if age >= stale_max_age:
+        return Freshness.PURGED
+    # An entry from the future would be fresh for ever: some clock is wrong, so ask.
+    return Freshness.FRESH if -CLOCK_SKEW <= age < ttl else Freshness.STALE
+
+
+class Generation(NamedTuple):
+    """What an entry was stored under. Written anew by whoever invalidates."""
+
+    everything: str
+    """Changed by ``invalidate_all``."""
+    own: str
+    """Changed by ``invalidate``."""
+    expiry: str = ""
+    """Changed by ``expire``; empty: never expired."""
+
+    def __str__(self) -> str:
+        return ".".join(self)
+
+    @classmethod
+    def parse(cls, token: str) -> Generation:
+        """Return the generation that ``str`` made ``token`` of. Raise ``ValueError``."""
+        parts = token.split(".")
+        if len(parts) != 3 or not (parts[0] and parts[1]):
+            raise ValueError(f"{token!r} is not a generation; take it from generation()")
+        return cls(*parts)
+
+    def admits(self, token: str) -> bool:
+        """Tell whether an entry stored under ``token`` may be served at all."""
+        return token.startswith(f"{self.everything}.{self.own}.")
+
+    def expires(self, token: str) -> bool:
+        """Tell whether the entry stored under ``token`` is to be taken for stale."""
+        return bool(self.expiry) and not token.endswith("." + self.expiry)
+
+
+class ProjectMapping(Struct, frozen=True, kw_only=True):
+    """Which instance a project belongs to."""
+
+    project_id: str
+    instance_id: str
+
+
+class Envelope(Struct, kw_only=True):
+    """An entry as stored. ``config`` is the Config Service's own JSON, to the letter."""
+
+    v: int
+    instance_id: str
+    config: Raw
+    cached_at: float
+    ttl: float
+    generation: str
+    etag: str | None = None
+
+
+class ProjectEnvelope(Envelope, kw_only=True):
+    """The same for a project, under honest names."""
+
+    instance_id: str = msgspec.field(name="project_id")
+    config: Raw = msgspec.field(name="project")
+
+
+@dataclass(frozen=True)
+class Kind(Generic[D]):
+    """One of the two kinds of document that are looked up."""
+
+    name: str
+    entry_key: str
+    generation_key: str
+    expiry_key: str
+    envelope: type[Envelope]
+    decode_envelope: msgspec.json.Decoder[Envelope]
+    decode_document: msgspec.json.Decoder[D]
+
+    def document_id(self, document: D) -> str:
+        """Return the id that a document says it is of."""
+        return str(getattr(document, f"{self.name}_id"))
+
+
+def instance_kind(config_class: type[InstanceConfig]) -> Kind[InstanceConfig]:
+    """Return the kind of configurations, read into ``config_class``."""
+    return Kind(
+        name="instance",
+        entry_key="instance_config",
+        generation_key="instance_generation",
+        expiry_key="instance_expiry",
+        envelope=Envelope,
+        decode_envelope=msgspec.json.Decoder(Envelope),
+        decode_document=msgspec.json.Decoder(config_class),
+    )
+
+
+PROJECT: Kind[ProjectMapping] = Kind(
+    name="project",
+    entry_key="instance_project",
+    generation_key="instance_project_generation",
+    expiry_key="instance_project_expiry",
+    envelope=ProjectEnvelope,
+    decode_envelope=msgspec.json.Decoder(ProjectEnvelope),
+    decode_document=msgspec.json.Decoder(ProjectMapping),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[D]):
+    """An entry that may be served: right format, right id, right generation."""
+
+    document: D | None
+    """``None``: the Config Service said that it does not exist."""
+    body: SecretBytes
+    cached_at: float
+    ttl: float
+    generation: str
+    etag: str | None
+    freshness: Freshness
+
+    def ttl_remaining(self, now: float) -> float:
+        """Return the seconds for which it stays fresh."""
+        return (
+            max(0.0, self.cached_at + self.ttl - now) if self.freshness is Freshness.FRESH else 0.0
+        )
+
+
+def pack(
+    kind: Kind[D],
+    asked: str,
+    body: bytes,
+    *,
+    generation: Generation,
+    cached_at: float,
+    ttl: float,
+    etag: str | None,
+) -> str:
+    """Return the stored form of an entry. ``body`` is UTF-8, as ``read_document`` has made sure."""
+    envelope = kind.envelope(
+        v=FORMAT,
+        instance_id=asked,
+        config=Raw(body),
+        cached_at=cached_at,
+        ttl=ttl,
+        generation=str(generation),
+        etag=etag,
+    )
+    return msgspec.json.encode(envelope).decode()
+
+
+def unpack(
+    kind: Kind[D],
+    asked: str,
+    stored: str | bytes,
+    *,
+    generation: Generation,
+    stale_max_age: float,
+    now: float,
+) -> Entry[D] | None:
+    """Return the entry for the id ``asked``, ``None`` if it is purged or of another generation.
+
+    Raises ``Rejected`` for anything that is not an entry of this id in this format.
+    """
+    try:
+        envelope = kind.decode_envelope.decode(stored)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise Rejected("not a cache entry") from None
+    if envelope.v != FORMAT or envelope.instance_id != asked:
+        raise Rejected(f"an entry of format {envelope.v} for another id or release")
+    if not generation.admits(envelope.generation):
+        return None
+    state = freshness(
+        cached_at=envelope.cached_at, ttl=envelope.ttl, stale_max_age=stale_max_age, now=now
+    )
+    if state is Freshness.FRESH and generation.expires(envelope.generation):
+        state = Freshness.STALE
+    if state is Freshness.PURGED:
+        return None
+    body = SecretBytes(envelope.config)
+    return Entry(
+        document=None if body == DOES_NOT_EXIST else read_document(kind, asked, body),
+        body=body,
+        cached_at=envelope.cached_at,
+        ttl=envelope.ttl,
+        generation=envelope.generation,
+        etag=envelope.etag,
+        freshness=state,
+    )
+
+
+def read_document(kind: Kind[D], asked: str, body: bytes) -> D:
+    """Return the document in the JSON ``body``. Raise ``Rejected`` unless it is of ``asked``."""
+    body = SecretBytes(body)
+    try:
+        document = kind.decode_document.decode(body.decode())
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
+        # Without the cause: some decoders' errors hold the whole body, and so the keys in it.
+        raise Rejected(
+            f"not a valid {kind.name} document: {type(exc).__name__}: {_place(exc)}"
+        ) from None
+    if kind.document_id(document) != asked:
+        raise Rejected(f"the {kind.name} document is of another id")
+    return document
+
+
+def _place(exc: Exception) -> str:
+    # msgspec names the type and the place, never the value: "Expected `int`, got `str` - at
+    # `$.rate_limits[...].rpm`". The errors of Python itself may.
+    return str(exc) if isinstance(exc, msgspec.MsgspecError) else "not UTF-8, or nested too deeply"
+
+
+def encode_document(config: InstanceConfig) -> SecretBytes:
+    """Return a config as the JSON that the Config Service would have sent."""
+    return SecretBytes(msgspec.json.encode(config))
