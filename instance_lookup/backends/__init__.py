@@ -1,0 +1,1 @@
+"""Where configurations come from: one module for each kind of source."""

@@ -1,0 +1,139 @@
+"""What an answer of the Config Service means: pure functions from status, headers and body."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from email.utils import mktime_tz, parsedate_tz
+from enum import StrEnum
+from time import time
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import msgspec
+
+from instance_lookup.backends.base import Page
+from instance_lookup.exceptions import (
+    AccessDenied,
+    ConfigServiceUnavailable,
+    InstanceLookupError,
+    InstanceNotFound,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_RETRY_AFTER = 60.0
+
+
+class Reason(StrEnum):
+    """Why there was no usable answer (``ConfigServiceUnavailable.details["reason"]``)."""
+
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    REDIRECT = "redirect"
+    CREDENTIAL = "credential"
+    """401: the service does not accept our token."""
+    STATUS = "status"
+    """5xx, 408, 425, 429, and numbers nobody has heard of."""
+    REJECTED = "rejected"
+    """Not as agreed: too big, encoded, 204, a 304 that nobody asked for."""
+    CLIENT_ERROR = "client_error"
+    """Any other 4xx: we asked wrongly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back; a traceback that shows local variables shows the status only."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
+    """``None`` where it was refused or is of no interest."""
+
+
+class Subject(NamedTuple):
+    """What was asked for, in words and, where it is one thing, by its id."""
+
+    text: str
+    ids: dict[str, Any]
+
+    @classmethod
+    def of(cls, kind: str, name: str) -> Subject:
+        """Return the instance or project of that id."""
+        return cls(f"{kind} {name!r}", {f"{kind}_id": name})
+
+
+def verdict(reply: Reply, subject: Subject) -> InstanceLookupError:
+    """Return the error that an answer without a usable body amounts to."""
+    status = reply.status
+    if status == 403:
+        return AccessDenied(
+            f"The Config Service denies {subject.text} to this user.", **subject.ids
+        )
+    if status in {404, 410} and subject.ids:  # a missing list is not a missing instance
+        return InstanceNotFound(f"The Config Service does not know {subject.text}.", **subject.ids)
+    wait = retry_after(reply.headers.get("Retry-After"), time()) if status in {429, 503} else None
+    return unavailable(subject, _reason(status), retry_after=wait, status=status)
+
+
+def unavailable(
+    subject: Subject, reason: Reason, *, retry_after: float | None = None, **details: Any
+) -> ConfigServiceUnavailable:
+    """Return the error that says so; ``details`` is where the numbers and names go."""
+    hint = details.get("status") or details.get("error")
+    return ConfigServiceUnavailable(
+        f"No usable answer from the Config Service for {subject.text}: {reason} ({hint}).",
+        retry_after=retry_after,
+        reason=reason,
+        **details,
+        **subject.ids,
+    )
+
+
+def _reason(status: int) -> Reason:
+    if 200 <= status < 300 or status == 304:
+        return Reason.REJECTED
+    if 300 <= status < 400:
+        return Reason.REDIRECT
+    if status == 401:
+        return Reason.CREDENTIAL
+    if 400 <= status < 500 and status not in {408, 425, 429}:
+        return Reason.CLIENT_ERROR
+    return Reason.STATUS
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Return the seconds a ``Retry-After`` header asks for, at most ``MAX_RETRY_AFTER``."""
+    if value is None:
+        return None
+    if re.fullmatch("[0-9]+", value):
+        return min(float(value), MAX_RETRY_AFTER)
+    try:
+        date = parsedate_tz(value)
+        return date and min(max(mktime_tz(date) - now, 0.0), MAX_RETRY_AFTER)
+    except (ValueError, OverflowError):  # a date that no calendar has
+        return None
+
+
+Id = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _Item(msgspec.Struct):
+    instance_id: Id
+
+
+class _Listing(msgspec.Struct):
+    instances: list[Id | _Item]
+    next: str | None = None
+
+
+def decode_page(body: bytes, cursor: str | None) -> Page | None:
+    """Return the page that begins at ``cursor``, or ``None`` where the body is not one."""
+    try:
+        listing = msgspec.json.decode(body, type=_Listing)
+    except (ValueError, RecursionError):
+        return None
+    if listing.next and listing.next == cursor:  # would be paged through for ever
+        return None
+    ids = (item if isinstance(item, str) else item.instance_id for item in listing.instances)
+    return Page(tuple(ids), listing.next or None)

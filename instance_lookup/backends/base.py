@@ -1,0 +1,73 @@
+"""The protocol between the resolver and wherever configurations come from.
+
+A backend fetches; it does not cache, retry or judge. To write one, subclass
+:class:`ConfigServiceBackend` and name the class in ``CONFIG_SERVICE_BACKEND``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from instance_lookup.conf import Settings
+    from instance_lookup.deadline import Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """How to ask: for whom, until when, and which copy is already held."""
+
+    deadline: Deadline
+    request_id: str
+    user_id: str | None = None
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A JSON document as the source wrote it, not yet validated."""
+
+    body: bytes = field(repr=False)
+    etag: str | None = None
+
+
+class NotModified:
+    """The copy named by ``Query.etag`` is still the current one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the ids of all instances."""
+
+    instance_ids: tuple[str, ...]
+    next: str | None = None
+
+
+class ConfigServiceBackend(ABC):
+    """Where configurations come from.
+
+    Each method raises ``InstanceNotFound`` for an id that does not exist, ``AccessDenied`` where
+    ``query.user_id`` may not have it, and ``ConfigServiceUnavailable`` when there is no usable
+    answer, with a ``reason`` among its details. Any other exception counts as the last, and is
+    logged with its traceback.
+    Methods are called from several threads at once.
+    """
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Build the backend that the settings describe."""
+        return cls()
+
+    @abstractmethod
+    def get_instance(self, instance_id: str, query: Query) -> Document | NotModified:
+        """Return the configuration of one instance."""
+
+    @abstractmethod
+    def get_project(self, project_id: str, query: Query) -> Document | NotModified:
+        """Return ``{"project_id": …, "instance_id": …}``: the instance a project belongs to."""
+
+    @abstractmethod
+    def list_instances(self, query: Query, cursor: str | None = None) -> Page:
+        """Return the page of instance ids that starts at ``cursor`` (``None``: the first)."""

@@ -1,0 +1,24 @@
+"""Blocking work off the event loop, in threads of our own.
+
+Not in Django's ``thread_sensitive`` one: there a slow Config Service would hold up every ORM call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from instance_lookup.workers import DaemonPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_pool = DaemonPool("instance-lookup", max_workers=32)
+
+
+async def in_executor(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return ``function(*args, **kwargs)``, run in one of our threads."""
+    return await asyncio.wrap_future(_pool.submit(lambda: function(*args, **kwargs)))

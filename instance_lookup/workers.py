@@ -1,0 +1,124 @@
+"""Daemon threads for work that nobody may have to wait for.
+
+``ThreadPoolExecutor`` joins its threads when the process exits, so one stuck name lookup would hold
+up every restart. These threads are left behind instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from threading import Condition, Thread
+from typing import TypeVar, TypeVarTuple
+from weakref import WeakSet
+
+from django.conf import settings
+from django.db import close_old_connections, connections
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+Job = Callable[[], None]
+
+
+class DaemonPool:
+    """Run functions on at most ``max_workers`` daemon threads.
+
+    Threads start with the first job and end after ``idle_seconds`` without one. A job must never
+    wait for another of the same pool: with all workers waiting nobody is left to work.
+
+    Context variables stay behind: Django keeps ``caches`` in one, so that a request under ASGI has
+    clients of its own. The workers keep theirs from job to job, which spares making them.
+    """
+
+    def __init__(self, name: str, max_workers: int, *, idle_seconds: float = 5.0) -> None:
+        self._name = name
+        self._max_workers = max_workers
+        self._idle_seconds = idle_seconds
+        self._crew = _Crew()
+        _pools.add(self)
+
+    def submit(self, fn: Callable[[*Ts], T], *args: *Ts) -> Future[T]:
+        """Have ``fn(*args)`` called by a worker, and return the future of its result."""
+        future: Future[T] = Future()
+        job = partial(_run, future, partial(fn, *args))
+        crew = self._crew
+        with crew.changed:
+            if len(crew.jobs) >= crew.idle and crew.workers < self._max_workers:
+                # Before the job is queued: where no thread can start, nothing is left behind.
+                Thread(target=self._work, args=[crew], name=self._name, daemon=True).start()
+                crew.workers += 1
+            crew.jobs.append(job)
+            crew.changed.notify()
+        return future
+
+    def _work(self, crew: _Crew) -> None:
+        while job := crew.next_job(self._idle_seconds):
+            job()
+            del job  # else an idle worker keeps the last result alive
+        if settings.configured:
+            connections.close_all()
+
+    def _renew(self) -> None:
+        self._crew = _Crew()
+
+
+class _Crew:
+    """The workers of one process, and what is left for them to do.
+
+    A worker keeps to its own crew: after a fork the child makes a new one, whatever state the lock
+    of the old one was in.
+    """
+
+    def __init__(self) -> None:
+        self.changed = Condition()
+        self.jobs: deque[Job] = deque()
+        self.workers = 0
+        self.idle = 0
+
+    def next_job(self, patience: float) -> Job | None:
+        """Wait for a job; return ``None``, and count the worker out, when none comes."""
+        with self.changed:
+            self.idle += 1
+            self.changed.wait_for(lambda: self.jobs, patience)
+            self.idle -= 1
+            if self.jobs:
+                return self.jobs.popleft()
+            self.workers -= 1
+            return None
+
+
+def _run(future: Future[T], call: Callable[[], T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = _with_own_connections(call)
+    except BaseException as exc:  # noqa: BLE001 - the worker lives on, whoever waits gets it
+        future.set_exception(exc)
+    else:
+        future.set_result(result)
+
+
+def _with_own_connections(call: Callable[[], T]) -> T:
+    """Do for the thread's database connections what Django does around a request."""
+    if not settings.configured:  # then nobody has a database
+        return call()
+    close_old_connections()
+    try:
+        return call()
+    finally:
+        close_old_connections()
+
+
+_pools: WeakSet[DaemonPool] = WeakSet()
+
+
+def _renew_pools() -> None:
+    """Forget threads and locks that stayed behind in the parent process."""
+    for pool in _pools:
+        pool._renew()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_renew_pools)
