@@ -1,0 +1,52 @@
+"""Which tenant instance a request works in, and that instance's configuration."""
+
+from __future__ import annotations
+
+from instance_lookup.cache import InstanceCache
+from instance_lookup.context import LookupContext, RequestMetadata
+from instance_lookup.exceptions import (
+    AccessDenied,
+    CacheError,
+    ConfigServiceUnavailable,
+    InstanceLookupError,
+    InstanceNotFound,
+    InvalidContext,
+    LookupErrorType,
+)
+from instance_lookup.registry import aresolve_instance, get_resolver, resolve_instance
+from instance_lookup.resolver import InstanceResolver
+from instance_lookup.types import (
+    CacheEntry,
+    CacheStats,
+    InstanceConfig,
+    InstanceMetadata,
+    LookupResult,
+    RateLimit,
+    Source,
+)
+from instance_lookup.users import LookupUser
+
+__all__ = [
+    "AccessDenied",
+    "CacheEntry",
+    "CacheError",
+    "CacheStats",
+    "ConfigServiceUnavailable",
+    "InstanceCache",
+    "InstanceConfig",
+    "InstanceLookupError",
+    "InstanceMetadata",
+    "InstanceNotFound",
+    "InstanceResolver",
+    "InvalidContext",
+    "LookupContext",
+    "LookupErrorType",
+    "LookupResult",
+    "LookupUser",
+    "RateLimit",
+    "RequestMetadata",
+    "Source",
+    "aresolve_instance",
+    "get_resolver",
+    "resolve_instance",
+]

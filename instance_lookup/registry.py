@@ -1,0 +1,55 @@
+"""The resolvers of this process. Equal options share one, with its connections and statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+from instance_lookup.conf import Settings, on_change, with_options
+from instance_lookup.context import LookupContext
+from instance_lookup.resolver import InstanceResolver
+from instance_lookup.types import InstanceConfig
+
+_lock = Lock()
+_resolvers: dict[Settings, InstanceResolver] = {}
+_overrides: list[InstanceResolver] = []
+
+
+def get_resolver(**options: Any) -> InstanceResolver:
+    """Return the process's resolver, built from the settings and ``options``.
+
+    Raises ``ImproperlyConfigured``.
+    """
+    if _overrides:
+        return _overrides[-1]
+    settings = with_options(options)
+    if (resolver := _resolvers.get(settings)) is None:
+        with _lock:
+            resolver = _resolvers.get(settings) or InstanceResolver(**options)
+            _resolvers[settings] = resolver
+    return resolver
+
+
+def resolve_instance(context: LookupContext, **options: Any) -> InstanceConfig:
+    """Return the configuration that ``context`` may have. Raises as :meth:`InstanceResolver.resolve`."""
+    return get_resolver(**options).resolve(context).config
+
+
+async def aresolve_instance(context: LookupContext, **options: Any) -> InstanceConfig:
+    """Twin of :func:`resolve_instance`."""
+    return (await get_resolver(**options).aresolve(context)).config
+
+
+@contextmanager
+def resolver_replaced(resolver: InstanceResolver) -> Iterator[None]:
+    """Have ``resolver`` answer for every other one, in all threads: for tests."""
+    _overrides.append(resolver)
+    try:
+        yield
+    finally:
+        _overrides.remove(resolver)
+
+
+on_change(_resolvers.clear)

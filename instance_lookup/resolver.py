@@ -1,0 +1,259 @@
+"""The order of things: who asks, for which instance, where it comes from, and may they have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from time import time
+from typing import Any
+
+from django.dispatch import Signal
+from django.utils.module_loading import import_string
+from msgspec import Struct
+
+from instance_lookup.access import Allows, authorize, bound, verdict
+from instance_lookup.backends.base import Query
+from instance_lookup.cache import InstanceCache
+from instance_lookup.conf import Settings, with_options
+from instance_lookup.context import LookupContext, fresh_request_id
+from instance_lookup.deadline import Deadline
+from instance_lookup.entry import PROJECT
+from instance_lookup.exceptions import (
+    AccessDenied,
+    CacheError,
+    ConfigServiceUnavailable,
+    InstanceLookupError,
+    InstanceNotFound,
+)
+from instance_lookup.executor import in_executor
+from instance_lookup.health import Health
+from instance_lookup.identifiers import InstanceRef, Ref, identify
+from instance_lookup.loader import RETRY_AFTER, Found, Loader, Refused
+from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
+from instance_lookup.steps import AskUser, Blocking, Notify, Steps, adrive, drive
+from instance_lookup.store import EntryStore
+from instance_lookup.types import CacheStats, Grant, InstanceConfig, LookupResult, Source
+from instance_lookup.users import LookupUser
+
+
+class InstanceResolver:
+    """Resolves contexts to configurations, as the settings and ``options`` say.
+
+    Options are the names of the settings in lower case. A resolver keeps connections and
+    statistics: make few, or let :func:`get_resolver` make the one that the process needs.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Raise ``ImproperlyConfigured`` for options or settings that are wrong. Does no I/O."""
+        self.settings = settings = with_options(options)
+        self.cache = InstanceCache.from_settings(settings)
+        self.backend = _made(settings.config_service_backend, settings)
+        self.policy = bound(_made(settings.access_policy, settings), settings)
+        self.identifiers = tuple(_made(identifier, settings) for identifier in settings.identifiers)
+        self.vary_headers = tuple(
+            header
+            for identifier in self.identifiers
+            for header in getattr(identifier, "headers", ())
+        )
+        """The request headers that may decide the instance."""
+        counters = self.cache.counters
+        share = {
+            "counters": counters,
+            "service": Health("Config Service"),
+            "cache": Health("Instance cache"),
+        }
+        self.projects = EntryStore(PROJECT, settings, counters)
+        self._load_project = Loader(self.projects, self.backend.get_project, settings, **share)
+        self._load_config = Loader(self.cache.store, self.backend.get_instance, settings, **share)
+
+    def resolve(self, context: LookupContext) -> LookupResult:
+        """Return the configuration that ``context`` may have.
+
+        Raises ``InvalidContext``, ``AccessDenied``, ``InstanceNotFound`` or
+        ``ConfigServiceUnavailable``, within ``CONFIG_SERVICE_TIMEOUT``.
+        """
+        return drive(self._resolve(context))
+
+    async def aresolve(self, context: LookupContext) -> LookupResult:
+        """Twin of :meth:`resolve`."""
+        return await adrive(self._resolve(context))
+
+    def refresh(self, instance_id: str) -> LookupResult:
+        """Fetch a configuration for the site itself, whatever the cache holds, and store it."""
+        context = LookupContext(user=LookupUser.service(), instance_id=instance_id)
+        ref = identify(context, (), self.settings)
+        with self._named(ref):
+            found = self._load_config.refresh(instance_id, context, self._deadline())
+        return _result(found, authorize(context.user, found.document, self.policy))
+
+    async def arefresh(self, instance_id: str) -> LookupResult:
+        """Twin of :meth:`refresh`."""
+        return await in_executor(self.refresh, instance_id)
+
+    def instance_ids(self) -> Iterator[str]:
+        """Yield the ids of all instances, page by page. Raise ``ConfigServiceUnavailable``."""
+        cursor: str | None = None
+        seen: set[str] = set()
+        while True:
+            query = Query(
+                deadline=self._deadline(),
+                request_id=fresh_request_id(),
+                user_id=self.settings.config_service_user_id,
+            )
+            page = self.backend.list_instances(query, cursor)
+            yield from page.instance_ids
+            if (cursor := page.next) is None:
+                return
+            if cursor in seen:
+                raise ConfigServiceUnavailable(
+                    "The Config Service lists its instances in a circle.", reason="rejected"
+                )
+            seen.add(cursor)
+
+    def warm_cache(self, configs: Iterable[InstanceConfig]) -> int:
+        """Store configs that are at hand; return how many. Raise ``CacheError``."""
+        return self.cache.warm(configs)
+
+    async def awarm_cache(self, configs: Iterable[InstanceConfig]) -> int:
+        """Twin of :meth:`warm_cache`."""
+        return await self.cache.awarm(configs)
+
+    def invalidate_cache(self, instance_id: str) -> bool:
+        """Never serve what is cached or under way; tell whether it was cached. Raise ``CacheError``."""
+        return self.cache.invalidate(instance_id)
+
+    async def ainvalidate_cache(self, instance_id: str) -> bool:
+        """Twin of :meth:`invalidate_cache`."""
+        return await self.cache.ainvalidate(instance_id)
+
+    def invalidate_project(self, project_id: str) -> bool:
+        """Forget which instance a project belongs to; tell whether it was known. Raise ``CacheError``."""
+        identify(LookupContext(LookupUser.service(), instance_id=project_id), (), self.settings)
+        return self.projects.invalidate(project_id)
+
+    async def ainvalidate_project(self, project_id: str) -> bool:
+        """Twin of :meth:`invalidate_project`."""
+        return await in_executor(self.invalidate_project, project_id)
+
+    def invalidate_all_caches(self) -> None:
+        """Invalidate every instance and project. Raise ``CacheError``."""
+        self.cache.invalidate_all()
+
+    async def ainvalidate_all_caches(self) -> None:
+        """Twin of :meth:`invalidate_all_caches`."""
+        await self.cache.ainvalidate_all()
+
+    def permits(self, policy: Allows, user: LookupUser, config: InstanceConfig) -> bool:
+        """Tell whether another policy than ``ACCESS_POLICY``, a stricter one, allows it."""
+        return verdict(bound(policy, self.settings), user, config)
+
+    def get_cache_stats(self) -> CacheStats:
+        """Return what the cache did for this resolver."""
+        return self.cache.stats
+
+    def _resolve(self, context: LookupContext) -> Steps[LookupResult]:
+        user = context.user
+        if user.is_anonymous and not self.settings.allow_anonymous:
+            raise AccessDenied("Anonymous callers may not use any instance.")
+        deadline = self._deadline()
+        ref: Ref = yield AskUser(partial(identify, context, self.identifiers, self.settings))
+        try:
+            with self._named(ref):
+                found: Found[InstanceConfig] = yield Blocking(
+                    partial(self._load, ref, context, deadline)
+                )
+            grant: Grant = yield AskUser(partial(authorize, user, found.document, self.policy))
+        except Refused as refused:
+            yield from self._distrust(user, refused.copy)
+            yield from _tell(
+                access_denied, context, getattr(ref, "instance_id", None), by="service"
+            )
+            raise self._denied(ref) from None
+        except AccessDenied:
+            yield from _tell(access_denied, context, getattr(ref, "instance_id", None), by="policy")
+            raise self._denied(ref) from None
+        result = _result(found, grant)
+        yield from _tell(
+            instance_resolved, context, result.config.instance_id, source=result.source
+        )
+        if result.source is Source.STALE_CACHE:
+            age = time() - result.cached_at
+            yield from _tell(instance_stale_served, context, result.config.instance_id, age=age)
+        return result
+
+    def _load(self, ref: Ref, context: LookupContext, deadline: Deadline) -> Found[InstanceConfig]:
+        if isinstance(ref, InstanceRef):
+            return self._load_config.load(ref.instance_id, context, deadline)
+        mapping = self._load_project.load(ref.project_id, context, deadline).document
+        if not self.settings.id_regex.fullmatch(mapping.instance_id):
+            raise ConfigServiceUnavailable(
+                f"Project {ref.project_id!r} is not available at the moment.",
+                retry_after=RETRY_AFTER,
+                reason="rejected",
+                project_id=ref.project_id,
+            )
+        return self._load_config.load(mapping.instance_id, context, deadline)
+
+    def _distrust(self, user: LookupUser, copy: Struct | None) -> Steps[None]:
+        """Drop the cached copy if it lets in somebody whom the Config Service does not."""
+        if not isinstance(copy, InstanceConfig):
+            return
+        try:
+            yield AskUser(partial(authorize, user, copy, self.policy))
+            yield Blocking(partial(self.cache.store.invalidate, copy.instance_id))
+        except (AccessDenied, CacheError):
+            return
+
+    @contextmanager
+    def _named(self, ref: Ref) -> Iterator[None]:
+        """Have "does not exist" speak of what the caller named, not of what that led to."""
+        try:
+            yield
+        except InstanceNotFound:
+            raise _not_found(ref) from None
+
+    def _denied(self, ref: Ref) -> InstanceLookupError:
+        if self.settings.conceal_denied:
+            return _not_found(ref)
+        return AccessDenied(f"You may not use {_described(ref)}.", **asdict(ref))
+
+    def _deadline(self) -> Deadline:
+        return Deadline.after(self.settings.config_service_timeout)
+
+
+def _result(found: Found[InstanceConfig], grant: Grant) -> LookupResult:
+    return LookupResult(found.document, found.source, found.cached_at, found.ttl_remaining, grant)
+
+
+def _not_found(ref: Ref) -> InstanceNotFound:
+    described = _described(ref)
+    return InstanceNotFound(f"{described[0].upper()}{described[1:]} does not exist.", **asdict(ref))
+
+
+def _described(ref: Ref) -> str:
+    return (
+        f"instance {ref.instance_id!r}"
+        if isinstance(ref, InstanceRef)
+        else f"project {ref.project_id!r}"
+    )
+
+
+def _tell(
+    signal: Signal, context: LookupContext, instance_id: str | None, **about: Any
+) -> Steps[None]:
+    if signal.has_listeners():
+        about["user_id"] = context.user.user_id
+        about["request_id"] = context.request_metadata.request_id
+        yield Notify(signal, {"instance_id": instance_id, **about})
+
+
+def _made(target: Any, settings: Settings) -> Any:
+    """Return the object that a setting stands for: itself, or one made of the class it names."""
+    if isinstance(target, str):
+        target = import_string(target)
+    if not isinstance(target, type):
+        return target
+    make = getattr(target, "from_settings", None)
+    return make(settings) if make else target()
