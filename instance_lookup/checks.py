@@ -1,0 +1,211 @@
+"""System checks: what is wrong with the settings, and what to type instead. Never the network."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from django.conf import settings
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.cache.backends.redis import RedisCache, RedisSerializer
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  # Django's name for it
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from instance_lookup import validators
+from instance_lookup.backends.http import HttpConfigService
+from instance_lookup.conf import NAME, Settings, find_problems, get_settings, raw_options
+from instance_lookup.middleware import InstanceConfigMiddleware
+from instance_lookup.resolver import InstanceResolver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_TIMEOUTS = ("socket_timeout", "socket_connect_timeout")
+
+
+def check_settings(**kwargs: object) -> list[CheckMessage]:
+    """Check ``INSTANCE_LOOKUP`` and what it points at."""
+    try:
+        options = raw_options()
+    except ImproperlyConfigured as exc:
+        return [Error(str(exc), hint=f"{NAME} = {{...}}", id="instance_lookup.E001")]
+    if problems := list(find_problems(options)):
+        return [
+            Error(
+                f"{NAME}[{problem.setting!r}] {problem.message}",
+                hint=problem.hint or None,
+                id=f"instance_lookup.{'E002' if problem.unknown else 'E003'}",
+            )
+            for problem in problems
+        ]
+    found = get_settings()
+    return [*_check_service_url(found), *_check_encryption(found), *_check_alias(found)] or [
+        *_check_build()
+    ]
+
+
+def check_middleware(**kwargs: object) -> list[CheckMessage]:
+    """Check that the middleware is there, and behind the one that knows the user."""
+    classes = [_class_or_none(path) for path in settings.MIDDLEWARE]
+    ours = _position(classes, InstanceConfigMiddleware)
+    if ours is None:
+        return [
+            Warning(
+                "InstanceConfigMiddleware is not in MIDDLEWARE: no request.instance_config.",
+                hint="Add 'instance_lookup.middleware.InstanceConfigMiddleware' after "
+                "'django.contrib.auth.middleware.AuthenticationMiddleware'.",
+                id="instance_lookup.W001",
+            )
+        ]
+    users = _position(classes, AuthenticationMiddleware)
+    if users is not None and ours < users:
+        return [
+            Error(
+                "InstanceConfigMiddleware stands before AuthenticationMiddleware in MIDDLEWARE.",
+                hint="Move it behind: it asks who the user is.",
+                id="instance_lookup.E008",
+            )
+        ]
+    return []
+
+
+def check_deployment(**kwargs: object) -> list[CheckMessage]:
+    """Check what matters in production: with ``manage.py check --deploy``."""
+    try:
+        found = get_settings()
+    except ImproperlyConfigured:
+        return []  # check_settings says so
+    alias = settings.CACHES.get(found.cache_alias)
+    return [*_advise_url(found), *(_advise_cache(found.cache_alias, alias) if alias else ())]
+
+
+def _check_service_url(found: Settings) -> Iterator[CheckMessage]:
+    backend = found.load("config_service_backend")
+    if not (isinstance(backend, type) and issubclass(backend, HttpConfigService)):
+        return
+    if not found.config_service_url:
+        yield Error(
+            f"{NAME}['CONFIG_SERVICE_URL'] is missing.",
+            hint="Set it to the base URL of the Config Service, such as 'https://config.example.com'.",
+            id="instance_lookup.E004",
+        )
+    elif complaint := validators.service_url(found.config_service_url):
+        yield Error(f"{NAME}['CONFIG_SERVICE_URL'] {complaint}", id="instance_lookup.E005")
+
+
+def _check_encryption(found: Settings) -> Iterator[CheckMessage]:
+    if found.encryption_keys and find_spec("cryptography") is None:
+        yield Error(
+            f"{NAME}['ENCRYPTION_KEYS'] needs the package cryptography.",
+            hint="pip install 'instance-lookup[encryption]'",
+            id="instance_lookup.E006",
+        )
+
+
+def _check_alias(found: Settings) -> Iterator[CheckMessage]:
+    if found.cache_alias not in settings.CACHES:
+        yield Error(
+            f"{NAME}['CACHE_ALIAS'] is {found.cache_alias!r}, which is not in CACHES.",
+            hint=f"CACHES has: {', '.join(map(repr, settings.CACHES))}.",
+            id="instance_lookup.E007",
+        )
+
+
+def _check_build() -> Iterator[CheckMessage]:
+    """Build what every request will need; that does no I/O."""
+    try:
+        InstanceResolver()
+    except Exception as exc:  # noqa: BLE001  # a backend, identifier or policy of the project's
+        yield Error(
+            f"{NAME} cannot be put to use: {type(exc).__name__}: {exc}",
+            hint="An identifier or backend that takes arguments goes in as an instance.",
+            id="instance_lookup.E009",
+        )
+
+
+def _advise_url(found: Settings) -> Iterator[CheckMessage]:
+    url = urlsplit(found.config_service_url)
+    if url.scheme == "http" and url.hostname not in _LOOPBACK:
+        yield Warning(
+            f"{NAME}['CONFIG_SERVICE_URL'] is plain http: API keys cross the network in the clear.",
+            hint="Use https.",
+            id="instance_lookup.W002",
+        )
+
+
+def _advise_cache(name: str, alias: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    backend = _class_or_none(alias["BACKEND"])
+    if not isinstance(backend, type):
+        return
+    if issubclass(backend, LocMemCache | DummyCache):
+        yield Warning(
+            f"CACHES[{name!r}] is {backend.__name__}: every process has its own, so that an "
+            "invalidation reaches one of them.",
+            hint="Use Redis or Valkey, or name another alias in CACHE_ALIAS.",
+            id="instance_lookup.W003",
+        )
+    if not _is_redis(backend):
+        return
+    options = {key.lower(): value for key, value in alias.get("OPTIONS", {}).items()}
+    if _pickles(options.get("serializer")):
+        key = "serializer" if issubclass(backend, RedisCache) else "SERIALIZER"
+        yield Warning(
+            f"CACHES[{name!r}] unpickles what it reads: who can write to Redis can run code here.",
+            hint=f"OPTIONS: {{{key!r}: 'instance_lookup.serializers.BytesSerializer'}}, "
+            "with an alias of its own.",
+            id="instance_lookup.W004",
+        )
+    if missing := [option for option in _TIMEOUTS if not _has_option(option, options, alias)]:
+        yield Warning(
+            f"CACHES[{name!r}] has no {' and no '.join(missing)}: if Redis hangs, the site does.",
+            hint="Set both in OPTIONS, to some 0.2 seconds; see the README.",
+            id="instance_lookup.W005",
+        )
+
+
+def _is_redis(backend: type) -> bool:
+    # By name for the two that may not be installed.
+    roots = {base.__module__.partition(".")[0] for base in backend.__mro__}
+    return issubclass(backend, RedisCache) or bool(roots & {"django_redis", "django_valkey"})
+
+
+def _pickles(serializer: Any) -> bool:
+    if serializer is None:
+        return True  # the default of each of them
+    if isinstance(serializer, str):
+        serializer = _class_or_none(serializer)
+    kind = serializer if isinstance(serializer, type) else type(serializer)
+    return issubclass(kind, RedisSerializer) or any(
+        "Pickle" in base.__name__ for base in kind.__mro__
+    )
+
+
+def _has_option(option: str, options: Mapping[str, Any], alias: Mapping[str, Any]) -> bool:
+    location = alias.get("LOCATION") or ""
+    locations = location if isinstance(location, list | tuple) else [location]
+    return (
+        options.get(option) is not None
+        or (options.get("connection_pool_kwargs") or {}).get(option) is not None
+        or all(option in parse_qs(urlsplit(str(url)).query) for url in locations)
+    )
+
+
+def _class_or_none(path: str) -> Any:
+    try:
+        return import_string(path)
+    except ImportError:
+        return None  # Django's own checks and start-up say so
+
+
+def _position(classes: list[Any], wanted: type) -> int | None:
+    places = (
+        place
+        for place, found in enumerate(classes)
+        if isinstance(found, type) and issubclass(found, wanted)
+    )
+    return next(places, None)

@@ -1,0 +1,101 @@
+"""Views that need an instance: the lookup is made, and its errors answered, before they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, TypeVar, overload
+
+from asgiref.sync import iscoroutinefunction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from instance_lookup.access import Allows
+from instance_lookup.exceptions import AccessDenied, InstanceLookupError
+from instance_lookup.lookup import RequestLookup, lookup_for
+from instance_lookup.responses import error_response, finish
+from instance_lookup.types import InstanceConfig
+from instance_lookup.users import once_loaded
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+@overload
+def instance_required(view: View) -> View: ...
+@overload
+def instance_required(*, policy: Allows | None = None) -> Callable[[View], View]: ...
+def instance_required(view: Any = None, *, policy: Allows | None = None) -> Any:
+    """Let a sync or async view run only for those who may have the request's instance.
+
+    ``policy`` has to allow it too, beside ``ACCESS_POLICY``: to be stricter, such as ``IsOwner()``.
+    """
+    if view is None:
+        return partial(instance_required, policy=policy)
+    if iscoroutinefunction(view):
+
+        @wraps(view)
+        async def awrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            lookup = lookup_for(request)
+            try:
+                result = await lookup.aget()
+                await once_loaded(partial(_insist, policy, lookup, result.config))
+            except InstanceLookupError as exc:
+                return _answered(request, exc)
+            return _finished(request, await view(request, *args, **kwargs))
+
+        return awrapper
+
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        lookup = lookup_for(request)
+        try:
+            result = lookup.get()
+            _insist(policy, lookup, result.config)
+        except InstanceLookupError as exc:
+            return _answered(request, exc)
+        return _finished(request, view(request, *args, **kwargs))
+
+    return wrapper
+
+
+class InstanceRequiredMixin:
+    """The same for class-based views, sync and async; comes first among the bases."""
+
+    instance_policy: Allows | None = None
+    """Has to allow it too, beside ``ACCESS_POLICY``."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Run the view if the request's user may have its instance."""
+        view: Callable[..., Any] = super().dispatch  # type: ignore[misc]  # of the View beside this mixin
+        if self.view_is_async:  # type: ignore[attr-defined]
+            view = _awaiting(view)
+        return instance_required(policy=self.instance_policy)(view)(request, *args, **kwargs)
+
+
+def _awaiting(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the coroutine function that ``dispatch`` of an async view, a plain one, is not."""
+
+    async def awaiting(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return await view(request, *args, **kwargs)
+
+    return awaiting
+
+
+def _insist(policy: Allows | None, lookup: RequestLookup, config: InstanceConfig) -> None:
+    """Ask the stricter policy. Raise ``AccessDenied``."""
+    if policy is not None and not lookup.allows(policy, config):
+        what = f"instance {config.instance_id!r}"
+        raise AccessDenied(f"You may not do this in {what}.", instance_id=config.instance_id)
+
+
+def _answered(request: HttpRequest, error: InstanceLookupError) -> HttpResponseBase:
+    response = error_response(request, error)
+    if response is None:
+        raise error
+    return _finished(request, response)
+
+
+def _finished(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    # The middleware does this too, where there is one; twice is as good as once.
+    finish(request, response)
+    return response

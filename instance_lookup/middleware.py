@@ -1,0 +1,55 @@
+"""``request.instance_config``, for every view."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from instance_lookup.exceptions import InstanceLookupError
+from instance_lookup.lookup import attach
+from instance_lookup.responses import error_response, finish
+
+
+class InstanceConfigMiddleware:
+    """Attaches the lookup to the request and answers for its errors. It does no I/O of its own.
+
+    Goes after ``AuthenticationMiddleware``. Not a ``MiddlewareMixin``: under ASGI that would cost
+    every request a change of threads.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Attach, and pass on."""
+        attach(request)
+        if self._is_async:
+            return self._acall(request)
+        response: HttpResponseBase = self.get_response(request)
+        finish(request, response)
+        return response
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        response: HttpResponseBase = await self.get_response(request)
+        finish(request, response)
+        return response
+
+    def process_exception(
+        self, request: HttpRequest, exception: Exception
+    ) -> HttpResponseBase | None:
+        """Answer 400, 403, 404 and 503."""
+        return (
+            error_response(request, exception)
+            if isinstance(exception, InstanceLookupError)
+            else None
+        )

@@ -1,0 +1,76 @@
+"""Answers to a failed lookup, for plain and async views."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+
+from instance_lookup.exceptions import CacheError, ConfigServiceUnavailable, InstanceLookupError
+from instance_lookup.lookup import lookup_for
+
+PROBLEM_JSON = "application/problem+json"
+"""RFC 9457."""
+_UNAVAILABLE_PAGE = """<!doctype html>
+<html lang="en"><head><title>Service unavailable</title></head>
+<body><h1>Service unavailable</h1><p>Please try again in a moment.</p></body></html>
+"""
+
+
+def problem(request: Any, error: InstanceLookupError) -> dict[str, Any]:
+    """Return the problem details of an error: RFC 9457's members, and which instance and request."""
+    return {
+        "type": f"urn:instance-lookup:{error.type.lower().replace('_', '-')}",
+        "title": HTTPStatus(error.status_code).phrase,
+        "status": error.status_code,
+        "detail": str(error),
+        "instance_id": error.instance_id,
+        "request_id": lookup_for(request).metadata.request_id,
+    }
+
+
+def problem_headers(error: InstanceLookupError) -> dict[str, str]:
+    """Return the headers that go with an error."""
+    headers = {"Cache-Control": "no-store"}
+    if isinstance(error, ConfigServiceUnavailable) and error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    return headers
+
+
+def error_response(request: HttpRequest, error: InstanceLookupError) -> HttpResponse | None:
+    """Return the answer to a failed lookup; ``None`` where Django's own handling is the right one."""
+    lookup_for(request).failed = True
+    if isinstance(
+        error, CacheError
+    ):  # management failed, not a lookup: Django's 500 tells the operators
+        return None
+    html = (
+        request.get_preferred_type([PROBLEM_JSON, "application/json", "text/html"]) == "text/html"
+    )
+    if not html:
+        response: HttpResponse = JsonResponse(
+            problem(request, error), status=error.status_code, content_type=PROBLEM_JSON
+        )
+    elif isinstance(error, ConfigServiceUnavailable):
+        response = HttpResponse(_UNAVAILABLE_PAGE, status=error.status_code)
+    else:
+        return None
+    for name, value in problem_headers(error).items():
+        response.headers[name] = value
+    if isinstance(error, ConfigServiceUnavailable):
+        # Django logs every 5xx as an ERROR, and mails it; an outage is logged once, where it is noticed.
+        response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
+
+
+def finish(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Give a response the headers that its request's lookup calls for."""
+    lookup = lookup_for(request)
+    if lookup.vary_headers:
+        patch_vary_headers(response, lookup.vary_headers)
+    if lookup.failed and response.status_code >= HTTPStatus.BAD_REQUEST:
+        response.headers["Cache-Control"] = "no-store"

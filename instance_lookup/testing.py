@@ -1,0 +1,111 @@
+"""For the tests of projects that use this app."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from time import time
+from types import TracebackType
+from typing import Any
+
+import msgspec
+from django.http import HttpRequest
+from django.test.utils import TestContextDecorator
+from msgspec.structs import replace
+
+from instance_lookup.access import Allows, Policy
+from instance_lookup.backends.memory import DictConfigService
+from instance_lookup.conf import get_settings
+from instance_lookup.context import LookupContext
+from instance_lookup.deadline import Deadline
+from instance_lookup.identifiers import Identifier, InstanceRef, Ref
+from instance_lookup.loader import Found
+from instance_lookup.registry import resolver_replaced
+from instance_lookup.resolver import InstanceResolver
+from instance_lookup.types import InstanceConfig, Source
+from instance_lookup.users import LookupUser
+
+
+class override_instance_config(TestContextDecorator):  # type: ignore[misc]  # noqa: N801  # as override_settings
+    """Have every lookup answered with one config: no header, no cache, no Config Service needed.
+
+    ``fields`` are those of ``CONFIG_CLASS``; nested ones may be dicts. With ``enforce_access``
+    the project's ``ACCESS_POLICY`` decides as usual, else everybody is let in, logged in or not.
+    A decorator for test classes and for sync and async functions, and a context manager for both.
+    Raises ``msgspec.ValidationError`` for fields that a config could not have.
+    """
+
+    def __init__(
+        self, instance_id: str = "test", *, enforce_access: bool = False, **fields: Any
+    ) -> None:
+        super().__init__()
+        self._fields = {"instance_id": instance_id, **fields}
+        self._enforce_access = enforce_access
+        self._replaced: list[AbstractContextManager[None]] = []
+
+    def enable(self) -> InstanceConfig:
+        """Answer with the config from now on; return it."""
+        config: InstanceConfig = msgspec.convert(self._fields, get_settings().load("config_class"))
+        replaced = resolver_replaced(_FixedResolver(config, enforce_access=self._enforce_access))
+        replaced.__enter__()
+        self._replaced.append(replaced)
+        return config
+
+    def disable(self) -> None:
+        """Answer as before."""
+        self._replaced.pop().__exit__(None, None, None)
+
+    async def __aenter__(self) -> InstanceConfig:
+        return self.enable()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.disable()
+
+
+class _AnyRole(frozenset[str]):
+    def __contains__(self, role: object) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class _Always(Identifier):
+    instance_id: str
+
+    def identify(self, context: LookupContext, request: HttpRequest | None = None) -> Ref:
+        return InstanceRef(self.instance_id)
+
+
+@dataclass(frozen=True)
+class _Everyone(Policy):
+    def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
+        return True
+
+
+class _FixedResolver(InstanceResolver):
+    """Finds the same config whatever it is asked for."""
+
+    def __init__(self, config: InstanceConfig, *, enforce_access: bool) -> None:
+        let_in: dict[str, Any] = {"access_policy": _Everyone(), "allow_anonymous": True}
+        super().__init__(
+            config_service_backend=DictConfigService({config.instance_id: config}),
+            identifiers=(_Always(config.instance_id),),
+            **({} if enforce_access else let_in),
+        )
+        self._config = config
+        self._enforce_access = enforce_access
+
+    def permits(self, policy: Allows, user: LookupUser, config: InstanceConfig) -> bool:
+        """Let everybody pass for the owner, a member and an admin; features are still looked at."""
+        if not self._enforce_access:
+            metadata = replace(config.metadata, owner="test", tenant_id="test")
+            user = LookupUser("test", roles=_AnyRole(), tenant_ids=("test",))
+            config = replace(config, metadata=metadata)
+        return super().permits(policy, user, config)
+
+    def _load(self, ref: Ref, context: LookupContext, deadline: Deadline) -> Found[InstanceConfig]:
+        return Found(self._config, Source.SERVICE, time(), float(self.settings.cache_ttl))

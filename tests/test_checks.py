@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+
+from instance_lookup.checks import check_deployment, check_middleware, check_settings
+from instance_lookup.identifiers import SubdomainIdentifier
+from instance_lookup.middleware import InstanceConfigMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.core.checks import CheckMessage
+    from pytest_django.fixtures import SettingsWrapper
+
+OURS = "instance_lookup.middleware.InstanceConfigMiddleware"
+USERS = "django.contrib.auth.middleware.AuthenticationMiddleware"
+URL = "https://config.example.com"
+LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
+REDIS = "django.core.cache.backends.redis.RedisCache"
+DJANGO_REDIS = "django_redis.cache.RedisCache"
+BYTES = "instance_lookup.serializers.BytesSerializer"
+FERNET_KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+
+
+class Subclass(InstanceConfigMiddleware):
+    pass
+
+
+def ids(messages: list[CheckMessage]) -> list[str]:
+    return [str(message.id).removeprefix("instance_lookup.") for message in messages]
+
+
+def broken_backend(*args: object) -> None:
+    raise AssertionError("never called")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["E004"]),
+        ({"CONFIG_SERVICE_URL": URL}, []),
+        ([("CONFIG_SERVICE_URL", URL)], ["E001"]),
+        ({"CONFIG_SERVICE_URL": URL, "CACHE_TL": 3}, ["E002"]),
+        ({"CONFIG_SERVICE_URL": URL, "cache_ttl": 3}, ["E002"]),
+        ({"CONFIG_SERVICE_URL": URL, "CACHE_TTL": -3}, ["E003"]),
+        ({"CONFIG_SERVICE_URL": URL, "CACHE_TTL": 300, "STALE_MAX_AGE": 200}, ["E003"]),
+        ({"CONFIG_SERVICE_URL": URL, "ACCESS_POLICY": "nowhere.at.all"}, ["E003"]),
+        ({"CONFIG_SERVICE_URL": "config.example.com"}, ["E005"]),
+        ({"CONFIG_SERVICE_URL": "ftp://config.example.com"}, ["E005"]),
+        ({"CONFIG_SERVICE_URL": "https://u:hunter2@config.example.com"}, ["E005"]),
+        ({"CONFIG_SERVICE_URL": "https://config.example.com/?x=1"}, ["E005"]),
+        ({"CONFIG_SERVICE_URL": "https://[config"}, ["E005"]),
+        ({"CONFIG_SERVICE_URL": URL, "CACHE_ALIAS": "redis"}, ["E007"]),
+        (
+            {
+                "CONFIG_SERVICE_URL": URL,
+                "IDENTIFIERS": ["instance_lookup.identifiers.SubdomainIdentifier"],
+            },
+            ["E009"],
+        ),
+        ({"CONFIG_SERVICE_URL": URL, "IDENTIFIERS": [SubdomainIdentifier("example.com")]}, []),
+        ({"CONFIG_SERVICE_BACKEND": "instance_lookup.backends.memory.DictConfigService"}, []),
+    ],
+)
+def test_settings(settings: SettingsWrapper, options: Any, expected: list[str]) -> None:
+    """Each mistake has one error, with an id of its own."""
+    settings.INSTANCE_LOOKUP = options
+    assert ids(check_settings()) == expected
+
+
+def test_unknown_setting_names_the_nearest(settings: SettingsWrapper) -> None:
+    """A typo is mended by reading the hint."""
+    settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL, "CACHE_TL": 3}
+    [error] = check_settings()
+    assert "CACHE_TL" in error.msg
+    assert error.hint == "Did you mean 'CACHE_TTL'?"
+
+
+def test_password_in_the_url_is_not_shown(settings: SettingsWrapper) -> None:
+    """Checks end up in build logs."""
+    settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": "https://u:hunter2@config.example.com"}
+    [error] = check_settings()
+    assert "hunter2" not in f"{error.msg}{error.hint}"
+
+
+def test_encryption_without_cryptography(
+    settings: SettingsWrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found at start-up, not at the first request."""
+    settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL, "ENCRYPTION_KEYS": [FERNET_KEY]}
+    monkeypatch.setattr("instance_lookup.checks.find_spec", lambda name: None)
+    assert ids(check_settings()) == ["E006"]
+
+
+@pytest.mark.parametrize(
+    ("middleware", "expected"),
+    [
+        ([USERS, OURS], []),
+        ([USERS, f"{__name__}.Subclass"], []),
+        ([OURS, USERS], ["E008"]),
+        ([OURS], []),
+        ([USERS], ["W001"]),
+        (["nowhere.At.All", USERS, OURS], []),
+        ([f"{__name__}.broken_backend", USERS, OURS], []),
+    ],
+)
+def test_middleware(settings: SettingsWrapper, middleware: list[str], expected: list[str]) -> None:
+    """It asks who the user is, so it comes after the one that knows."""
+    settings.MIDDLEWARE = middleware
+    assert ids(check_middleware()) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://config.example.com", ["W002"]),
+        ("http://localhost:8001", []),
+        ("http://127.0.0.1:8001", []),
+        ("http://[::1]:8001", []),
+        (URL, []),
+    ],
+)
+def test_deployment_url(settings: SettingsWrapper, url: str, expected: list[str]) -> None:
+    """API keys do not cross a network in the clear."""
+    settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": url}
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache"}}
+    assert ids(check_deployment()) == expected
+
+
+QUICK = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("cache", "expected"),
+    [
+        ({"BACKEND": LOCMEM}, ["W003"]),
+        ({"BACKEND": "django.core.cache.backends.dummy.DummyCache"}, ["W003"]),
+        ({"BACKEND": "nowhere.at.All"}, []),
+        ({"BACKEND": REDIS, "LOCATION": "redis://r"}, ["W004", "W005"]),
+        ({"BACKEND": REDIS, "LOCATION": "redis://r", "OPTIONS": QUICK}, ["W004"]),
+        (
+            {"BACKEND": REDIS, "LOCATION": ["redis://r"], "OPTIONS": {"serializer": BYTES}},
+            ["W005"],
+        ),
+        (
+            {
+                "BACKEND": REDIS,
+                "LOCATION": "redis://r?socket_timeout=1&socket_connect_timeout=1",
+                "OPTIONS": {"serializer": BYTES},
+            },
+            [],
+        ),
+        (
+            {
+                "BACKEND": REDIS,
+                "LOCATION": "redis://r",
+                "OPTIONS": {
+                    **QUICK,
+                    "serializer": "django.core.cache.backends.redis.RedisSerializer",
+                },
+            },
+            ["W004"],
+        ),
+        (
+            {
+                "BACKEND": REDIS,
+                "LOCATION": "redis://r",
+                "OPTIONS": {**QUICK, "serializer": object()},
+            },
+            [],
+        ),
+    ],
+)
+def test_deployment_cache(
+    settings: SettingsWrapper, cache: dict[str, Any], expected: list[str]
+) -> None:
+    """A cache for production is shared, cannot run code, and cannot hang the site."""
+    settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL}
+    settings.CACHES = {"default": cache}
+    assert ids(check_deployment()) == expected
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["W004", "W005"]),
+        ({"SOCKET_TIMEOUT": 1, "SOCKET_CONNECT_TIMEOUT": 1}, ["W004"]),
+        ({"SERIALIZER": "django_redis.serializers.json.JSONSerializer"}, ["W005"]),
+        ({"SERIALIZER": "django_redis.serializers.pickle.PickleSerializer"}, ["W004", "W005"]),
+        ({"SERIALIZER": BYTES, "CONNECTION_POOL_KWARGS": QUICK}, []),
+    ],
+)
+def test_deployment_django_redis(
+    settings: SettingsWrapper, options: dict[str, Any], expected: list[str]
+) -> None:
+    """django-redis spells its options in upper case, and pickles by default as well."""
+    settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL}
+    cache = {"BACKEND": DJANGO_REDIS, "LOCATION": "redis://r", "OPTIONS": options}
+    settings.CACHES = {"default": cache}
+    assert ids(check_deployment()) == expected
+
+
+@pytest.mark.parametrize("options", [{"CACHE_TTL": "soon"}, {"CACHE_ALIAS": "elsewhere"}])
+def test_deployment_with_wrong_settings_leaves_them_to_the_other_check(
+    settings: SettingsWrapper, options: dict[str, Any]
+) -> None:
+    """One mistake, one message."""
+    settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL, **options}
+    assert check_deployment() == []
+    assert check_settings() != []
+
+
+def test_checks_are_registered(settings: SettingsWrapper) -> None:
+    """``manage.py check`` runs them."""
+    call_command("check")
+    settings.INSTANCE_LOOKUP = {"CACHE_TL": 3}
+    with pytest.raises(SystemCheckError, match=r"instance_lookup\.E002"):
+        call_command("check")
+
+
+def test_checks_ask_nobody(settings: SettingsWrapper, no_network: Callable[[], None]) -> None:
+    """``manage.py check`` works where neither the Config Service nor Redis can be reached."""
+    no_network()
+    settings.CACHES = {"default": {"BACKEND": REDIS, "LOCATION": "redis://127.0.0.1:9"}}
+    call_command("check", deploy=True)
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    def forbid() -> None:
+        def refuse(*args: object) -> None:
+            raise AssertionError(f"connected to {args}")
+
+        monkeypatch.setattr("socket.socket.connect", refuse)
+
+    return forbid
