@@ -1,0 +1,12 @@
+"""The app's name for Django."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class ConfigServiceAppConfig(AppConfig):
+    """Instances, projects and the switches that break the service on purpose."""
+
+    name = "config_service"
+    verbose_name = "Config Service"

@@ -1,0 +1,20 @@
+"""The API, and the admin that edits what it answers."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import path
+from django.views.generic import RedirectView
+
+from config_service import views
+
+urlpatterns = [
+    path("instances", views.instance_list),
+    path("instances/<str:instance_id>", views.instance_detail),
+    path("projects/<str:project_id>", views.project_detail),
+    path("admin/", admin.site.urls),
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+]
+
+handler404 = views.not_found
+handler500 = views.server_error

@@ -1,0 +1,111 @@
+"""What may stand in a configuration: one pure function a field, with messages for people.
+
+Each takes the decoded JSON and raises ``ValidationError``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.utils.deconstruct import deconstructible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+RATE_LIMIT_FIELDS: Final = ("rpm", "rpm_burst", "daily")
+
+
+@deconstructible
+class IdValidator(RegexValidator):
+    """Require an id that clients accept."""
+
+    regex = rf"^{ID_PATTERN}\Z"
+    message = "Use 1 to 64 letters, digits, “_” and “-”, beginning with a letter or digit."
+
+
+def validate_strings(value: Any) -> None:
+    """Require an object of strings, as for API keys."""
+    _check(value, _string)
+
+
+def validate_urls(value: Any) -> None:
+    """Require an object of http(s) URLs."""
+    _check(value, _url)
+
+
+def validate_flags(value: Any) -> None:
+    """Require an object of booleans."""
+    _check(value, _flag)
+
+
+def validate_rate_limits(value: Any) -> None:
+    """Require an object of ``{"rpm": int, "rpm_burst": int | null, "daily": int | null}``."""
+    _check(value, _rate_limit)
+
+
+def validate_user_ids(value: Any) -> None:
+    """Require a list of user ids."""
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        raise ValidationError('Must be a JSON list of user ids as strings, such as ["7", "12"].')
+
+
+def _check(value: Any, problems: Callable[[Any], Iterator[str]]) -> None:
+    if not isinstance(value, dict):
+        raise ValidationError('Must be a JSON object, such as {"name": …}.')
+    errors = [f"{name!r}: {text}" for name, item in value.items() for text in problems(item)]
+    if "" in value:
+        errors.append("A name must not be empty.")
+    if errors:
+        raise ValidationError(errors)
+
+
+# The messages never quote the value: it may be an API key pasted into the wrong field.
+
+
+def _string(value: Any) -> Iterator[str]:
+    if not isinstance(value, str):
+        yield "must be a string."
+
+
+def _flag(value: Any) -> Iterator[str]:
+    if not isinstance(value, bool):
+        yield "must be true or false."
+
+
+def _url(value: Any) -> Iterator[str]:
+    if not isinstance(value, str) or not _is_http_url(value):
+        yield "must be a URL that begins with http:// or https:// and names a host."
+
+
+def _is_http_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+
+
+def _rate_limit(value: Any) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield 'must be an object, such as {"rpm": 60}.'
+        return
+    if "rpm" not in value:
+        yield "“rpm” (requests per minute) is required."
+    for name, number in value.items():
+        if name not in RATE_LIMIT_FIELDS:
+            yield f"{name!r} is not one of {', '.join(RATE_LIMIT_FIELDS)}."
+        elif not _is_limit(number, optional=name != "rpm"):
+            yield f"{name!r} must be a whole number of at least 0" + (
+                "." if name == "rpm" else ", or null."
+            )
+
+
+def _is_limit(value: Any, *, optional: bool) -> bool:
+    if value is None:
+        return optional
+    # bool is an int to Python, not to JSON.
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

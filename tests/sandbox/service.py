@@ -1,0 +1,64 @@
+"""A Config Service as a process of its own, and a client that talks to it plainly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import requests
+from config_service.process import ServerProcess
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOKEN = "token-of-the-tests"
+ADMIN_PASSWORD = "a password of the tests"
+
+CONFIG: dict[str, Any] = {
+    "api_keys": {"render": "a-secret"},
+    "rate_limits": {"render": {"rpm": 60, "rpm_burst": None, "daily": 1000}},
+    "worker_urls": {"render": "https://worker.example/jobs"},
+    "r2_bucket": "assets",
+    "features": {"beta": True, "old": False},
+}
+
+
+def start_config_service(data_dir: Path, *, port: int = 0, seed: bool = True) -> ServerProcess:
+    """Start a Config Service whose files lie in ``data_dir``; it stops with its ``with`` block.
+
+    On the same ``data_dir`` and ``port`` (with ``seed=False``) it comes back as it was.
+    """
+    return ServerProcess.start(
+        "config_service.settings",
+        data_dir,
+        port=port,
+        options=["--seed"] if seed else [],
+        env={
+            "CONFIG_SERVICE_TOKEN": TOKEN,
+            "CONFIG_SERVICE_ADMIN_PASSWORD": ADMIN_PASSWORD,
+            # A warning in the server is an error too.
+            "PYTHONWARNINGS": "error",
+        },
+    )
+
+
+def fresh_id() -> str:
+    """Return an id that no other test uses."""
+    return f"t_{uuid4().hex}"
+
+
+class Api(requests.Session):
+    """A session with the base address and the token of a Config Service."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.trust_env = False
+        self.headers["Authorization"] = f"Bearer {TOKEN}"
+
+    def ask(self, path: str, method: str = "GET", **headers: str | None) -> requests.Response:
+        """Send a request; ``X_User_ID="7"`` sends a header, ``None`` leaves one out."""
+        named: Any = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.request(
+            method, self.url + path, headers=named, allow_redirects=False, timeout=10
+        )

@@ -1,0 +1,84 @@
+"""The reference Config Service: pages and cursors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from config_service.paging import decode_cursor, encode_cursor
+
+from tests.sandbox.service import Api, fresh_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from config_service.remote import RemoteAdmin
+
+
+def all_ids(api: Api, limit: int, between: Callable[[], None] = lambda: None) -> list[str]:
+    """Walk the listing; ``between`` is called after the first page."""
+    page = api.ask(f"/instances?limit={limit}").json()
+    ids = list(page["instances"])
+    between()
+    while page["next"]:
+        page = api.ask(f"/instances?limit={limit}&cursor={page['next']}").json()
+        ids += page["instances"]
+    return ids
+
+
+# --- the listing -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [1, 2, 1000])
+def test_listing_has_every_instance_once(api: Api, instance_id: str, limit: int) -> None:
+    """Walking the pages finds each instance, in order, whatever their size."""
+    ids = all_ids(api, limit)
+
+    assert ids == sorted(set(ids))
+    assert {"no-owner", "studio-a", "studio-b", instance_id} <= set(ids)
+
+
+def test_listing_is_stable_while_instances_come_and_go(
+    api: Api, service_admin: RemoteAdmin
+) -> None:
+    """Who is there all the while appears once, even if the last of the first page is deleted."""
+    first, early = "0" + fresh_id(), "00" + fresh_id()
+    service_admin.add_instance(first)
+    stay = set(api.ask("/instances?limit=1000").json()["instances"]) - {first}
+
+    def change() -> None:
+        service_admin.delete_instance(first)
+        service_admin.add_instance(early)
+
+    ids = all_ids(api, 1, change)
+    service_admin.delete_instance(early)
+    assert ids[0] == first
+    assert sorted(stay) == ids[1:]
+
+
+def test_listing_last_page_has_no_next(api: Api) -> None:
+    """A full last page does not lead to an empty one."""
+    count = len(all_ids(api, 1000))
+
+    assert api.ask(f"/instances?limit={count}").json()["next"] is None
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    ["", "x", "!", "abcd", "%C3%A9", "YWZ0ZXI6", "YWZ0ZXI6Li4", "c3R1ZGlvLWE", "YWZ0ZXI6YQ=="],
+)
+def test_listing_foreign_cursor_is_400(api: Api, cursor: str) -> None:
+    """A cursor that the service did not make is no reason to begin anew."""
+    assert api.ask(f"/instances?cursor={cursor}").status_code == 400
+
+
+@pytest.mark.parametrize("limit", ["", "0", "-1", "1001", "2.5", "many", "%D9%A3"])
+def test_listing_limit_out_of_range_is_400(api: Api, limit: str) -> None:
+    """A page has 1 to 1000 ids."""
+    assert api.ask(f"/instances?limit={limit}").status_code == 400
+
+
+@pytest.mark.parametrize("last_id", ["a", "ab", "abc", "Z_9-", "x" * 64])
+def test_cursor_comes_back_as_it_went(last_id: str) -> None:
+    """Encoding and decoding agree at every length."""
+    assert decode_cursor(encode_cursor(last_id)) == last_id

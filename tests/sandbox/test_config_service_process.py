@@ -1,0 +1,136 @@
+"""The reference Config Service: starting, stopping, logging and seeding it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from config_service.process import MANAGE, ServerProcess
+from config_service.remote import RemoteAdmin
+
+from tests.sandbox.service import ADMIN_PASSWORD, TOKEN, Api, fresh_id, start_config_service
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+# --- the process -------------------------------------------------------------------------------
+
+
+def test_server_stops_on_sigterm_and_comes_back_as_it_was(tmp_path: Path) -> None:
+    """A stopped service answers nobody, and keeps its data for the next start on its port."""
+    with start_config_service(tmp_path) as server:
+        tag = Api(server.url).ask("/instances/studio-a").headers["ETag"]
+        assert server.stop() == 0
+        with pytest.raises(requests.ConnectionError):
+            Api(server.url).ask("/instances/studio-a")
+
+        with start_config_service(tmp_path, port=server.port, seed=False) as again:
+            assert again.url == server.url
+            assert Api(again.url).ask("/instances/studio-a").headers["ETag"] == tag
+
+
+def test_server_stops_with_its_parent(tmp_path: Path) -> None:
+    """When the parent's end of the pipe closes, even by a kill, the server goes too."""
+    with start_config_service(tmp_path, seed=False) as server:
+        assert server.process.stdin
+        server.process.stdin.close()
+        assert server.process.wait(10) == 0
+
+
+def test_server_on_a_taken_port_says_so(config_service: ServerProcess, tmp_path: Path) -> None:
+    """A server that cannot start leaves a reason, not a traceback."""
+    port = config_service.port
+    with pytest.raises(RuntimeError, match=f"Cannot listen on port {port}") as caught:
+        start_config_service(tmp_path, port=port, seed=False)
+
+    assert "Traceback" not in str(caught.value)
+
+
+def test_server_log_holds_no_secret(api: Api, config_service: ServerProcess) -> None:
+    """Neither tokens nor API keys are logged."""
+    assert api.ask("/instances/studio-a").json()["api_keys"]["render"] == "sandbox-key-of-studio-a"
+    log = config_service.log.read_text()
+
+    assert "/instances/studio-a 200" in log
+    assert TOKEN not in log
+    assert "sandbox-key-of" not in log
+
+
+# --- request ids -------------------------------------------------------------------------------
+
+
+def test_request_id_is_echoed_and_logged(api: Api, config_service: ServerProcess) -> None:
+    """Both sides can find the call in the other's log."""
+    request_id = fresh_id()
+
+    answer = api.ask("/instances/nowhere", X_Request_ID=request_id)
+    assert answer.headers["X-Request-ID"] == request_id
+    line = re.search(rf".*request_id={request_id}\n", config_service.log.read_text())
+    assert line
+    assert "GET /instances/nowhere 404" in line[0]
+
+
+@pytest.mark.parametrize("request_id", [None, "", "a b", "x" * 201, "\x1b[31m", "\xe9"])
+def test_request_id_malformed_is_replaced(api: Api, request_id: str | None) -> None:
+    """What could forge a line of the log does not get there."""
+    given = api.ask("/instances", X_Request_ID=request_id).headers["X-Request-ID"]
+
+    assert re.fullmatch("[0-9a-f]{32}", given)
+
+
+# --- seeds -------------------------------------------------------------------------------------
+
+
+def seed(data_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the seeding command."""
+    command = [sys.executable, str(MANAGE), "seed_config_service", *options]
+    return subprocess.run(
+        [*command, "--settings=config_service.settings", f"--admin-password={ADMIN_PASSWORD}"],
+        env={**os.environ, "SANDBOX_DATA_DIR": str(data_dir), "PYTHONWARNINGS": "error"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_seed_restores_its_own_rows_and_no_others(tmp_path: Path) -> None:
+    """The story can be told again from the start; what people added stays."""
+    with (
+        start_config_service(tmp_path) as server,
+        RemoteAdmin(server.url, "admin", ADMIN_PASSWORD) as admin,
+    ):
+        api = Api(server.url)
+        tag = api.ask("/instances/studio-b").headers["ETag"]
+        admin.delete_instance("studio-a")
+        admin.add_instance("mine", owner="5")
+        admin.switch(down=True)
+        first = seed(tmp_path, "--owner=9", "--worker-url=http://127.0.0.1:8002/jobs")
+
+        assert first.stdout.split("\n")[:-1] == [
+            "planted instance studio-a",
+            "planted project film-42",
+            "planted switches 1",
+        ]
+        assert api.ask("/instances/studio-a").json()["metadata"]["owner"] == "9"
+        assert api.ask("/instances/mine").json()["metadata"]["owner"] == "5"
+        assert api.ask("/projects/film-42").json()["instance_id"] == "studio-a"
+        assert api.ask("/instances/studio-b").headers["ETag"] == tag
+        assert seed(tmp_path, "--owner=9").stdout == "nothing to do\n"
+
+
+def test_seed_with_a_wrong_url_changes_nothing(config_service: ServerProcess) -> None:
+    """A wrong argument is explained, and half a seed is none."""
+    before = Api(config_service.url).ask("/instances/studio-a").content
+    result = seed(config_service.log.parent, "--owner=9", "--worker-url=nowhere")
+
+    assert result.returncode == 1
+    assert "must be a URL" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert Api(config_service.url).ask("/instances/studio-a").content == before
