@@ -1,0 +1,3 @@
+"""Measurements. ``python -m benchmarks`` runs all of them."""
+
+from __future__ import annotations
