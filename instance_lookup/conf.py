@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from os import PathLike, fspath
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -57,7 +58,7 @@ class Settings:
     config_service_max_bytes: int = setting(1_048_576, is_valid.count)
     """Longer answers are refused."""
     config_service_ca_bundle: str | None = setting(None, is_valid.optional(is_valid.existing_path))
-    """CA certificates to trust instead of the system's."""
+    """CA certificates to trust instead of the bundled ones."""
     config_service_client_cert: str | tuple[str, str] | None = setting(None, is_valid.client_cert)
     """Our certificate: one PEM file, or ``(certificate, key)``."""
 
@@ -123,7 +124,8 @@ class Settings:
 def find_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong with ``options`` (names in lower case). Imports, but no network."""
     fields = {field.name: field for field in dataclasses.fields(Settings)}
-    for name, value in options.items():
+    for name, given in options.items():
+        value = _freeze(given)
         if name not in fields:
             nearest = difflib.get_close_matches(str(name).lower(), fields, n=1, cutoff=0.4)
             hint = f"Did you mean {nearest[0].upper()!r}?" if nearest else ""
@@ -132,7 +134,7 @@ def find_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
             )
         elif complaint := fields[name].metadata["complain"](value):
             yield Problem(name.upper(), complaint)
-        elif not _is_hashable(_freeze(value)):
+        elif not _is_hashable(value):
             # Equal settings share one resolver, which is found by its settings.
             yield Problem(
                 name.upper(), "holds something that cannot be hashed.", "Make its dataclass frozen."
@@ -196,7 +198,10 @@ def on_change(callback: Callable[[], None]) -> None:
 
 
 def _freeze(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    """Return lists as tuples, and paths such as ``BASE_DIR / "ca.pem"`` as strings."""
+    if isinstance(value, PathLike):
+        return fspath(value)
+    return tuple(map(_freeze, value)) if isinstance(value, list | tuple) else value
 
 
 def _is_hashable(value: Any) -> bool:

@@ -12,6 +12,8 @@ from msgspec import Raw, Struct
 from instance_lookup.frozen import SecretBytes
 
 if TYPE_CHECKING:
+    import re
+
     from instance_lookup.types import InstanceConfig
 
 D = TypeVar("D", bound=Struct)
@@ -114,6 +116,8 @@ class Kind(Generic[D]):
     envelope: type[Envelope]
     decode_envelope: msgspec.json.Decoder[Envelope]
     decode_document: msgspec.json.Decoder[D]
+    points_to: re.Pattern[str] | None = None
+    """What the instance id in a project's document has to match."""
 
     def document_id(self, document: D) -> str:
         """Return the id that a document says it is of."""
@@ -232,20 +236,25 @@ def read_document(kind: Kind[D], asked: str, body: bytes) -> D:
     body = SecretBytes(body)
     try:
         document = kind.decode_document.decode(body.decode())
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
+    except Exception as exc:  # noqa: BLE001  # a CONFIG_CLASS may raise anything
         # Without the cause: some decoders' errors hold the whole body, and so the keys in it.
         raise Rejected(
             f"not a valid {kind.name} document: {type(exc).__name__}: {_place(exc)}"
         ) from None
     if kind.document_id(document) != asked:
         raise Rejected(f"the {kind.name} document is of another id")
+    if kind.points_to and not kind.points_to.fullmatch(document.instance_id):  # type: ignore[attr-defined]
+        raise Rejected(f"the {kind.name} document names something that is no instance id")
     return document
 
 
 def _place(exc: Exception) -> str:
     # msgspec names the type and the place, never the value: "Expected `int`, got `str` - at
-    # `$.rate_limits[...].rpm`". The errors of Python itself may.
-    return str(exc) if isinstance(exc, msgspec.MsgspecError) else "not UTF-8, or nested too deeply"
+    # `$.rate_limits[...].rpm`". The errors of Python itself may, and what a CONFIG_CLASS raises,
+    # which msgspec hands on as the cause.
+    if isinstance(exc, msgspec.MsgspecError) and exc.__cause__ is None:
+        return str(exc)
+    return "not UTF-8, nested too deeply, or not to the liking of CONFIG_CLASS"
 
 
 def encode_document(config: InstanceConfig) -> SecretBytes:

@@ -3,33 +3,52 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from threading import Lock
 
 logger = logging.getLogger("instance_lookup")
 
-OK = "ok"
+_LIMIT = 1_000
+"""Parts that are remembered as failing; of one forgotten there is one more line."""
 
 
 class Health:
-    """The last known state of something we depend on."""
+    """The last known state of something we depend on, as a whole (``""``) and of parts of it.
+
+    Parts fail each for itself: what works in one does not make another work again.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = Lock()
-        self._state = OK
+        self._failing: OrderedDict[str, str] = OrderedDict()
 
-    def ok(self) -> None:
+    def ok(self, part: str = "") -> None:
         """Note that it works."""
-        if self._state != OK and self._changes_to(OK):
-            logger.warning("%s works again.", self._name)
+        if part in self._failing and self._changes(part, None):
+            logger.warning("%s works again.", f"{self._name}, {part}" if part else self._name)
 
-    def failed(self, reason: str, detail: object, level: int = logging.WARNING) -> None:
-        """Note that it does not: ``reason`` is the state, ``detail`` says more in the log line."""
-        if self._state != reason and self._changes_to(reason):
-            logger.log(level, "%s: %s", self._name, detail)
+    def failed(
+        self,
+        reason: str,
+        detail: object,
+        level: int = logging.WARNING,
+        *,
+        part: str = "",
+        bug: BaseException | None = None,
+    ) -> None:
+        """Note that it does not: ``reason`` is the state, ``detail`` says more in the log line.
 
-    def _changes_to(self, state: str) -> bool:
+        The line shows the traceback of ``bug``.
+        """
+        if self._failing.get(part) != reason and self._changes(part, reason):
+            logger.log(level, "%s: %s", self._name, detail, exc_info=bug)
+
+    def _changes(self, part: str, reason: str | None) -> bool:
         with self._lock:
-            changed = self._state != state
-            self._state = state
-        return changed
+            before = self._failing.pop(part, None)
+            if reason is not None:
+                self._failing[part] = reason
+            if len(self._failing) > _LIMIT:
+                self._failing.popitem(last=False)
+        return before != reason

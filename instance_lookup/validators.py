@@ -90,7 +90,7 @@ def service_url(value: str) -> str | None:
 
 def existing_path(value: Any) -> str | None:
     """Accept the path of something that is there."""
-    if isinstance(value, str) and Path(value).exists():
+    if isinstance(value, str) and value and Path(value).exists():  # Path("") is here, and exists
         return None
     return f"must be the path of an existing file, not {value!r}."
 

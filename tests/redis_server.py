@@ -133,8 +133,8 @@ class RedisServer:
             return _ask(connection, *words)
 
     def _launch(self, port: int) -> None:
-        self._directory = tempfile.mkdtemp(prefix="instance-lookup-redis-")
         command = [find_server(), "--port", str(port), "--bind", "127.0.0.1"]
+        self._directory = tempfile.mkdtemp(prefix="instance-lookup-redis-")
         command += ["--save", "", "--appendonly", "no", "--dir", self._directory, *self.options]
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(

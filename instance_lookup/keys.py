@@ -1,0 +1,72 @@
+"""Under which keys an entry and its generations are kept, and what is found there. All pure."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from instance_lookup.entry import Generation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from instance_lookup.entry import Kind
+
+EVERYTHING = "instance_generation"
+"""Key of the generation of all entries, of both kinds."""
+_SAFE = re.compile(r"[!-~]{1,150}")
+
+
+class Keys(NamedTuple):
+    """The keys that one read takes together."""
+
+    entry: str
+    everything: str
+    own: str
+    expiry: str
+
+    @classmethod
+    def of(cls, kind: Kind[Any], asked: str) -> Self:
+        """Return the keys of an id."""
+        name = _safe(asked)
+        return cls(
+            f"{kind.entry_key}:{name}",
+            EVERYTHING,
+            f"{kind.generation_key}:{name}",
+            f"{kind.expiry_key}:{name}",
+        )
+
+    def generation(self, found: Mapping[str, object]) -> Generation | None:
+        """Return the generation as read, ``None`` where a part of it is unknown."""
+        everything, own = as_token(found.get(self.everything)), as_token(found.get(self.own))
+        if everything is None or own is None:
+            return None
+        return Generation(everything, own, as_token(found.get(self.expiry)) or "")
+
+
+def as_token(value: object) -> str | None:
+    """Return a part of a generation as read, ``None`` for what cannot be one.
+
+    Some serializers give text back as bytes.
+    """
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    return value if isinstance(value, str) and value.isalnum() else None
+
+
+def new_token() -> str:
+    """Return a part of a generation that there never was."""
+    # A letter in front: django-redis gives text of digits only back as a number.
+    return "g" + secrets.token_hex(8)
+
+
+def _safe(asked: str) -> str:
+    """Return the id, or a digest of one that is no key: memcached takes 250 visible characters.
+
+    Two ids that met in one key would only share their invalidations; an entry tells whose it is.
+    """
+    if _SAFE.fullmatch(asked):
+        return asked
+    return sha256(asked.encode(errors="surrogatepass")).hexdigest()

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import sys
+import zlib
+from base64 import b64encode
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from instance_lookup.codec import Codec
+from instance_lookup.conf import make_settings
+from instance_lookup.encryption import Encryption
+
+# No time limit an example: the machine may be busy with other things.
+unhurried = settings(deadline=None)
+
+
+OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+TEXT = '{"api_keys": {"a": "sk-SECRET"}, "é": "' + "x" * 500 + '"}'
+
+PLAIN: dict[str, Any] = {}
+PACKED = {"compress_above": 100}
+SEALED = {"encryption_keys": [NEW]}
+KINDS = [PLAIN, PACKED, SEALED, {**PACKED, **SEALED}]
+
+
+def codec(**options: Any) -> Codec:
+    return Codec(make_settings(options))
+
+
+def compressed(data: bytes, level: int = 9) -> str:
+    return "z:" + b64encode(zlib.compress(data, level)).decode()
+
+
+def text_of(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+@pytest.mark.parametrize("options", KINDS)
+@pytest.mark.parametrize("text", ["", "short", TEXT, "é" * 200])
+def test_decode_gives_back_what_was_encoded(options: dict[str, Any], text: str) -> None:
+    """Compressed, encrypted, both or neither; through a cache of text or of bytes."""
+    stored = codec(**options).encode(text)
+    assert type(stored) is str
+    assert text_of(codec(**options).decode(stored)) == text
+    assert text_of(codec(**options).decode(stored.encode())) == text
+
+
+def test_plain_is_stored_as_it_is() -> None:
+    """Without either option the cache holds readable JSON."""
+    assert codec().encode(TEXT) == TEXT
+
+
+@pytest.mark.parametrize(("length", "packs"), [(99, False), (100, False), (101, True)])
+def test_compress_above(length: int, packs: bool) -> None:
+    """Longer values than `COMPRESS_ABOVE` are compressed, others are not."""
+    stored = codec(**PACKED).encode("x" * length)
+    assert stored.startswith("z:") is packs
+    assert (len(stored) < length) is packs
+
+
+def test_compressed_is_read_with_the_option_off() -> None:
+    """A release that turns compression off reads what the last one wrote."""
+    assert text_of(codec().decode(codec(**PACKED).encode(TEXT))) == TEXT
+
+
+@pytest.mark.parametrize("options", [SEALED, {**PACKED, **SEALED}])
+def test_encrypted_holds_no_key(options: dict[str, Any]) -> None:
+    """Whoever reads the cache learns nothing; the same text is stored differently each time."""
+    first, second = (codec(**options).encode(TEXT) for _ in range(2))
+    assert "sk-SECRET" not in first
+    assert first != second
+
+
+def test_rotation_of_keys() -> None:
+    """A new key in front encrypts; the old one behind it still decrypts; left out, no more."""
+    before, between = codec(encryption_keys=[OLD]), codec(encryption_keys=[NEW, OLD])
+    after = codec(encryption_keys=[NEW])
+    stored = before.encode(TEXT)
+    assert text_of(between.decode(stored)) == TEXT
+    assert text_of(after.decode(between.encode(TEXT))) == TEXT
+    with pytest.raises(ValueError, match="not encrypted with one of ENCRYPTION_KEYS"):
+        after.decode(stored)
+
+
+@pytest.mark.parametrize(
+    "stored", [TEXT, TEXT.encode(), compressed(TEXT.encode()), "", "é", b"\xff"]
+)
+def test_plain_is_refused_with_encryption_on(stored: str | bytes) -> None:
+    """Who can write to the cache, but has no key, could otherwise forge an entry."""
+    with pytest.raises(ValueError, match=r"not encrypted|ASCII"):
+        codec(**SEALED).decode(stored)
+
+
+def test_tampered_token_is_refused() -> None:
+    """One changed character is enough."""
+    stored = codec(**SEALED).encode(TEXT)
+    with pytest.raises(ValueError, match="not encrypted with one of ENCRYPTION_KEYS"):
+        codec(**SEALED).decode(stored[:40] + ("A" if stored[40] != "A" else "B") + stored[41:])
+
+
+def test_encrypted_is_not_read_with_encryption_off() -> None:
+    """It comes out as the text it is, which is no entry; it is never taken for one."""
+    stored = codec(**SEALED).encode(TEXT)
+    assert codec().decode(stored) == stored
+
+
+@pytest.mark.parametrize("options", [PLAIN, SEALED])
+@pytest.mark.parametrize("stored", [None, 5, True, 1.5, ["x"], {"v": 1}, object(), bytearray(b"x")])
+def test_what_is_not_text_is_refused(options: dict[str, Any], stored: object) -> None:
+    """Something else wrote it, perhaps with pickle."""
+    with pytest.raises(ValueError, match=f"a cached {type(stored).__name__}, not text"):
+        codec(**options).decode(stored)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        *["z:", "z:!!!", "z:é", "z:AAAA", b"z:\xff", "z:" + b64encode(b"no zlib").decode(), "z:A"],
+        compressed(TEXT.encode())[:-8],
+        compressed(TEXT.encode())[:30],
+        "z:" + b64encode(zlib.compress(TEXT.encode())[:-4]).decode(),
+        "z:" + b64encode(b"\0" + zlib.compress(TEXT.encode())).decode(),
+        "\ud800",
+    ],
+)
+def test_damaged_entry_is_refused(stored: str | bytes) -> None:
+    """Cut off or overwritten, it is an error of one kind."""
+    with pytest.raises(ValueError, match=r"compressed entry|ASCII|surrogates"):
+        codec().decode(stored)
+
+
+@pytest.mark.parametrize("size", [10**6 + 65_536, 10**6 + 65_537, 200 * 2**20])
+def test_decompression_bomb(size: int) -> None:
+    """It is unpacked up to what an honest entry may have, and no further."""
+    stored = compressed(b"\0" * size)
+    reader = codec(config_service_max_bytes=10**6)
+    if size == 10**6 + 65_536:
+        assert len(reader.decode(stored)) == size
+    else:
+        with pytest.raises(ValueError, match="cut off or too large"):
+            reader.decode(stored)
+
+
+@unhurried
+@given(st.binary() | st.text() | st.text().map("z:".__add__) | st.binary().map(b"z:".__add__))
+def test_decode_raises_nothing_else(stored: str | bytes) -> None:
+    """Whatever stands in the cache is text or a `ValueError`."""
+    for options in (PLAIN, SEALED):
+        try:
+            assert isinstance(codec(**options).decode(stored), str | bytes)
+        except ValueError:
+            continue
+
+
+def test_encryption_refuses_other_types() -> None:
+    """What is neither text nor bytes was not made by any key."""
+    with pytest.raises(ValueError, match="not encrypted with one of ENCRYPTION_KEYS"):
+        Encryption([NEW]).decrypt(5)  # type: ignore[arg-type]
+
+
+def test_encryption_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who lacks the package is told what to install."""
+    monkeypatch.setitem(sys.modules, "instance_lookup.encryption", None)
+    with pytest.raises(ImproperlyConfigured, match=r"the extra instance-lookup\[encryption\]"):
+        codec(**SEALED)

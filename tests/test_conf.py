@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.test import override_settings
+
+from instance_lookup import access, conf
+from instance_lookup.conf import Settings, find_problems, get_settings, make_settings, with_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TOKEN = "s3cret-token"
+FERNET_KEY = "c2VjcmV0" * 5 + "AAA="
+
+
+@dataclass
+class Moody(access.Policy):
+    mood: list[str] = field(default_factory=list)
+
+    def allows(self, user: Any, config: Any) -> bool:
+        return True
+
+
+@pytest.fixture
+def calls() -> Iterator[list[str]]:
+    """Which callbacks were called; their receivers are taken off again."""
+    before = list(setting_changed.receivers)
+    yield []
+    setting_changed.receivers[:] = before
+    setting_changed.sender_receivers_cache.clear()
+
+
+def messages(**options: Any) -> list[str]:
+    return [f"{p.setting} {p.message} {p.hint}".strip() for p in find_problems(options)]
+
+
+@override_settings(INSTANCE_LOOKUP={})
+def test_defaults_are_the_documented_ones() -> None:
+    """Nothing has to be set, and every default is what the docs say."""
+    settings = get_settings()
+    assert settings.config_service_timeout == 5.0
+    assert settings.config_service_max_bytes == 1_048_576
+    assert (settings.cache_ttl, settings.stale_max_age, settings.negative_ttl) == (300, 3600, 30)
+    assert (settings.cache_alias, settings.use_stale_on_error) == ("default", True)
+    assert (settings.instance_header, settings.project_header) == ("X-Instance-ID", "X-Project-ID")
+    assert (settings.admin_roles, settings.admin_groups) == (("admin",), ())
+    assert (settings.allow_anonymous, settings.conceal_denied) == (False, False)
+    assert settings.encryption_keys == ()
+    assert settings.compress_above is None
+
+
+def test_defaults_have_no_problems() -> None:
+    """Every default passes the check that an explicit value has to pass."""
+    defaults = {name: getattr(Settings(), name) for name in Settings.names()}
+    assert messages(**defaults) == []
+
+
+def test_settings_absent() -> None:
+    """A project that sets nothing gets the defaults; `INSTANCE_LOOKUP` itself may be missing."""
+    with override_settings(INSTANCE_LOOKUP={"CACHE_TTL": 10}):
+        del django_settings.INSTANCE_LOOKUP
+        assert get_settings() == Settings()
+
+
+@pytest.mark.parametrize("wrong", [None, [], "x", 5])
+def test_settings_not_a_dict(wrong: object) -> None:
+    """The error names the setting and what was found there."""
+    name = type(wrong).__name__
+    message = f"INSTANCE_LOOKUP must be a dict, not {name}"
+    with (
+        override_settings(INSTANCE_LOOKUP=wrong),
+        pytest.raises(ImproperlyConfigured, match=message),
+    ):
+        get_settings()
+
+
+def test_override_settings_takes_effect_at_once() -> None:
+    """Settings are read late, and what is kept of them is dropped when a test changes them."""
+    assert get_settings().cache_ttl == 300
+    with override_settings(INSTANCE_LOOKUP={"CACHE_TTL": 10}):
+        assert get_settings().cache_ttl == 10
+    assert get_settings().cache_ttl == 300
+
+
+def test_settings_are_read_once() -> None:
+    """Between changes everybody has the same object."""
+    assert get_settings() is get_settings()
+    assert with_options({}) is get_settings()
+
+
+def test_settings_are_frozen() -> None:
+    """Nobody changes them for everybody else."""
+    with pytest.raises(FrozenInstanceError):
+        get_settings().cache_ttl = 5  # type: ignore[misc]
+
+
+def test_options_win_over_settings() -> None:
+    """Options replace some settings and leave the others."""
+    with override_settings(INSTANCE_LOOKUP={"CACHE_TTL": 10, "NEGATIVE_TTL": 5}):
+        settings = with_options({"cache_ttl": 20})
+    assert (settings.cache_ttl, settings.negative_ttl) == (20, 5)
+
+
+def test_lists_become_tuples() -> None:
+    """Settings are hashable, so that equal ones can share a resolver."""
+    settings = make_settings({"admin_roles": ["admin", "root"]})
+    assert settings.admin_roles == ("admin", "root")
+    assert hash(settings) == hash(make_settings({"admin_roles": ("admin", "root")}))
+
+
+def test_paths_become_strings(tmp_path: Path) -> None:
+    """`BASE_DIR / "ca.pem"` is how Django projects write paths, alone or in a pair."""
+    file = tmp_path / "ca.pem"
+    file.touch()
+    options = {"config_service_ca_bundle": file, "config_service_client_cert": [file, str(file)]}
+    settings = make_settings(options)
+    assert settings.config_service_ca_bundle == str(file)
+    assert settings.config_service_client_cert == (str(file), str(file))
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("CACHE_TLL", "Did you mean 'CACHE_TTL'?"),
+        ("cache_ttl", "Did you mean 'CACHE_TTL'?"),
+        ("Cache_Ttl", "Did you mean 'CACHE_TTL'?"),
+        ("SERVICE_URL", "Did you mean 'CONFIG_SERVICE_URL'?"),
+    ],
+)
+def test_unknown_setting_names_the_nearest(name: str, suggestion: str) -> None:
+    """A typo is an error that names what was typed and what was probably meant."""
+    with (
+        override_settings(INSTANCE_LOOKUP={name: TOKEN}),
+        pytest.raises(ImproperlyConfigured) as caught,
+    ):
+        get_settings()
+    assert str(caught.value) == (
+        f"INSTANCE_LOOKUP[{name!r}] is not a setting of instance_lookup. {suggestion}"
+    )
+
+
+def test_unknown_setting_with_nothing_near() -> None:
+    """No guess is better than a silly one."""
+    (problem,) = find_problems({"qqq": 1})
+    assert (problem.setting, problem.hint, problem.unknown) == ("QQQ", "", True)
+
+
+def test_setting_that_is_no_string() -> None:
+    """A key that is not even a string is unknown, not a crash."""
+    with (
+        override_settings(INSTANCE_LOOKUP={5: 1}),
+        pytest.raises(ImproperlyConfigured, match=r"INSTANCE_LOOKUP\['5'\] is not a setting"),
+    ):
+        get_settings()
+
+
+def test_every_problem_is_named() -> None:
+    """One run shows all there is to mend."""
+    with pytest.raises(ImproperlyConfigured) as caught:
+        make_settings({"cache_ttl": 0, "allow_anonymous": "no"})
+    assert str(caught.value) == (
+        "INSTANCE_LOOKUP['CACHE_TTL'] must be a positive number of seconds, not 0. "
+        "INSTANCE_LOOKUP['ALLOW_ANONYMOUS'] must be True or False, not 'no'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ({"cache_ttl": 300, "stale_max_age": 299}, True),
+        ({"cache_ttl": 300, "stale_max_age": 300}, False),
+        ({"cache_ttl": 4000}, True),
+        ({"stale_max_age": 60}, True),
+        ({"cache_ttl": "x", "stale_max_age": 60}, False),
+        ({"cache_ttl": 60, "stale_max_age": "x"}, False),
+    ],
+)
+def test_stale_max_age_below_ttl(options: dict[str, Any], wrong: bool) -> None:
+    """The total age must reach the ttl; values that are no numbers have a complaint already."""
+    found = [p for p in find_problems(options) if "purged while fresh" in p.message]
+    assert bool(found) is wrong
+
+
+def test_setting_that_cannot_be_hashed() -> None:
+    """A policy that is a mutable dataclass is refused by name, not by a TypeError in a request."""
+    assert messages(access_policy=Moody()) == [
+        "ACCESS_POLICY holds something that cannot be hashed. Make its dataclass frozen."
+    ]
+    assert messages(access_policy=access.IsOwner() | Moody()) != []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"config_service_token": TOKEN + "\n"},
+        {"config_service_token": TOKEN.encode()},
+        {"encryption_keys": [TOKEN]},
+        {"encryption_keys": TOKEN},
+        {"config_service_tokn": TOKEN},
+    ],
+)
+def test_problem_shows_no_secret(options: dict[str, Any]) -> None:
+    """What is wrong with a token or key is said without it."""
+    with pytest.raises(ImproperlyConfigured) as caught:
+        make_settings(options)
+    assert TOKEN not in str(caught.value)
+
+
+def test_repr_shows_no_secret() -> None:
+    """Settings in a debug page keep the token, the keys and a password in the URL."""
+    settings = make_settings({
+        "config_service_token": TOKEN,
+        "encryption_keys": [FERNET_KEY],
+        "config_service_url": f"http://me:{TOKEN}@cs",
+    })  # fmt: skip
+    assert settings.config_service_token == TOKEN
+    assert TOKEN not in repr(settings)
+    assert FERNET_KEY not in repr(settings)
+
+
+def test_load_imports_paths_and_passes_objects() -> None:
+    """A setting may hold the dotted path or the thing itself."""
+    assert make_settings({}).load("access_policy") is access.owner_or_admin
+    policy = access.IsOwner()
+    assert make_settings({"access_policy": policy}).load("access_policy") is policy
+
+
+@pytest.mark.parametrize(("candidate", "matches"), [("a-_C9", True), ("-a", False), ("a\n", False)])
+def test_id_regex_is_the_pattern(candidate: str, matches: bool) -> None:
+    """The default pattern takes letters, digits, - and _, and begins with none of the latter."""
+    assert bool(make_settings({}).id_regex.fullmatch(candidate)) is matches
+
+
+def test_on_change_calls_every_callback(calls: list[str]) -> None:
+    """Also two of one name, such as the `clear` of two dicts."""
+    first, second = {"a": 1}, {"b": 2}
+    conf.on_change(first.clear)
+    conf.on_change(second.clear)
+    with override_settings(CACHES={}):
+        assert (first, second) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("changed", "called"),
+    [({"INSTANCE_LOOKUP": {}}, True), ({"CACHES": {}}, True), ({"USE_TZ": False}, False)],
+)
+def test_on_change_looks_at_two_settings(
+    changed: dict[str, Any], called: bool, calls: list[str]
+) -> None:
+    """Connections and statistics are not thrown away for settings that are not about us."""
+    conf.on_change(lambda: calls.append("called"))
+    with override_settings(**changed):
+        assert bool(calls) is called

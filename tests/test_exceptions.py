@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.http import Http404
+
+from instance_lookup.exceptions import (
+    AccessDenied,
+    CacheError,
+    ConfigServiceUnavailable,
+    InstanceLookupError,
+    InstanceNotFound,
+    InvalidContext,
+    LookupErrorType,
+)
+
+TREE: list[tuple[type[InstanceLookupError], type[Exception], str, int]] = [
+    (InvalidContext, BadRequest, "INVALID_CONTEXT", 400),
+    (AccessDenied, PermissionDenied, "ACCESS_DENIED", 403),
+    (InstanceNotFound, Http404, "INSTANCE_NOT_FOUND", 404),
+    (ConfigServiceUnavailable, InstanceLookupError, "CONFIG_SERVICE_UNAVAILABLE", 503),
+    (CacheError, InstanceLookupError, "CACHE_ERROR", 500),
+]
+ERRORS = [row[0] for row in TREE]
+
+
+@pytest.mark.parametrize(("error", "base", "type_", "status"), TREE)
+def test_error_is_what_django_expects(
+    error: type[InstanceLookupError], base: type[Exception], type_: str, status: int
+) -> None:
+    """Each is the Django exception that gives the right response where nobody catches it."""
+    exc = error("Instance 'acme' is gone.")
+    assert isinstance(exc, InstanceLookupError)
+    assert isinstance(exc, base)
+    assert (exc.type, exc.status_code) == (LookupErrorType(type_), status)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_error_args_are_the_message(error: type[InstanceLookupError]) -> None:
+    """DRF makes a 500 of a Http404 with three args; details are beside, not among them."""
+    exc = error("Instance 'acme' is gone.", instance_id="acme", reason="x")
+    assert exc.args == ("Instance 'acme' is gone.",)
+    assert str(exc) == "Instance 'acme' is gone."
+    assert exc.details == {"instance_id": "acme", "reason": "x"}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_error_names_its_instance(error: type[InstanceLookupError]) -> None:
+    """The instance is at hand where one was named, `None` where not."""
+    assert error("x", instance_id="acme").instance_id == "acme"
+    assert error("x").instance_id is None
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_error_survives_pickle_and_copy(error: type[InstanceLookupError]) -> None:
+    """A Celery worker hands its exceptions over pickled."""
+    for again in (
+        pickle.loads(pickle.dumps(error("gone", instance_id="acme"))),
+        copy.copy(error("gone", instance_id="acme")),
+    ):
+        assert (type(again), again.args, again.instance_id) == (error, ("gone",), "acme")
+
+
+def test_unavailable_says_when_to_ask_again() -> None:
+    """`retry_after` is an attribute of its own, and no detail."""
+    exc = ConfigServiceUnavailable("down", retry_after=12.5, reason="timeout")
+    assert (exc.retry_after, exc.details) == (12.5, {"reason": "timeout"})
+    assert ConfigServiceUnavailable("down").retry_after is None
+
+
+def test_error_types_are_their_strings() -> None:
+    """Programs compare `type` with the documented strings."""
+    assert {type_: str(type_) for type_ in LookupErrorType} == {row[0].type: row[2] for row in TREE}

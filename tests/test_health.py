@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import logging
+from threading import Barrier, Thread
+
+import pytest
+
+from instance_lookup.health import Health
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.DEBUG, "instance_lookup")
+    return caplog
+
+
+def test_working_is_no_news(log: pytest.LogCaptureFixture) -> None:
+    """What works from the start is not worth a line."""
+    Health("Config Service").ok()
+    assert log.messages == []
+
+
+def test_outage_is_one_line(log: pytest.LogCaptureFixture) -> None:
+    """Not one a request, and not one a changed detail."""
+    health = Health("Config Service")
+    for number in range(5):
+        health.failed("timeout", f"'acme-{number}': no answer")
+    assert log.record_tuples == [
+        ("instance_lookup", logging.WARNING, "Config Service: 'acme-0': no answer")
+    ]
+
+
+def test_recovery_is_one_line(log: pytest.LogCaptureFixture) -> None:
+    """Whoever read of the outage reads of its end, once."""
+    health = Health("Config Service")
+    health.failed("timeout", "no answer")
+    log.clear()
+    health.ok()
+    health.ok()
+    assert log.record_tuples == [
+        ("instance_lookup", logging.WARNING, "Config Service works again.")
+    ]
+
+
+def test_another_reason_is_another_line(log: pytest.LogCaptureFixture) -> None:
+    """A service that was slow and now refuses our token is another matter."""
+    health = Health("Config Service")
+    health.failed("timeout", "no answer")
+    health.failed("credential", "401", logging.ERROR)
+    assert [record.levelno for record in log.records] == [logging.WARNING, logging.ERROR]
+
+
+def test_second_outage_is_news_again(log: pytest.LogCaptureFixture) -> None:
+    """After a recovery the same failure is a change of state."""
+    health = Health("Instance cache")
+    for _ in range(2):
+        health.failed("down", "refused")
+        health.ok()
+    assert len(log.messages) == 4
+
+
+def test_threads_log_one_line(log: pytest.LogCaptureFixture) -> None:
+    """A hundred requests that fail together are one change of state."""
+    health, start = Health("Config Service"), Barrier(20)
+
+    def fail() -> None:
+        start.wait(5)
+        health.failed("timeout", "no answer")
+
+    threads = [Thread(target=fail) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert log.messages == ["Config Service: no answer"]
+
+
+def test_change_noticed_meanwhile_is_no_news(log: pytest.LogCaptureFixture) -> None:
+    """Of two threads that saw the old state, the second finds it changed already."""
+    health = Health("Config Service")
+    health.failed("timeout", "no answer")
+    log.clear()
+
+    class LockTakenSecond:
+        def __enter__(self) -> None:
+            health._failing.clear()  # what the thread before us did under the lock
+
+        def __exit__(self, *error: object) -> None: ...
+
+    health._lock = LockTakenSecond()  # type: ignore[assignment]
+    health.ok()
+    assert log.messages == []
+
+
+def test_parts_fail_each_for_itself(log: pytest.LogCaptureFixture) -> None:
+    """One instance's answer works again; the other's is broken still, which is no news."""
+    health = Health("Config Service")
+    for part in ("acme", "other"):
+        health.failed("rejected", f"{part}: not JSON", part=part)
+    log.clear()
+    health.ok("acme")
+    health.ok()
+    health.failed("rejected", "other: not JSON", part="other")
+    assert log.messages == ["Config Service, acme works again."]
+
+
+def test_forgotten_part_is_one_more_line(
+    log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded; what is failing longest is forgotten first."""
+    monkeypatch.setattr("instance_lookup.health._LIMIT", 2)
+    health = Health("Config Service")
+    for part in ("a", "b", "c"):
+        health.failed("rejected", part, part=part)
+    log.clear()
+    for part in ("c", "b", "a"):
+        health.failed("rejected", part, part=part)
+    assert log.messages == ["Config Service: a"]
+
+
+def test_bug_is_logged_with_its_traceback(log: pytest.LogCaptureFixture) -> None:
+    """An error that nobody foresaw comes with where it was raised."""
+    try:
+        raise ZeroDivisionError("of a backend")
+    except ZeroDivisionError as exc:
+        Health("Config Service").failed("ZeroDivisionError", "failed", logging.ERROR, bug=exc)
+    assert "raise ZeroDivisionError" in log.text

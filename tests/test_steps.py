@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.dispatch import Signal
+
+from instance_lookup.executor import in_executor
+from instance_lookup.steps import AskUser, Blocking, Notify, Steps, adrive, drive
+from instance_lookup.users import user_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Person:
+    """Its tenants take I/O as far as we know: reading them in an event loop is refused."""
+
+    pk = 7
+    is_authenticated = True
+    tenant_ids = ("t1",)
+
+
+def run(steps: Callable[[], Steps[Any]], how: str) -> Any:
+    return drive(steps()) if how == "sync" else asyncio.run(adrive(steps()))
+
+
+pytestmark = pytest.mark.parametrize("how", ["sync", "async"])
+
+
+def test_outcomes_are_sent_and_result_returned(how: str) -> None:
+    """Each step's outcome comes back to the generator, and its return value out."""
+
+    def steps() -> Steps[str]:
+        first = yield AskUser(lambda: 1)
+        second = yield Blocking(lambda: first + 1)
+        return f"{first}{second}"
+
+    assert run(steps, how) == "12"
+
+
+def test_generator_without_steps(how: str) -> None:
+    """A decision may need nothing."""
+
+    def steps() -> Steps[str]:
+        return "at once"
+        yield AskUser(list)  # type: ignore[unreachable]
+
+    assert run(steps, how) == "at once"
+
+
+def test_errors_are_thrown_into_the_generator(how: str) -> None:
+    """The generator decides what to do about an error of a step."""
+
+    def steps() -> Steps[str]:
+        caught = []
+        for step in (AskUser(lambda: 1 // 0), Blocking(lambda: 1 // 0)):
+            try:
+                yield step
+            except ZeroDivisionError:
+                caught.append(type(step).__name__)
+        return (yield AskUser(lambda: "+".join(caught)))  # type: ignore[no-any-return]
+
+    assert run(steps, how) == "AskUser+Blocking"
+
+
+def test_errors_that_nobody_catches_come_out(how: str) -> None:
+    """With the generator's clean-up done."""
+    cleaned = []
+
+    def steps() -> Steps[str]:
+        try:
+            return (yield Blocking(partial(dict[str, str]().__getitem__, "missing")))  # type: ignore[no-any-return]
+        finally:
+            cleaned.append(True)
+
+    with pytest.raises(KeyError, match="missing"):
+        run(steps, how)
+    assert cleaned == [True]
+
+
+def test_stop_iteration_of_a_step_is_an_error(how: str) -> None:
+    """It is not taken for the end of the generator."""
+
+    def steps() -> Steps[str]:
+        yield AskUser(lambda: next(iter(())))
+        return "not reached"
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        run(steps, how)
+
+
+def test_what_the_user_lacks_is_loaded(how: str) -> None:
+    """A question about the user gets its answer in an event loop, too."""
+
+    def steps() -> Steps[Any]:
+        who = user_context(Person())
+        return (yield AskUser(lambda: who.tenant_ids))
+
+    assert run(steps, how) == {"t1"}
+
+
+def test_blocking_steps_leave_the_event_loop_alone(how: str) -> None:
+    """Sync work runs where it is; in a coroutine it runs in a thread of ours."""
+
+    def steps() -> Steps[str]:
+        return (yield Blocking(lambda: threading.current_thread().name))  # type: ignore[no-any-return]
+
+    here = threading.current_thread().name
+    assert run(steps, how) == (here if how == "sync" else "instance-lookup")
+
+
+def test_notify_sends_the_signal(how: str) -> None:
+    """Receivers, plain ones and coroutines, are told; one that raises fails nothing."""
+    signal, told = Signal(), []
+
+    def broken(**about: Any) -> None:
+        raise ValueError
+
+    def plain(**about: Any) -> None:
+        told.append(("plain", about["instance_id"]))
+
+    async def asynchronous(**about: Any) -> None:
+        told.append(("async", about["instance_id"]))
+
+    for receiver in (broken, plain, asynchronous):
+        signal.connect(receiver)
+
+    def steps() -> Steps[str]:
+        yield Notify(signal, {"instance_id": "acme"})
+        return "done"
+
+    assert run(steps, how) == "done"
+    assert sorted(told) == [("async", "acme"), ("plain", "acme")]
+
+
+def test_in_executor_passes_everything_on(how: str) -> None:
+    """Arguments in, result or error out."""
+    assert asyncio.run(in_executor(divmod, 7, 2)) == (3, 1)
+    assert asyncio.run(in_executor(int, "ff", base=16)) == 255
+    with pytest.raises(ValueError, match="invalid literal"):
+        asyncio.run(in_executor(partial(int, "x")))

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, Group, User
+from django.core.exceptions import ObjectDoesNotExist, SynchronousOnlyOperation
+from django.test import override_settings
+
+from instance_lookup.users import (
+    DjangoUser,
+    LookupUser,
+    NotLoaded,
+    in_event_loop,
+    once_loaded,
+    user_context,
+)
+
+if TYPE_CHECKING:
+    from pytest_django import DjangoAssertNumQueries
+
+
+class Person(SimpleNamespace):
+    """A user of another model, without PermissionsMixin; attributes as given."""
+
+    pk = 7
+    is_authenticated = True
+
+
+class Forgetful(Person):
+    @property
+    def profile(self) -> object:
+        raise ObjectDoesNotExist
+
+
+def saved(username: str = "ada", groups: tuple[str, ...] = (), **fields: Any) -> User:
+    user = User.objects.create_user(username, f"{username}@example.com", **fields)
+    user.groups.set(Group.objects.get_or_create(name=name)[0] for name in groups)
+    return User.objects.get(pk=user.pk)
+
+
+def test_lookup_user_wants_its_id_as_a_string() -> None:
+    """`user.pk` as a number would match no owner; the error says what to write."""
+    with pytest.raises(TypeError, match=r"user_id must be a str, not int: use str\(user.pk\)"):
+        LookupUser(7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("field", ["roles", "tenant_ids"])
+def test_lookup_user_refuses_a_string_of_names(field: str) -> None:
+    """A string would be searched for substrings: "non-admin" is no admin."""
+    with pytest.raises(TypeError, match=rf"{field} must be .*\('non-admin',\), not a str"):
+        LookupUser("7", **{field: "non-admin"})
+
+
+@pytest.mark.parametrize(
+    ("user", "anonymous", "service"),
+    [
+        (LookupUser.anonymous(), True, False),
+        (LookupUser(""), True, False),
+        (LookupUser(" \t"), True, False),
+        (LookupUser("7"), False, False),
+        (LookupUser.service(), False, True),
+    ],
+)
+def test_who_is_anonymous(user: LookupUser, anonymous: bool, service: bool) -> None:
+    """Absent and blank ids are nobody; the site itself is neither nobody nor a user."""
+    assert (user.is_anonymous, user.is_service) == (anonymous, service)
+
+
+def test_service_is_not_equal_to_anonymous() -> None:
+    """Both have no id, and nothing else in common."""
+    assert LookupUser.service() != LookupUser.anonymous()
+
+
+def test_lookup_user_has_empty_defaults() -> None:
+    """Whoever builds one names what there is."""
+    user = LookupUser("7")
+    assert (user.email, user.default_instance_id) == (None, None)
+    assert (user.roles, user.tenant_ids) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        None,
+        object(),
+        AnonymousUser(),
+        Person(is_active=False),
+        Person(pk=None),
+        User(username="unsaved"),
+        User(pk=7, is_active=False),
+    ],
+)
+def test_user_context_of_nobody(user: object) -> None:
+    """Nobody, the inactive and the unsaved are anonymous, whatever their id."""
+    assert user_context(user) == LookupUser.anonymous()
+
+
+@pytest.mark.django_db
+def test_user_context_costs_no_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    """Id and e-mail are there already, and an owner needs no more."""
+    user = saved()
+    with django_assert_num_queries(0):
+        who = user_context(user)
+        assert (who.user_id, who.email) == (str(user.pk), "ada@example.com")
+        assert not who.is_anonymous
+
+
+@pytest.mark.django_db
+def test_roles_cost_one_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    """Group names are read when something asks for them, and once."""
+    who = user_context(saved(groups=("editor", "viewer")))
+    with django_assert_num_queries(1):
+        assert who.roles == {"editor", "viewer"}
+        assert who.roles == {"editor", "viewer"}
+
+
+@pytest.mark.django_db
+def test_showing_and_comparing_cost_no_query(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    """A log line or a debug page with a user in it asks the database nothing."""
+    user = saved()
+    who = user_context(user)
+    with django_assert_num_queries(0):
+        assert repr(who) == f"DjangoUser(user_id='{user.pk}')"
+        assert who == who  # noqa: PLR0124
+        assert who != user_context(user)
+        assert len({who, who}) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "groups", "superuser", "roles"),
+    [
+        ({}, ("admin",), False, set()),
+        ({}, ("admin", "editor"), False, {"editor"}),
+        ({}, (), True, {"admin"}),
+        ({}, ("editor",), True, {"editor", "admin"}),
+        ({"ADMIN_GROUPS": ["ops"]}, ("ops",), False, {"ops", "admin"}),
+        ({"ADMIN_GROUPS": ["ops"]}, ("admin",), False, set()),
+        ({"ADMIN_GROUPS": ["admin"]}, ("admin",), False, {"admin"}),
+        ({"ADMIN_GROUPS": ["Ops"]}, ("ops",), False, {"ops"}),
+        ({"ADMIN_ROLES": ["root"]}, ("root", "admin"), False, {"admin"}),
+        ({"ADMIN_ROLES": ["root"]}, (), True, {"admin"}),
+        ({"ADMIN_ROLES": ["root"], "ADMIN_GROUPS": ["ops"]}, ("ops",), False, {"ops", "root"}),
+    ],
+)
+@pytest.mark.django_db
+def test_groups_and_admins(
+    settings: dict[str, Any], groups: tuple[str, ...], superuser: bool, roles: set[str]
+) -> None:
+    """A group called "admin" is a tenant's own matter, unless `ADMIN_GROUPS` lists it."""
+    with override_settings(INSTANCE_LOOKUP=settings):
+        assert user_context(saved(groups=groups, is_superuser=superuser)).roles == roles
+
+
+@pytest.mark.parametrize(
+    ("user", "roles"),
+    [
+        (Person(), set()),
+        (Person(is_superuser=True), {"admin"}),
+        (Person(is_superuser="yes"), set()),
+        (Person(is_superuser=1), set()),
+        (Person(groups=["admin"]), set()),
+        (Person(groups=None), set()),
+    ],
+)
+def test_roles_of_other_user_models(user: Person, roles: set[str]) -> None:
+    """No groups, no `is_superuser`: no roles. Only True makes a superuser."""
+    assert user_context(user).roles == roles
+
+
+@pytest.mark.parametrize(
+    ("given", "tenants"),
+    [
+        (["t1", "t2"], {"t1", "t2"}),
+        (("t1",), {"t1"}),
+        ({5}, {"5"}),
+        ((f"t{n}" for n in (1, 2)), {"t1", "t2"}),
+        ("t1", set()),
+        (b"t1", set()),
+        ({"t1": 1}, set()),
+        (None, set()),
+        (5, set()),
+    ],
+)
+def test_tenant_ids(given: object, tenants: set[str]) -> None:
+    """Any series of ids is taken; a string is none, or its letters would be tenants."""
+    assert user_context(Person(tenant_ids=given)).tenant_ids == tenants
+
+
+@pytest.mark.django_db
+def test_tenant_ids_of_a_queryset() -> None:
+    """A property that returns a queryset of ids does what it looks like."""
+    saved("bob")
+    who = user_context(Person(tenant_ids=User.objects.values_list("username", flat=True)))
+    assert who.tenant_ids == {"bob"}
+
+
+@pytest.mark.parametrize(
+    ("user", "default"),
+    [
+        (Person(default_instance_id="acme"), "acme"),
+        (Person(default_instance_id="acme", profile=Person(default_instance_id="x")), "acme"),
+        (Person(default_instance_id="", profile=Person(default_instance_id="x")), "x"),
+        (Person(default_instance_id=None, profile=Person(default_instance_id="x")), "x"),
+        (Person(profile=Person(default_instance_id=5)), None),
+        (Person(default_instance_id=["acme"]), None),
+        (Person(profile=None), None),
+        (Person(), None),
+        (Forgetful(), None),
+    ],
+)
+def test_default_instance_id(user: Person, default: str | None) -> None:
+    """The user's own, else the profile's; what is no string, or empty, is none."""
+    assert user_context(user).default_instance_id == default
+
+
+def test_own_user_context_may_build_on_the_default() -> None:
+    """`dataclasses.replace` adds to what the default says: a project's tenants, for instance."""
+    who = replace(user_context(Person(default_instance_id="acme")), tenant_ids=("t1",))
+    assert (who.user_id, who.default_instance_id, who.tenant_ids) == ("7", "acme", ("t1",))
+
+
+def test_email_that_is_no_string() -> None:
+    """A value that is not a string is none."""
+    assert user_context(Person(email=["a@example.com"])).email is None
+
+
+async def test_own_default_needs_no_load() -> None:
+    """A field of the user itself is there already, also in an event loop."""
+    assert user_context(Person(default_instance_id="acme")).default_instance_id == "acme"
+
+
+@pytest.mark.parametrize("name", ["roles", "tenant_ids", "default_instance_id"])
+async def test_deferred_in_event_loop(name: str) -> None:
+    """What may cost a query refuses to block the event loop, and names itself and its user."""
+    with pytest.raises(NotLoaded, match=f"'{name}' of user '7' takes a query") as caught:
+        getattr(user_context(Person()), name)
+    assert isinstance(caught.value, SynchronousOnlyOperation)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_once_loaded_loads_what_is_asked_for() -> None:
+    """It is loaded in a thread, and from then on it is plain."""
+    user = await User.objects.acreate(username="ada")
+    await user.groups.aadd(await Group.objects.acreate(name="editor"))
+    who = user_context(user)
+    asked = await once_loaded(lambda: (who.roles, who.tenant_ids, who.default_instance_id))
+    assert asked == ({"editor"}, frozenset(), None)
+    assert who.roles == {"editor"}
+
+
+async def test_once_loaded_lets_other_errors_through() -> None:
+    """An error of the question itself is not taken for something to load."""
+    with pytest.raises(ZeroDivisionError):
+        await once_loaded(lambda: 1 // 0)
+
+
+async def test_in_event_loop_inside() -> None:
+    """A coroutine runs in one."""
+    assert in_event_loop()
+
+
+def test_in_event_loop_outside() -> None:
+    """Plain code does not."""
+    assert not in_event_loop()
+
+
+def test_deferred_belongs_to_the_class() -> None:
+    """Looking at the class, as documentation tools do, reads nothing."""
+    assert "Group names" in str(DjangoUser.roles.__doc__)

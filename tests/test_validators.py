@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from instance_lookup import validators as is_valid
+from instance_lookup.types import InstanceConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FERNET_KEY = "A" * 43 + "="
+HERE = __file__
+
+
+class Studio(InstanceConfig, frozen=True):
+    pass
+
+
+class Thawed(InstanceConfig, frozen=False):  # type: ignore[misc]  # that is the point
+    pass
+
+
+GOOD: list[tuple[Callable[[Any], str | None], list[Any]]] = [
+    (is_valid.text, ["", "a"]),
+    (is_valid.boolean, [True, False]),
+    (is_valid.seconds, [1, 0.1, 1e9]),
+    (is_valid.count, [1, 10**9]),
+    (is_valid.header_name, ["X-Instance-ID", "x", "X!#$%&'*+.^`|~9"]),
+    (is_valid.header_value, ["token", "a b"]),
+    (is_valid.pattern, ["[a-z]+", "a", re.compile("[a-z]+")]),
+    (is_valid.existing_path, [HERE]),
+    (is_valid.client_cert, [None, HERE, (HERE, HERE), [HERE, HERE]]),
+    (is_valid.fernet_keys, [(), [], [FERNET_KEY], (FERNET_KEY.encode(), FERNET_KEY)]),
+    (is_valid.service_url, ["https://cs.example.com", "http://[::1]:8000/api/"]),
+    (is_valid.is_callable, [len, "os.path.join"]),
+    (is_valid.config_class, [InstanceConfig, Studio, "instance_lookup.types.InstanceConfig"]),
+    (is_valid.has("upper"), ["os.sep", str]),
+    (is_valid.optional(is_valid.count), [None, 1]),
+    (is_valid.each(is_valid.text), [(), ["a", "b"], ("a",)]),
+]
+BAD: list[tuple[Callable[[Any], str | None], list[Any], str]] = [
+    (is_valid.text, [None, 5, b"a"], "must be a string, not "),
+    (is_valid.boolean, ["False", 0, 1, None], "must be True or False, not "),
+    (is_valid.seconds, [0, -1, True, "5", None, math.nan, math.inf], "must be a positive number"),
+    (is_valid.count, [0, -1, True, 1.0, "5", None], "must be a positive integer, not "),
+    (
+        is_valid.header_name,
+        ["", "X Y", "X:Y", "X_Y", "X\n", "é", None, b"X"],
+        "must be the name of an HTTP header, such as 'X-Instance-ID', not ",
+    ),
+    (is_valid.header_value, ["", " ", "a\n", "a\rX: y", "é", "\0", None, b"a"], "printable ASCII"),
+    (
+        is_valid.pattern,
+        ["(", "*", 5, None, b"a", "a{99999999999999999999}"],
+        "must be a regular expression, not ",
+    ),
+    (is_valid.pattern, ["", ".*", "a?", re.compile("a*")], "must not match an empty id, as "),
+    (is_valid.existing_path, ["", "/nowhere/at/all", 5, None], "must be the path of an existing"),
+    (is_valid.client_cert, ["/nowhere", (HERE,), (HERE, "/no"), 5], "must be an existing file"),
+    (is_valid.fernet_keys, ["key", None, 5], "must be a list of keys"),
+    (
+        is_valid.fernet_keys,
+        [["short"], ["é"], [5], [None], [""], ["A"]],
+        "[0] is not a key as Fernet.generate_key() makes them.",
+    ),
+    (is_valid.service_url, ["", "cs.example.com", "ftp://cs", "http://"], "must be an http or "),
+    (is_valid.service_url, ["http://[::1", "http://cs:port", "http://cs:99999"], "is not a URL"),
+    (is_valid.service_url, ["http://me:s3cret@cs"], "must not hold a user name or password"),
+    (is_valid.service_url, ["http://cs/?key=s3cret", "http://cs/#x"], "must not have a query"),
+    (is_valid.is_callable, [5, None, "os.sep"], "must be callable, not "),
+    (is_valid.config_class, [dict, "os.sep", None, InstanceConfig(instance_id="a")], "must be I"),
+    (is_valid.config_class, [Thawed], "must stay frozen"),
+    (is_valid.has("identify"), [5, "os.sep", str], "must have the method identify; "),
+    (is_valid.has("upper", "nope"), ["os.sep"], "must have the method upper and nope; "),
+    (is_valid.optional(is_valid.count), [0], "must be a positive integer"),
+    (is_valid.each(is_valid.text), ["admin", None, {"a"}], "must be a list, not "),
+    (is_valid.each(is_valid.text), [["a", 5, 6]], "[1] must be a string, not 5."),
+]
+IMPORTING = [is_valid.is_callable, is_valid.config_class, is_valid.has("x")]
+
+
+def flat(rows: list[Any]) -> list[Any]:
+    return [(row[0], value, *row[2:]) for row in rows for value in row[1]]
+
+
+@pytest.mark.parametrize(("complain", "value"), flat(GOOD))
+def test_good_value(complain: Callable[[Any], str | None], value: Any) -> None:
+    """A value that will work is not complained about."""
+    assert complain(value) is None
+
+
+@pytest.mark.parametrize(("complain", "value", "sentence"), flat(BAD))
+def test_bad_value(complain: Callable[[Any], str | None], value: Any, sentence: str) -> None:
+    """One that will not is, in a sentence that says what is expected."""
+    complaint = complain(value)
+    assert complaint is not None
+    assert sentence in complaint
+    assert complaint.endswith(".")
+
+
+@pytest.mark.parametrize("complain", IMPORTING)
+@pytest.mark.parametrize(
+    "path", ["nowhere.Thing", "os.nothing", "os", "", ".x", "..x.y", "a..b", "a b.c", "\0.x"]
+)
+def test_path_that_cannot_be_imported(complain: Callable[[Any], str | None], path: str) -> None:
+    """A typo in a dotted path is named with the path, whatever the import system makes of it."""
+    complaint = complain(path)
+    assert complaint is not None
+    assert complaint.startswith(f"is {path!r}, which cannot be imported: ")
+
+
+@pytest.mark.parametrize(
+    ("complain", "value"),
+    [
+        (is_valid.fernet_keys, ["s3cret"]),
+        (is_valid.fernet_keys, "s3cret"),
+        (is_valid.fernet_keys, [FERNET_KEY, "s3cret"]),
+        (is_valid.header_value, "s3cret\n"),
+        (is_valid.header_value, b"s3cret"),
+        (is_valid.service_url, "http://me:s3cret@cs"),
+        (is_valid.service_url, "http://me:s3cret@cs:port"),
+    ],
+)
+def test_complaint_shows_no_secret(complain: Callable[[Any], str | None], value: Any) -> None:
+    """What is wrong with a secret is said without it: checks are printed in build logs."""
+    complaint = complain(value)
+    assert complaint is not None
+    assert "s3cret" not in complaint
+
+
+def test_pair_of_certificate_and_key(tmp_path: Path) -> None:
+    """Both files of a client certificate have to be there."""
+    certificate = tmp_path / "client.pem"
+    certificate.touch()
+    pair = (str(certificate), str(tmp_path / "client.key"))
+    assert is_valid.client_cert(pair) is not None
+    (tmp_path / "client.key").touch()
+    assert is_valid.client_cert(pair) is None
