@@ -5,8 +5,8 @@ Views go through the resolver, which alone checks who may have what.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from time import time
+from typing import TYPE_CHECKING
 
 from instance_lookup.conf import Settings, with_options
 from instance_lookup.counters import Counters
@@ -16,6 +16,10 @@ from instance_lookup.executor import in_executor
 from instance_lookup.signals import instance_invalidated
 from instance_lookup.store import EntryStore
 from instance_lookup.types import CacheEntry, CacheStats, InstanceConfig, Source
+from instance_lookup.validators import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class InstanceCache:
@@ -37,7 +41,7 @@ class InstanceCache:
     def from_settings(cls, settings: Settings) -> InstanceCache:
         """Open the cache that the settings describe."""
         cache = cls.__new__(cls)
-        cache._setup(settings)
+        cache._setup(settings)  # noqa: SLF001  # its own class
         return cache
 
     def _setup(self, settings: Settings) -> None:
@@ -84,27 +88,30 @@ class InstanceCache:
         """Store a config, fresh for ``ttl`` seconds.
 
         Without ``generation`` an invalidation since ``config`` was fetched is not noticed.
-        Raises ``ValueError`` for a config of another instance.
+        Raises ``ValueError`` for a config of another instance and for a ``ttl`` that is none.
         """
         if config.instance_id != instance_id:
             raise ValueError(f"the config is of {config.instance_id!r}, not of {instance_id!r}")
+        ttl = self._settings.cache_ttl if ttl is None else ttl
+        if complaint := seconds(ttl):
+            raise ValueError(f"ttl {complaint}")
         stamp = self.generation(instance_id) if generation is None else generation
         self.store.write(
             self._checked(instance_id),
             encode_document(config),
             generation=Generation.parse(stamp),
             cached_at=time(),
-            ttl=self._settings.cache_ttl if ttl is None else ttl,
+            ttl=ttl,
             etag=None,
         )
 
     def expire(self, instance_id: str) -> None:
-        """Have the Config Service asked before the entry is served again: the config has changed."""
+        """Have the Config Service asked before the entry is served again: it has changed."""
         self.store.expire(self._checked(instance_id))
         instance_invalidated.send_robust(type(self), instance_id=instance_id, expired=True)
 
     def invalidate(self, instance_id: str) -> bool:
-        """Never serve the entry again, nor what is being fetched now. Tell whether there was one."""
+        """Never serve the entry again, nor what is being fetched; tell whether there was one."""
         reached = self.store.invalidate(self._checked(instance_id))
         if reached:
             self.counters.add("evictions")
@@ -171,7 +178,7 @@ class InstanceCache:
         """Twin of :meth:`warm`."""
         return await in_executor(self.warm, configs)
 
-    def _checked(self, instance_id: str) -> str:
+    def _checked(self, instance_id: object) -> str:
         if isinstance(instance_id, str) and self._settings.id_regex.fullmatch(instance_id):
             return instance_id
         raise InvalidContext(f"{instance_id!r} is not a valid instance id.")

@@ -6,15 +6,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import time
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec import Struct
 
 from instance_lookup.backends.base import Document, NotModified, Query
-from instance_lookup.conf import Settings
 from instance_lookup.context import LookupContext, fresh_request_id
-from instance_lookup.counters import Counters
-from instance_lookup.deadline import Deadline
 from instance_lookup.entry import Entry, Freshness, Rejected, read_document
 from instance_lookup.exceptions import (
     AccessDenied,
@@ -23,11 +20,16 @@ from instance_lookup.exceptions import (
     InstanceNotFound,
     InvalidContext,
 )
-from instance_lookup.health import Health
 from instance_lookup.refusals import Refusals
 from instance_lookup.signals import instance_rejected
 from instance_lookup.store import EntryStore, Reading
 from instance_lookup.types import Source
+
+if TYPE_CHECKING:
+    from instance_lookup.conf import Settings
+    from instance_lookup.counters import Counters
+    from instance_lookup.deadline import Deadline
+    from instance_lookup.health import Health
 
 D = TypeVar("D", bound=Struct)
 
@@ -37,6 +39,10 @@ RETRY_AFTER = 30.0
 """Seconds after which a client may ask again, where the Config Service did not say."""
 _OUR_FAULT = frozenset({"credential", "client_error"})
 """Failures that do not pass by themselves."""
+_OF_ONE_DOCUMENT = frozenset({"rejected", "client_error"})
+"""Failures that say nothing about the next document."""
+_WRITING = "writing"
+"""The part of a cache's health that a full or read-only server loses alone."""
 
 
 class Refused(AccessDenied):
@@ -97,13 +103,21 @@ class Loader(Generic[D]):
         try:
             return self._ask(asked, reading, context, deadline)
         except ConfigServiceUnavailable:
-            if entry is None or entry.document is None or not self._settings.use_stale_on_error:
+            if entry is None or not self._settings.use_stale_on_error:
+                raise
+            # Read again: while the service was asked somebody may have invalidated the copy, and
+            # it has aged.
+            copy = self._read(asked).entry
+            if copy is None or copy.document is None:
                 raise
             self._count("stale_hits")
-            return Found(entry.document, Source.STALE_CACHE, entry.cached_at, 0.0)
+            return Found(copy.document, Source.STALE_CACHE, copy.cached_at, 0.0)
 
     def refresh(self, asked: str, context: LookupContext, deadline: Deadline) -> Found[D]:
-        """Ask the Config Service whatever the cache holds, and store the answer. Raises as ``load``."""
+        """Ask the Config Service whatever the cache holds, and store the answer.
+
+        Raises as :meth:`load`.
+        """
         return self._ask(asked, self._read(asked), context, deadline)
 
     def _ask(
@@ -127,6 +141,7 @@ class Loader(Generic[D]):
         except Exception as exc:
             raise self._failure(asked, exc) from exc
         self._service.ok()
+        self._service.ok(self._part(asked))
         etag = answer.etag if isinstance(answer, Document) else held.etag if held else None
         self._remember(asked, body, reading, asked_at, etag)
         remaining = max(0.0, asked_at + self._settings.cache_ttl - time())
@@ -161,8 +176,10 @@ class Loader(Generic[D]):
         if reason == "rejected":
             self._count("rejected")
             instance_rejected.send_robust(type(self), instance_id=asked, reason=str(exc))
-        level = logging.ERROR if reason in _OUR_FAULT else logging.WARNING
-        self._service.failed(reason, f"{asked!r}: {exc}", level)
+        bug = None if isinstance(exc, ConfigServiceUnavailable | Rejected) else exc
+        level = logging.ERROR if bug or reason in _OUR_FAULT else logging.WARNING
+        part = self._part(asked) if reason in _OF_ONE_DOCUMENT else ""
+        self._service.failed(reason, f"{asked!r}: {exc}", level, part=part, bug=bug)
         kind = self._store.kind.name
         return ConfigServiceUnavailable(
             f"The configuration of {kind} {asked!r} is not available at the moment.",
@@ -190,7 +207,9 @@ class Loader(Generic[D]):
                 asked, body, generation=reading.generation, cached_at=asked_at, ttl=ttl, etag=etag
             )
         except CacheError as exc:
-            self._cache.failed("down", exc)
+            self._cache.failed("down", exc, part=_WRITING)
+        else:
+            self._cache.ok(_WRITING)
 
     def _remember_missing(self, asked: str, reading: Reading[D], asked_at: float) -> None:
         if reading.generation is None:
@@ -198,4 +217,10 @@ class Loader(Generic[D]):
         try:
             self._store.write_missing(asked, generation=reading.generation, asked_at=asked_at)
         except CacheError as exc:
-            self._cache.failed("down", exc)
+            self._cache.failed("down", exc, part=_WRITING)
+        else:
+            self._cache.ok(_WRITING)
+
+    def _part(self, asked: str) -> str:
+        """Return what one document is called in the service's health."""
+        return f"{self._store.kind.name} {asked!r}"

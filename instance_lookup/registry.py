@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from instance_lookup.conf import Settings, on_change, with_options
-from instance_lookup.context import LookupContext
 from instance_lookup.resolver import InstanceResolver
-from instance_lookup.types import InstanceConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from instance_lookup.context import LookupContext
+    from instance_lookup.types import InstanceConfig
 
 _lock = Lock()
 _resolvers: dict[Settings, InstanceResolver] = {}
@@ -33,7 +36,10 @@ def get_resolver(**options: Any) -> InstanceResolver:
 
 
 def resolve_instance(context: LookupContext, **options: Any) -> InstanceConfig:
-    """Return the configuration that ``context`` may have. Raises as :meth:`InstanceResolver.resolve`."""
+    """Return the configuration that ``context`` may have.
+
+    Raises as :meth:`InstanceResolver.resolve`.
+    """
     return get_resolver(**options).resolve(context).config
 
 

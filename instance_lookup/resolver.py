@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.dispatch import Signal
 from django.utils.module_loading import import_string
-from msgspec import Struct
 
 from instance_lookup.access import Allows, authorize, bound, verdict
 from instance_lookup.backends.base import Query
@@ -29,13 +26,19 @@ from instance_lookup.exceptions import (
 )
 from instance_lookup.executor import in_executor
 from instance_lookup.health import Health
-from instance_lookup.identifiers import InstanceRef, Ref, identify
-from instance_lookup.loader import RETRY_AFTER, Found, Loader, Refused
+from instance_lookup.identifiers import InstanceRef, ProjectIdentifier, Ref, identify
+from instance_lookup.loader import Found, Loader, Refused
 from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
 from instance_lookup.steps import AskUser, Blocking, Notify, Steps, adrive, drive
 from instance_lookup.store import EntryStore
 from instance_lookup.types import CacheStats, Grant, InstanceConfig, LookupResult, Source
 from instance_lookup.users import LookupUser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from django.dispatch import Signal
+    from msgspec import Struct
 
 
 class InstanceResolver:
@@ -43,6 +46,9 @@ class InstanceResolver:
 
     Options are the names of the settings in lower case. A resolver keeps connections and
     statistics: make few, or let :func:`get_resolver` make the one that the process needs.
+
+    ``user_context`` and ``admin_groups`` are for the project alone to set: they say who a user
+    is, and a context comes with its user.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -59,12 +65,13 @@ class InstanceResolver:
         )
         """The request headers that may decide the instance."""
         counters = self.cache.counters
-        share = {
+        share: dict[str, Any] = {
             "counters": counters,
             "service": Health("Config Service"),
             "cache": Health("Instance cache"),
         }
-        self.projects = EntryStore(PROJECT, settings, counters)
+        projects = replace(PROJECT, points_to=settings.id_regex)
+        self.projects = EntryStore(projects, settings, counters)
         self._load_project = Loader(self.projects, self.backend.get_project, settings, **share)
         self._load_config = Loader(self.cache.store, self.backend.get_instance, settings, **share)
 
@@ -121,7 +128,7 @@ class InstanceResolver:
         return await self.cache.awarm(configs)
 
     def invalidate_cache(self, instance_id: str) -> bool:
-        """Never serve what is cached or under way; tell whether it was cached. Raise ``CacheError``."""
+        """Never serve what is cached or under way; tell if it was cached. Raise ``CacheError``."""
         return self.cache.invalidate(instance_id)
 
     async def ainvalidate_cache(self, instance_id: str) -> bool:
@@ -129,8 +136,9 @@ class InstanceResolver:
         return await self.cache.ainvalidate(instance_id)
 
     def invalidate_project(self, project_id: str) -> bool:
-        """Forget which instance a project belongs to; tell whether it was known. Raise ``CacheError``."""
-        identify(LookupContext(LookupUser.service(), instance_id=project_id), (), self.settings)
+        """Forget which instance a project belongs to; tell if known. Raise ``CacheError``."""
+        context = LookupContext(LookupUser.service(), project_id=project_id)
+        identify(context, (ProjectIdentifier(),), self.settings)
         return self.projects.invalidate(project_id)
 
     async def ainvalidate_project(self, project_id: str) -> bool:
@@ -187,13 +195,6 @@ class InstanceResolver:
         if isinstance(ref, InstanceRef):
             return self._load_config.load(ref.instance_id, context, deadline)
         mapping = self._load_project.load(ref.project_id, context, deadline).document
-        if not self.settings.id_regex.fullmatch(mapping.instance_id):
-            raise ConfigServiceUnavailable(
-                f"Project {ref.project_id!r} is not available at the moment.",
-                retry_after=RETRY_AFTER,
-                reason="rejected",
-                project_id=ref.project_id,
-            )
         return self._load_config.load(mapping.instance_id, context, deadline)
 
     def _distrust(self, user: LookupUser, copy: Struct | None) -> Steps[None]:
@@ -208,11 +209,13 @@ class InstanceResolver:
 
     @contextmanager
     def _named(self, ref: Ref) -> Iterator[None]:
-        """Have "does not exist" speak of what the caller named, not of what that led to."""
+        """Have errors speak of what the caller named, not of what that led to."""
         try:
             yield
         except InstanceNotFound:
             raise _not_found(ref) from None
+        except ConfigServiceUnavailable as exc:
+            raise _unavailable(ref, exc) from exc.__cause__
 
     def _denied(self, ref: Ref) -> InstanceLookupError:
         if self.settings.conceal_denied:
@@ -230,6 +233,16 @@ def _result(found: Found[InstanceConfig], grant: Grant) -> LookupResult:
 def _not_found(ref: Ref) -> InstanceNotFound:
     described = _described(ref)
     return InstanceNotFound(f"{described[0].upper()}{described[1:]} does not exist.", **asdict(ref))
+
+
+def _unavailable(ref: Ref, error: ConfigServiceUnavailable) -> ConfigServiceUnavailable:
+    about = {key: value for key, value in error.details.items() if not key.endswith("_id")}
+    return ConfigServiceUnavailable(
+        f"The configuration of {_described(ref)} is not available at the moment.",
+        retry_after=error.retry_after,
+        **about,
+        **asdict(ref),
+    )
 
 
 def _described(ref: Ref) -> str:

@@ -10,48 +10,39 @@ from __future__ import annotations
 
 import math
 import pickle
-import re
-import secrets
 import zlib
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from hashlib import sha256
 from time import time
-from typing import Any, Generic, NamedTuple, TypeVar
+from traceback import clear_frames
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.core.cache import caches
-from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.dummy import DummyCache
 from msgspec import Struct
 
 from instance_lookup.codec import Codec
-from instance_lookup.conf import Settings
-from instance_lookup.counters import Counters
 from instance_lookup.entry import DOES_NOT_EXIST, Entry, Generation, Kind, pack, unpack
 from instance_lookup.exceptions import CacheError
+from instance_lookup.keys import EVERYTHING, Keys, as_token, new_token
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django.core.cache.backends.base import BaseCache
+
+    from instance_lookup.conf import Settings
+    from instance_lookup.counters import Counters
 
 D = TypeVar("D", bound=Struct)
 
-EVERYTHING = "instance_generation"
-"""Key of the generation of all entries, of both kinds."""
 _MARGIN = 60
 """Seconds by which a generation outlives the entries stored under it."""
-_KEY_SAFE = re.compile(r"[!-~]{1,150}")
 _UNREADABLE = (
     *(ValueError, TypeError, LookupError, AttributeError, ImportError, EOFError),
     *(OverflowError, MemoryError, pickle.PickleError, zlib.error),
 )
-"""What serializers raise on a value that something else wrote. A server that fails raises others."""
-
-
-class Keys(NamedTuple):
-    """The keys that one read takes together."""
-
-    entry: str
-    everything: str
-    own: str
-    expiry: str
+"""What serializers raise on a value that something else wrote; a failing server raises others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +83,9 @@ class EntryStore(Generic[D]):
 
     def read(self, asked: str) -> Reading[D]:
         """Return the entry of an id, and the generation that a new one is to be stored under."""
-        keys = self._keys(asked)
+        keys = Keys.of(self.kind, asked)
         found = self._get_many(keys, asked)
-        generation = _generation(keys, found)
+        generation = keys.generation(found)
         if generation is None:
             return Reading(self._mint(keys, found, asked), None)
         stored = found.get(keys.entry)
@@ -104,14 +95,14 @@ class EntryStore(Generic[D]):
 
     def peek(self, asked: str) -> Peek[D]:
         """Look at what is stored for an id without changing anything: for inspection."""
-        keys = self._keys(asked)
+        keys = Keys.of(self.kind, asked)
         try:
             found = caches[self._alias].get_many(keys)
         except _UNREADABLE:
             return Peek(None, None, unreadable=True)
         except Exception as exc:
             raise self._error("read", asked, exc) from exc
-        stored, generation = found.get(keys.entry), _generation(keys, found)
+        stored, generation = found.get(keys.entry), keys.generation(found)
         if stored is None or generation is None:
             return Peek(stored, None)
         try:
@@ -130,10 +121,24 @@ class EntryStore(Generic[D]):
         etag: str | None,
     ) -> None:
         """Store a document under the generation that was read before it was asked for."""
-        keys = self._keys(asked)
+        keys = Keys.of(self.kind, asked)
         with self._backend("store", asked) as cache:
-            packed = self._pack(asked, body, generation, cached_at, ttl, etag)
-            cache.set(keys.entry, packed, self._entry_life)
+            # No local variable of it: where locals are shown, keys would be.
+            cache.set(
+                keys.entry,
+                self._codec.encode(
+                    pack(
+                        self.kind,
+                        asked,
+                        body,
+                        generation=generation,
+                        cached_at=cached_at,
+                        ttl=ttl,
+                        etag=etag,
+                    )
+                ),
+                self._entry_life,
+            )
             cache.touch(keys.own, self._known_life)
 
     def write_missing(self, asked: str, *, generation: Generation, asked_at: float) -> None:
@@ -142,24 +147,32 @@ class EntryStore(Generic[D]):
         Under a new generation, so that an older "here it is" still under way cannot bring it back.
         Not if somebody invalidated meanwhile: then this answer may be the older one.
         """
-        keys = self._keys(asked)
+        keys = Keys.of(self.kind, asked)
         with self._backend("store", asked) as cache:
-            now = _text(cache.get(keys.everything)), _text(cache.get(keys.own))
+            now = as_token(cache.get(keys.everything)), as_token(cache.get(keys.own))
             if now != (generation.everything, generation.own):
                 return
-            fresh = generation._replace(own=_random())
-            packed = self._pack(asked, DOES_NOT_EXIST, fresh, asked_at, self._negative_ttl, None)
+            fresh = generation._replace(own=new_token())
+            missing = pack(
+                self.kind,
+                asked,
+                DOES_NOT_EXIST,
+                generation=fresh,
+                cached_at=asked_at,
+                ttl=self._negative_ttl,
+                etag=None,
+            )
             cache.set(keys.own, fresh.own, self._unknown_life)
-            cache.set(keys.entry, packed, math.ceil(self._negative_ttl))
+            cache.set(keys.entry, self._codec.encode(missing), math.ceil(self._negative_ttl))
 
     def invalidate(self, asked: str) -> bool:
-        """Have nothing served that was stored or fetched so far. Tell whether there was an entry."""
-        keys = self._keys(asked)
+        """Have nothing served that was stored or fetched so far; tell if there was an entry."""
+        keys = Keys.of(self.kind, asked)
         self._renew(keys.own, asked, self._known_life)
         with self._backend("invalidate", asked) as cache:
             # A "does not exist" that is just being written may replace our generation by its own,
             # without having seen ours. Stored under another expiry, it is asked about anew.
-            cache.set(keys.expiry, _random(), self._known_life)
+            cache.set(keys.expiry, new_token(), self._known_life)
             return bool(cache.delete(keys.entry))
 
     def invalidate_all(self) -> None:
@@ -168,37 +181,7 @@ class EntryStore(Generic[D]):
 
     def expire(self, asked: str) -> None:
         """Make the entry of an id stale: the Config Service is asked before it is served again."""
-        self._renew(self._keys(asked).expiry, asked, self._known_life)
-
-    def _keys(self, asked: str) -> Keys:
-        kind, name = self.kind, _key_safe(asked)
-        return Keys(
-            f"{kind.entry_key}:{name}",
-            EVERYTHING,
-            f"{kind.generation_key}:{name}",
-            f"{kind.expiry_key}:{name}",
-        )
-
-    def _pack(
-        self,
-        asked: str,
-        body: bytes,
-        generation: Generation,
-        cached_at: float,
-        ttl: float,
-        etag: str | None,
-    ) -> str:
-        return self._codec.encode(
-            pack(
-                self.kind,
-                asked,
-                body,
-                generation=generation,
-                cached_at=cached_at,
-                ttl=ttl,
-                etag=etag,
-            )
-        )
+        self._renew(Keys.of(self.kind, asked).expiry, asked, self._known_life)
 
     def _unpack(self, asked: str, stored: object, generation: Generation) -> Entry[D] | None:
         try:
@@ -227,12 +210,12 @@ class EntryStore(Generic[D]):
             raise self._failure("read", asked, exc) from exc
 
     def _get_readable(self, keys: Keys, asked: str) -> dict[str, Any]:
-        """Read key by key, and delete what no serializer of ours wrote, or it would stay for ever."""
-        found = {}
+        """Read key by key, and delete what nobody can read, or it would stay for ever."""
+        found: dict[str, Any] = {}
         with self._backend("read", asked) as cache:
             for key in keys:
                 try:
-                    found[key] = cache.get(key)
+                    found |= cache.get_many([key])
                 except _UNREADABLE:
                     self._count("rejected")
                     cache.delete(key)
@@ -243,9 +226,7 @@ class EntryStore(Generic[D]):
         with self._backend("read", asked) as cache:
             everything = _minted(cache, keys.everything, found, None)
             own = _minted(cache, keys.own, found, self._unknown_life)
-        if everything is None or own is None:
-            return None
-        return Generation(everything, own, _text(found.get(keys.expiry)) or "")
+        return keys.generation({**found, keys.everything: everything, keys.own: own})
 
     def _renew(self, key: str, asked: str | None, life: int | None) -> None:
         """Write a new random value, and see that it took: some backends swallow failed writes."""
@@ -254,12 +235,13 @@ class EntryStore(Generic[D]):
             with suppress(*_UNREADABLE):
                 before = cache.get(key)
             for _ in range(2):
-                cache.set(key, _random(), life)
+                cache.set(key, new_token(), life)
                 # Not compared with what was set: another invalidation in between is as good.
                 if cache.get(key) not in (None, before) or isinstance(cache, DummyCache):
                     return
+        what = asked or "all instances"
         raise CacheError(
-            f"The cache {self._alias!r} did not keep an invalidation of {asked or 'all instances'!r}.",
+            f"The cache {self._alias!r} did not keep an invalidation of {what!r}.",
             instance_id=asked,
         )
 
@@ -273,56 +255,24 @@ class EntryStore(Generic[D]):
 
     def _failure(self, verb: str, asked: str | None, exc: Exception) -> CacheError:
         self._count("errors")
+        clear_frames(exc.__traceback__)  # the backend's hold the value, and so the keys in it
         return self._error(verb, asked, exc)
 
     def _error(self, verb: str, asked: str | None, exc: Exception) -> CacheError:
+        what = asked or "all instances"
         return CacheError(
-            f"The cache {self._alias!r} failed to {verb} {asked or 'all instances'!r}: {type(exc).__name__}.",
+            f"The cache {self._alias!r} failed to {verb} {what!r}: {type(exc).__name__}.",
             instance_id=asked,
         )
 
 
 def _minted(cache: BaseCache, key: str, found: dict[str, Any], life: int | None) -> str | None:
     """Return the generation at ``key``, having made one where there was none."""
-    present = found.get(key)
-    if (known := _text(present)) is not None:
+    if (known := as_token(found.get(key))) is not None:
         return known
-    if present is None:
-        cache.add(key, _random(), life)
+    if key in found:
+        cache.set(key, new_token(), life)
     else:
-        cache.set(key, _random(), life)
+        cache.add(key, new_token(), life)
     # Read back rather than believed: file-based "add" is no atomic one, and another may have won.
-    return _text(cache.get(key))
-
-
-def _generation(keys: Keys, found: dict[str, Any]) -> Generation | None:
-    """Return the generation as read, ``None`` where a part of it is unknown."""
-    everything, own = _text(found.get(keys.everything)), _text(found.get(keys.own))
-    if everything is None or own is None:
-        return None
-    return Generation(everything, own, _text(found.get(keys.expiry)) or "")
-
-
-def _text(value: object) -> str | None:
-    """Return a generation as read, ``None`` for what cannot be one.
-
-    Some serializers give text back as bytes.
-    """
-    if isinstance(value, bytes):
-        value = value.decode(errors="replace")
-    return value if isinstance(value, str) and value.isalnum() else None
-
-
-def _random() -> str:
-    # A letter in front: django-redis gives text of digits only back as a number.
-    return "g" + secrets.token_hex(8)
-
-
-def _key_safe(asked: str) -> str:
-    """Return the id, or a digest of one that is no key: memcached takes 250 visible characters.
-
-    Two ids that met in one key would only share their invalidations; an entry tells whose it is.
-    """
-    if _KEY_SAFE.fullmatch(asked):
-        return asked
-    return sha256(asked.encode(errors="surrogatepass")).hexdigest()
+    return as_token(cache.get(key))
