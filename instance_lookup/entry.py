@@ -148,18 +148,23 @@ PROJECT: Kind[ProjectMapping] = Kind(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry(Generic[D]):
+class Entry(Struct, Generic[D], frozen=True):
     """An entry that may be served: right format, right id, right generation."""
 
     document: D | None
     """``None``: the Config Service said that it does not exist."""
-    body: SecretBytes
+    raw: Raw
+    """The document as the Config Service wrote it; unlike bytes it does not show itself."""
     cached_at: float
     ttl: float
     generation: str
     etag: str | None
     freshness: Freshness
+
+    @property
+    def body(self) -> SecretBytes:
+        """The document as the Config Service wrote it."""
+        return SecretBytes(self.raw)
 
     def ttl_remaining(self, now: float) -> float:
         """Return the seconds for which it stays fresh."""
@@ -219,10 +224,10 @@ def unpack(
         state = Freshness.STALE
     if state is Freshness.PURGED:
         return None
-    body = SecretBytes(envelope.config)
+    missing = bytes(envelope.config) == DOES_NOT_EXIST
     return Entry(
-        document=None if body == DOES_NOT_EXIST else read_document(kind, asked, body),
-        body=body,
+        document=None if missing else _read(kind, asked, envelope.config),
+        raw=envelope.config,
         cached_at=envelope.cached_at,
         ttl=envelope.ttl,
         generation=envelope.generation,
@@ -233,9 +238,17 @@ def unpack(
 
 def read_document(kind: Kind[D], asked: str, body: bytes) -> D:
     """Return the document in the JSON ``body``. Raise ``Rejected`` unless it is of ``asked``."""
-    body = SecretBytes(body)
+    body = SecretBytes(body)  # as it is shown where local variables are
     try:
-        document = kind.decode_document.decode(body.decode())
+        raw = Raw(body.decode())
+    except UnicodeError:
+        raise Rejected(f"not a valid {kind.name} document: not UTF-8") from None
+    return _read(kind, asked, raw)
+
+
+def _read(kind: Kind[D], asked: str, raw: Raw) -> D:
+    try:
+        document = kind.decode_document.decode(raw)
     except Exception as exc:  # noqa: BLE001  # a CONFIG_CLASS may raise anything
         # Without the cause: some decoders' errors hold the whole body, and so the keys in it.
         raise Rejected(
@@ -254,7 +267,7 @@ def _place(exc: Exception) -> str:
     # which msgspec hands on as the cause.
     if isinstance(exc, msgspec.MsgspecError) and exc.__cause__ is None:
         return str(exc)
-    return "not UTF-8, nested too deeply, or not to the liking of CONFIG_CLASS"
+    return "nested too deeply, or not to the liking of CONFIG_CLASS"
 
 
 def encode_document(config: InstanceConfig) -> SecretBytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -53,8 +52,7 @@ class Refused(AccessDenied):
         self.copy = copy
 
 
-@dataclass(frozen=True, slots=True)
-class Found(Generic[D]):
+class Found(Struct, Generic[D], frozen=True):
     """A document, not yet authorized."""
 
     document: D

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from time import time
@@ -29,7 +28,7 @@ from instance_lookup.health import Health
 from instance_lookup.identifiers import InstanceRef, ProjectIdentifier, Ref, identify
 from instance_lookup.loader import Found, Loader, Refused
 from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
-from instance_lookup.steps import AskUser, Blocking, Notify, Steps, adrive, drive
+from instance_lookup.steps import Blocking, Notify, Steps, adrive, asking, drive
 from instance_lookup.store import EntryStore
 from instance_lookup.types import CacheStats, Grant, InstanceConfig, LookupResult, Source
 from instance_lookup.users import LookupUser
@@ -91,8 +90,10 @@ class InstanceResolver:
         """Fetch a configuration for the site itself, whatever the cache holds, and store it."""
         context = LookupContext(user=LookupUser.service(), instance_id=instance_id)
         ref = identify(context, (), self.settings)
-        with self._named(ref):
+        try:
             found = self._load_config.refresh(instance_id, context, self._deadline())
+        except (InstanceNotFound, ConfigServiceUnavailable) as exc:
+            raise _renamed(ref, exc) from exc.__cause__
         return _result(found, authorize(context.user, found.document, self.policy))
 
     async def arefresh(self, instance_id: str) -> LookupResult:
@@ -166,29 +167,24 @@ class InstanceResolver:
         if user.is_anonymous and not self.settings.allow_anonymous:
             raise AccessDenied("Anonymous callers may not use any instance.")
         deadline = self._deadline()
-        ref: Ref = yield AskUser(partial(identify, context, self.identifiers, self.settings))
+        ref = yield from asking(partial(identify, context, self.identifiers, self.settings))
         try:
-            with self._named(ref):
-                found: Found[InstanceConfig] = yield Blocking(
-                    partial(self._load, ref, context, deadline)
-                )
-            grant: Grant = yield AskUser(partial(authorize, user, found.document, self.policy))
+            found: Found[InstanceConfig] = yield Blocking(
+                partial(self._load, ref, context, deadline)
+            )
+            grant = yield from asking(partial(authorize, user, found.document, self.policy))
         except Refused as refused:
             yield from self._distrust(user, refused.copy)
-            yield from _tell(
-                access_denied, context, getattr(ref, "instance_id", None), by="service"
-            )
+            yield from _tell(access_denied, context, ref, by="service")
             raise self._denied(ref) from None
         except AccessDenied:
-            yield from _tell(access_denied, context, getattr(ref, "instance_id", None), by="policy")
+            yield from _tell(access_denied, context, ref, by="policy")
             raise self._denied(ref) from None
+        except (InstanceNotFound, ConfigServiceUnavailable) as exc:
+            raise _renamed(ref, exc) from exc.__cause__
         result = _result(found, grant)
-        yield from _tell(
-            instance_resolved, context, result.config.instance_id, source=result.source
-        )
-        if result.source is Source.STALE_CACHE:
-            age = time() - result.cached_at
-            yield from _tell(instance_stale_served, context, result.config.instance_id, age=age)
+        if instance_resolved.receivers or instance_stale_served.receivers:
+            yield from _tell_resolved(context, result)
         return result
 
     def _load(self, ref: Ref, context: LookupContext, deadline: Deadline) -> Found[InstanceConfig]:
@@ -202,20 +198,10 @@ class InstanceResolver:
         if not isinstance(copy, InstanceConfig):
             return
         try:
-            yield AskUser(partial(authorize, user, copy, self.policy))
+            yield from asking(partial(authorize, user, copy, self.policy))
             yield Blocking(partial(self.cache.store.invalidate, copy.instance_id))
         except (AccessDenied, CacheError):
             return
-
-    @contextmanager
-    def _named(self, ref: Ref) -> Iterator[None]:
-        """Have errors speak of what the caller named, not of what that led to."""
-        try:
-            yield
-        except InstanceNotFound:
-            raise _not_found(ref) from None
-        except ConfigServiceUnavailable as exc:
-            raise _unavailable(ref, exc) from exc.__cause__
 
     def _denied(self, ref: Ref) -> InstanceLookupError:
         if self.settings.conceal_denied:
@@ -235,7 +221,10 @@ def _not_found(ref: Ref) -> InstanceNotFound:
     return InstanceNotFound(f"{described[0].upper()}{described[1:]} does not exist.", **asdict(ref))
 
 
-def _unavailable(ref: Ref, error: ConfigServiceUnavailable) -> ConfigServiceUnavailable:
+def _renamed(ref: Ref, error: InstanceLookupError) -> InstanceLookupError:
+    """Return the error as one that speaks of what the caller named, not of what that led to."""
+    if not isinstance(error, ConfigServiceUnavailable):
+        return _not_found(ref)
     about = {key: value for key, value in error.details.items() if not key.endswith("_id")}
     return ConfigServiceUnavailable(
         f"The configuration of {_described(ref)} is not available at the moment.",
@@ -253,13 +242,19 @@ def _described(ref: Ref) -> str:
     )
 
 
-def _tell(
-    signal: Signal, context: LookupContext, instance_id: str | None, **about: Any
-) -> Steps[None]:
+def _tell_resolved(context: LookupContext, result: LookupResult) -> Steps[None]:
+    ref = InstanceRef(result.config.instance_id)
+    yield from _tell(instance_resolved, context, ref, source=result.source)
+    if result.source is Source.STALE_CACHE:
+        yield from _tell(instance_stale_served, context, ref, age=time() - result.cached_at)
+
+
+def _tell(signal: Signal, context: LookupContext, ref: Ref, **about: Any) -> Steps[None]:
     if signal.has_listeners():
+        about["instance_id"] = getattr(ref, "instance_id", None)
         about["user_id"] = context.user.user_id
         about["request_id"] = context.request_metadata.request_id
-        yield Notify(signal, {"instance_id": instance_id, **about})
+        yield Notify(signal, about)
 
 
 def _made(target: Any, settings: Settings) -> Any:

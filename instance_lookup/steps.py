@@ -6,10 +6,10 @@ A generator yields steps and is sent what came of them; who drives it decides wh
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Never, TypeVar
 
 from instance_lookup.executor import in_executor
-from instance_lookup.users import once_loaded
+from instance_lookup.users import NotLoaded
 
 if TYPE_CHECKING:
     from django.dispatch import Signal
@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AskUser(NamedTuple):
-    """Something quick, that may turn out to need a query about the user."""
+class Load(NamedTuple):
+    """What a decision needs to know of its user, and takes a query."""
 
-    run: Callable[[], Any]
+    missing: NotLoaded
 
-    async def arun(self) -> Any:
-        """Run it here, loading the user as needed."""
-        return await once_loaded(self.run)
+    def run(self) -> Never:
+        """Refuse: a sync caller gets here in an event loop only, which is not to be blocked."""
+        raise self.missing
+
+    async def arun(self) -> None:
+        """Load it."""
+        await self.missing.load()
 
 
 class Blocking(NamedTuple):
@@ -52,7 +56,16 @@ class Notify(NamedTuple):
         return await self.signal.asend_robust(None, **self.about)
 
 
-Steps = Generator[AskUser | Blocking | Notify, Any, T]
+Steps = Generator[Load | Blocking | Notify, Any, T]
+
+
+def asking(ask: Callable[[], T]) -> Steps[T]:
+    """Return ``ask()``, having loaded what it turns out to need of its user."""
+    while True:
+        try:
+            return ask()
+        except NotLoaded as missing:
+            yield Load(missing)
 
 
 def drive(steps: Steps[T]) -> T:

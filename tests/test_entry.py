@@ -188,5 +188,9 @@ def test_generation_of_no_token(token: str) -> None:
 
 
 def test_entry_shows_no_key() -> None:
-    """An entry in a debug page shows the length of its document."""
-    assert "bytes, not shown" in repr(unpacked(packed()))
+    """An entry in a debug page does not show its document."""
+    body = encode_document(InstanceConfig(instance_id="acme", api_keys={"a": "sk-SECRET"}))
+    entry = unpacked(packed(body))
+    assert entry is not None
+    assert b"sk-SECRET" in bytes(entry.body)
+    assert "sk-SECRET" not in f"{entry!r}{entry.body!r}"
