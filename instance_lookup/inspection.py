@@ -1,0 +1,159 @@
+"""What the cache holds of an instance, without changing anything there and without secrets."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from time import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from instance_lookup.entry import Entry, Freshness
+from instance_lookup.exceptions import InstanceLookupError
+from instance_lookup.frozen import MASK
+from instance_lookup.outcomes import Failure, check_id, once_each
+from instance_lookup.types import InstanceConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from instance_lookup.resolver import InstanceResolver
+
+
+class State(StrEnum):
+    """What a lookup would make of what is stored."""
+
+    FRESH = "fresh"
+    """Serve it."""
+    STALE = "stale"
+    """Ask the Config Service; serve it if that fails."""
+    NEGATIVE = "negative"
+    """Answer that the instance does not exist."""
+    ABSENT = "absent"
+    """Ask the Config Service."""
+    UNREADABLE = "unreadable"
+    """The same: not an entry of this instance in this format, or encrypted with another key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What the cache holds of one instance. Times are in seconds."""
+
+    instance_id: str
+    state: State
+    size: int | None = None
+    """Bytes of the stored value; ``None`` where there is none, or where it is not text."""
+    age: float | None = None
+    """Since the Config Service was asked."""
+    ttl_left: float | None = None
+    """Until it is stale."""
+    purged_in: float | None = None
+    """Until not even a failing Config Service makes it be served."""
+    generation: str | None = None
+    """What it was stored under."""
+    owner: str | None = None
+    api_keys: tuple[str, ...] = ()
+    """The names only."""
+    config: dict[str, Any] | None = field(default=None, repr=False)
+    """The configuration, masked."""
+    note: str = ""
+
+    def as_dict(self, *, show_config: bool = False) -> dict[str, Any]:
+        """Return it for JSON."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        config = values.pop("config")
+        return values | {"config": config} if show_config else values
+
+
+def inspect(
+    resolver: InstanceResolver, instance_ids: Iterable[str]
+) -> Iterator[Inspection | Failure]:
+    """Yield what the cache holds of each instance, or why nobody can tell."""
+    for instance_id in once_each(instance_ids):
+        try:
+            check_id(instance_id, resolver)
+            yield inspect_one(resolver, instance_id)
+        except InstanceLookupError as exc:
+            yield Failure.of(instance_id, exc)
+
+
+def inspect_one(resolver: InstanceResolver, instance_id: str) -> Inspection:
+    """Return what the cache holds of one instance. Raise ``CacheError``."""
+    found = resolver.cache.store.peek(instance_id)
+    size = _size(found.stored)
+    if found.unreadable:
+        return Inspection(instance_id=instance_id, state=State.UNREADABLE, size=size)
+    if found.entry is None:
+        note = "" if found.stored is None else "what is stored was invalidated, or is too old"
+        return Inspection(instance_id=instance_id, state=State.ABSENT, size=size, note=note)
+    stale_max_age = resolver.settings.stale_max_age
+    return describe(instance_id, found.entry, size=size, stale_max_age=stale_max_age, now=time())
+
+
+def describe(
+    instance_id: str,
+    entry: Entry[InstanceConfig],
+    *,
+    size: int | None,
+    stale_max_age: float,
+    now: float,
+) -> Inspection:
+    """Return what there is to tell about an entry that may be served."""
+    config = entry.document
+    age = now - entry.cached_at
+    return Inspection(
+        instance_id=instance_id,
+        state=_state(entry),
+        size=size,
+        age=round(age, 3),
+        ttl_left=round(entry.ttl_remaining(now), 3),
+        purged_in=round(max(0.0, stale_max_age - age), 3) if config else None,
+        generation=entry.generation,
+        owner=config.metadata.owner if config else None,
+        api_keys=tuple(sorted(config.api_keys)) if config else (),
+        config=masked(config) if config else None,
+    )
+
+
+def masked(config: InstanceConfig) -> dict[str, Any]:
+    """Return a configuration to look at.
+
+    Masked are the values of API keys, user, password and query of URLs, and all fields that a
+    project's own class adds: nobody here knows which of those are secret.
+    """
+    added = (name for name in config.__struct_fields__ if name not in _OWN_FIELDS)
+    return {
+        "instance_id": config.instance_id,
+        "api_keys": dict.fromkeys(config.api_keys, MASK),
+        "rate_limits": msgspec.to_builtins(config.rate_limits),
+        "worker_urls": {name: masked_url(url) for name, url in config.worker_urls.items()},
+        "r2_bucket": config.r2_bucket,
+        "metadata": msgspec.to_builtins(config.metadata),
+        "features": dict(config.features),
+        **dict.fromkeys(added, MASK),
+    }
+
+
+def masked_url(url: str) -> str:
+    """Return a URL without what may let somebody in."""
+    # Up to the last "@" first: an unquoted "?" in a password would leave half of it before the cut.
+    url = re.sub(r"^(\w[\w+.-]*://)?.*@", rf"\1{MASK}@", url, flags=re.DOTALL)
+    return re.sub(r"[?#].*", f"?{MASK}", url, flags=re.DOTALL)
+
+
+_OWN_FIELDS = frozenset(InstanceConfig.__struct_fields__)
+
+
+def _state(entry: Entry[InstanceConfig]) -> State:
+    if entry.document is not None:
+        return State(entry.freshness.value)
+    # That it does not exist is never served stale.
+    return State.NEGATIVE if entry.freshness is Freshness.FRESH else State.ABSENT
+
+
+def _size(stored: object) -> int | None:
+    if isinstance(stored, str):
+        return len(stored.encode())
+    return len(stored) if isinstance(stored, bytes) else None

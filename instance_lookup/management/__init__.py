@@ -1,0 +1,1 @@
+"""Management commands: they parse and print, the work is in modules of its own."""

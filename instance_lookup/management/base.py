@@ -1,0 +1,168 @@
+"""What the commands have in common: how they are asked, what they print, how they leave."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from django.core.cache import caches
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+
+from instance_lookup import get_resolver
+from instance_lookup.exceptions import LookupErrorType
+from instance_lookup.management.progress import Progress
+from instance_lookup.outcomes import Failure, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from django.core.management.base import CommandParser
+
+    from instance_lookup.resolver import InstanceResolver
+
+T = TypeVar("T")
+
+NAMED = 10
+"""How many failures the last line names; each has a line of its own anyway."""
+
+
+class Exit(IntEnum):
+    """Exit codes, the same for all commands."""
+
+    USAGE = 1
+    SOME_FAILED = 2
+    CACHE = 3
+    LIST = 4
+    INTERRUPTED = 130
+
+
+@dataclass
+class Collected(Generic[T]):
+    """What came of a command's work so far."""
+
+    done: list[T] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    list_failure: Failure | None = None
+    interrupted: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what went wrong, for JSON."""
+        return {
+            "failed": [failure.as_dict() for failure in self.failures],
+            "list_error": self.list_failure.as_dict() if self.list_failure else None,
+            "interrupted": self.interrupted,
+        }
+
+
+class InstanceCommand(BaseCommand):
+    """Base of the commands."""
+
+    # They import the URLconf and look at the whole site: a mistake anywhere in it would keep
+    # somebody from revoking a tenant. Our settings are checked when the resolver is made.
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Have a mistyped option leave with 1: argparse's 2 means here that some failed."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        leave = parser.exit
+        parser.exit = lambda status=0, message=None: leave(min(status, Exit.USAGE), message)  # type: ignore[method-assign]
+        return parser
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take ids and the format."""
+        parser.add_argument("instance_ids", nargs="*", metavar="ID", help="Id of an instance.")
+        parser.add_argument(
+            "--format",
+            choices=("text", "json"),
+            default="text",
+            help="json: one object on standard output, and nothing else.",
+        )
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Leave without a traceback on Ctrl-C."""
+        try:
+            return super().execute(*args, **options)
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted.", returncode=Exit.INTERRUPTED) from None
+
+    def make_resolver(self, **options: Any) -> InstanceResolver:
+        """Return the resolver to work with, or leave if the settings do not make one."""
+        try:
+            resolver = get_resolver(**options)
+            alias = resolver.settings.cache_alias
+            cache = caches[alias]
+        except ImproperlyConfigured as exc:
+            raise CommandError(str(exc), returncode=Exit.USAGE) from exc
+        if isinstance(cache, LocMemCache):
+            self.stderr.write(
+                f"The cache {alias!r} is in the memory of each process (LocMemCache):"
+                " this command reaches its own only, not that of the site.",
+                self.style.WARNING,
+            )
+        return resolver
+
+    def collect(
+        self, outcomes: Iterable[T | Failure], *, total: int | None, lines: bool
+    ) -> Collected[T]:
+        """Gather the outcomes and show how far it is; with ``lines``, one for each failure.
+
+        Ctrl-C ends it; what is under way is left to threads that nobody waits for.
+        """
+        collected = Collected[T]()
+        done, failures = collected.done, collected.failures
+        progress = Progress(self.stderr, total)
+        try:
+            for outcome in outcomes:
+                if not isinstance(outcome, Failure):
+                    done.append(outcome)
+                else:
+                    failures.append(outcome)
+                    progress.clear()
+                    if lines:
+                        self.stderr.write(str(outcome))
+                progress.draw(len(done) + len(failures), len(failures))
+        except KeyboardInterrupt:
+            collected.interrupted = True
+        progress.clear()
+        return collected
+
+    def say(self, text: str) -> None:
+        """Print to standard output, whichever characters its encoding knows."""
+        encoding = getattr(self.stdout, "encoding", None) or "utf-8"
+        self.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+    def say_json(self, document: dict[str, Any]) -> None:
+        """Print the one object of ``--format json``."""
+        self.stdout.write(json.dumps(document, indent=2))
+
+    def leave(self, collected: Collected[T], *, cache_code: Exit = Exit.CACHE) -> None:
+        """Raise ``CommandError`` with the exit code, if there is one to leave with."""
+        failures = collected.failures
+        if collected.interrupted:
+            raise CommandError("Interrupted.", returncode=Exit.INTERRUPTED)
+        if collected.list_failure:
+            raise list_error(collected.list_failure)
+        if failures:
+            cache = any(failure.error == LookupErrorType.CACHE_ERROR for failure in failures)
+            total = len(failures) + len(collected.done)
+            raise CommandError(
+                f"{len(failures)} of {total} failed: {_names(failures)}.",
+                returncode=cache_code if cache else Exit.SOME_FAILED,
+            )
+
+
+def list_error(failure: Failure, consequence: str = "") -> CommandError:
+    """Return the error for a Config Service that does not list its instances."""
+    why = printable(f"{failure.error}, {failure.reason}" if failure.reason else failure.error)
+    message = f"The Config Service did not list its instances ({why}). {consequence}"
+    return CommandError(message.strip(), returncode=Exit.LIST)
+
+
+def _names(failures: list[Failure]) -> str:
+    names = ", ".join(failure.name for failure in failures[:NAMED])
+    more = len(failures) - NAMED
+    return f"{names} and {more} more" if more > 0 else names

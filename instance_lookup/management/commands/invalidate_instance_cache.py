@@ -1,0 +1,147 @@
+"""``manage.py invalidate_instance_cache``: see docs/commands.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import CommandError
+
+from instance_lookup.invalidation import Invalidated, invalidate, invalidate_all
+from instance_lookup.management.base import Collected, Exit, InstanceCommand, list_error
+from instance_lookup.outcomes import Listing, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from django.core.management.base import CommandParser
+
+    from instance_lookup.outcomes import Failure
+    from instance_lookup.resolver import InstanceResolver
+
+_DOWN = "Nothing was invalidated: it would take every instance down. --force does it all the same."
+_QUESTION = (
+    "Every instance and project will be fetched anew when it is asked for;"
+    " those that the Config Service does not give out then are down.\n"
+    "Type 'yes' to go on: "
+)
+
+
+class Command(InstanceCommand):
+    """Have cached configurations not served again."""
+
+    help = "Has cached configurations not served again: see --expire for a gentler way."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take what to invalidate, and how."""
+        super().add_arguments(parser)
+        add = parser.add_argument
+        add(
+            "--project",
+            nargs="+",
+            action="extend",
+            default=[],
+            metavar="ID",
+            help="Forget which instance these projects belong to.",
+        )
+        add(
+            "--expire",
+            action="store_true",
+            help="Mark as stale: the Config Service is asked first, the copy serves if it fails.",
+        )
+        add("--all", action="store_true", help="Every instance and project.")
+        add(
+            "--no-input",
+            "--noinput",
+            action="store_false",
+            dest="interactive",
+            help="With --all: do not ask.",
+        )
+        add(
+            "--force",
+            action="store_true",
+            help="With --all: also when the Config Service is down.",
+        )
+        add("--dry-run", action="store_true", help="Only tell what would be invalidated.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Invalidate, and report."""
+        ids, projects = options["instance_ids"], options["project"]
+        _check_usage(ids, projects, options)
+        resolver = self.make_resolver()
+        outcomes: Iterable[Invalidated | Failure]
+        if options["all"]:
+            self._make_sure(resolver, options)
+            everything = Invalidated("instance", None)
+            outcomes = [everything if options["dry_run"] else invalidate_all(resolver)]
+        else:
+            outcomes = invalidate(
+                resolver, ids, projects, expire=options["expire"], dry_run=options["dry_run"]
+            )
+        total = len(set(ids)) + len(set(projects)) or 1
+        collected = self.collect(outcomes, total=total, lines=options["format"] == "text")
+        self._report(collected, options)
+        self.leave(collected)
+
+    def _make_sure(self, resolver: InstanceResolver, options: dict[str, Any]) -> None:
+        """Leave unless the Config Service is there, and somebody who was asked says yes."""
+        listing = Listing(resolver)
+        if not options["force"]:
+            next(iter(listing), None)
+        if listing.failure:
+            self._report(Collected[Invalidated](list_failure=listing.failure), options)
+            raise list_error(listing.failure, _DOWN)
+        if options["interactive"] and not options["dry_run"] and not self._confirmed():
+            raise CommandError(
+                "Not confirmed: nothing was invalidated. (--no-input does not ask.)",
+                returncode=Exit.USAGE,
+            )
+
+    def _confirmed(self) -> bool:
+        # Not as input()'s own prompt: that goes to standard output.
+        self.stderr.write(_QUESTION, str, ending="")
+        self.stderr.flush()
+        try:
+            return input() == "yes"
+        except EOFError:
+            return False
+
+    def _report(self, collected: Collected[Invalidated], options: dict[str, Any]) -> None:
+        done = collected.done
+        if options["format"] == "text":
+            for outcome in done:
+                self.say(_line(outcome, options))
+            return
+        self.say_json(
+            {
+                "action": "expire" if options["expire"] else "invalidate",
+                "dry_run": options["dry_run"],
+                "instances": [one.as_dict() for one in done if one.kind == "instance"],
+                "projects": [one.as_dict() for one in done if one.kind == "project"],
+                **collected.as_dict(),
+            }
+        )
+
+
+def _check_usage(ids: list[str], projects: list[str], options: dict[str, Any]) -> None:
+    problem = None
+    if options["all"] and (ids or projects):
+        problem = "Either name instances and projects, or give --all."
+    elif options["all"] and options["expire"]:
+        problem = (
+            "--expire is for instances by name; there is no mark that makes all of them stale."
+        )
+    elif options["expire"] and projects:
+        problem = "--expire is for instances; what is known of a --project can be forgotten only."
+    elif not (ids or projects or options["all"]):
+        problem = "Name instances, a --project, or --all."
+    if problem:
+        raise CommandError(problem, returncode=Exit.USAGE)
+
+
+def _line(outcome: Invalidated, options: dict[str, Any]) -> str:
+    what = f"{outcome.kind} {printable(outcome.id)}" if outcome.id else "all instances and projects"
+    verb = "expire" if options["expire"] else "invalidate"
+    if options["dry_run"]:
+        return f"Would {verb} {what}."
+    known = {True: " (was cached)", False: " (was not cached)", None: ""}
+    return f"{verb.capitalize()}d {what}{known[outcome.was_cached]}."

@@ -1,0 +1,46 @@
+"""How far a command is: one line on a terminal, drawn over and over; nothing on anything else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from django.core.management.base import OutputWrapper
+
+BAR = 30
+
+
+class Progress:
+    """A progress bar on ``stream``, if that is a terminal; a count where no total is known."""
+
+    def __init__(self, stream: OutputWrapper, total: int | None, *, enabled: bool = True) -> None:
+        self._stream = stream
+        self._total = total
+        self._enabled = enabled and stream.isatty()
+        self._width = 0
+
+    def draw(self, done: int, failed: int) -> None:
+        """Show that ``done`` are done, of which ``failed`` failed."""
+        line = progress_line(done, self._total, failed)
+        self._write("\r" + line.ljust(self._width))
+        self._width = len(line)
+
+    def clear(self) -> None:
+        """Make room for a line of text."""
+        if self._width:
+            self._write("\r" + " " * self._width + "\r")
+            self._width = 0
+
+    def _write(self, text: str) -> None:
+        if self._enabled:
+            self._stream.write(text, str, ending="")
+            self._stream.flush()
+
+
+def progress_line(done: int, total: int | None, failed: int) -> str:
+    """Return the line that shows it, such as ``[#####.....] 6/12, 1 failed``."""
+    failures = f", {failed} failed" if failed else ""
+    if not total:
+        return f"{done} done{failures}"
+    filled = BAR * done // total
+    return f"[{'#' * filled}{'.' * (BAR - filled)}] {done}/{total}{failures}"

@@ -1,0 +1,121 @@
+"""What management tells about one id after another: a failure never loses the others."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from instance_lookup.context import LookupContext
+from instance_lookup.exceptions import InstanceLookupError
+from instance_lookup.identifiers import identify
+from instance_lookup.users import LookupUser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from instance_lookup.resolver import InstanceResolver
+
+logger = logging.getLogger("instance_lookup")
+
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why something could not be done for one id, without secrets and without a traceback."""
+
+    id: str | None
+    """``None``: for all instances."""
+    error: str
+    """A ``LookupErrorType``, or the class of an error that nobody expected."""
+    reason: str | None
+    """Why there is no usable answer of the Config Service, such as ``"timeout"``."""
+    message: str
+    kind: str = "instance"
+    """Or ``"project"``."""
+
+    @classmethod
+    def of(cls, name: str | None, error: Exception, kind: str = "instance") -> Failure:
+        """Return what to tell about ``error``; one that nobody expected is logged in full."""
+        if isinstance(error, InstanceLookupError):
+            reason = error.details.get("reason")
+            return cls(name, error.type.value, reason and str(reason), str(error), kind)
+        logger.error("%s %r: %s", kind, name, type(error).__name__, exc_info=error)
+        return cls(name, type(error).__name__, None, "unexpected; the log has the traceback", kind)
+
+    @property
+    def name(self) -> str:
+        """What failed, fit for a line of text."""
+        return "all instances" if self.id is None else printable(self.id) or "''"
+
+    def __str__(self) -> str:
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{self.name}: " + printable(f"{self.error}{reason}: {self.message}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {
+            f"{self.kind}_id": self.id,
+            "error": self.error,
+            "reason": self.reason,
+            "message": self.message,
+        }
+
+
+class Listing:
+    """The ids of all instances, as the Config Service lists them.
+
+    Iterating ends early when it fails to; ``failure`` then says why.
+    """
+
+    def __init__(self, resolver: InstanceResolver) -> None:
+        self._resolver = resolver
+        self.failure: Failure | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            yield from self._resolver.instance_ids()
+        except Exception as exc:  # noqa: BLE001 - a backend of the project's own may raise anything
+            self.failure = Failure.of(None, exc)
+
+
+def check_id(instance_id: str, resolver: InstanceResolver) -> None:
+    """Raise ``InvalidContext`` unless it is an id, as the resolver would."""
+    identify(LookupContext(LookupUser.service(), instance_id=instance_id), (), resolver.settings)
+
+
+def checked_ids(instance_ids: Iterable[str], resolver: InstanceResolver) -> Iterator[str | Failure]:
+    """Yield each id once, or why it is none."""
+    for instance_id in once_each(instance_ids):
+        try:
+            check_id(instance_id, resolver)
+        except InstanceLookupError as exc:
+            yield Failure.of(instance_id, exc)
+        else:
+            yield instance_id
+
+
+def once_each(instance_ids: Iterable[str]) -> Iterator[str]:
+    """Yield the ids as they come, each the first time only."""
+    seen: set[str] = set()
+    for instance_id in instance_ids:
+        if instance_id not in seen:
+            seen.add(instance_id)
+            yield instance_id
+
+
+def parse_ids(data: bytes) -> list[str]:
+    """Return the ids in a text: one a line, without blank lines and what follows a ``#``.
+
+    What is not UTF-8 survives as a malformed id, to be reported like any other.
+    """
+    lines = data.decode("utf-8-sig", "surrogateescape").split("\n")
+    ids = (_COMMENT.sub("", line).strip() for line in lines)
+    return [instance_id for instance_id in ids if instance_id]
+
+
+def printable(text: str) -> str:
+    """Return ``text`` fit for one line of a terminal: control characters are escaped."""
+    return text if text.isprintable() else ascii(text)[1:-1]
