@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -152,6 +153,12 @@ def _advise_cache(name: str, alias: Mapping[str, Any]) -> Iterator[CheckMessage]
     if not _is_redis(backend):
         return
     options = {key.lower(): value for key, value in alias.get("OPTIONS", {}).items()}
+    if len(_locations(alias)) > 1 or "SentinelClient" in str(options.get("client_class")):
+        yield Warning(
+            f"CACHES[{name!r}] reads from replicas: one that lags serves what was invalidated.",
+            hint="Name the primary only; with Sentinel, use SentinelConnectionFactory alone.",
+            id="instance_lookup.W006",
+        )
     if _pickles(options.get("serializer")):
         key = "serializer" if issubclass(backend, RedisCache) else "SERIALIZER"
         yield Warning(
@@ -186,13 +193,18 @@ def _pickles(serializer: Any) -> bool:
 
 
 def _has_option(option: str, options: Mapping[str, Any], alias: Mapping[str, Any]) -> bool:
-    location = alias.get("LOCATION") or ""
-    locations = location if isinstance(location, list | tuple) else [location]
     return (
         options.get(option) is not None
         or (options.get("connection_pool_kwargs") or {}).get(option) is not None
-        or all(option in parse_qs(urlsplit(str(url)).query) for url in locations)
+        or all(option in parse_qs(urlsplit(url).query) for url in _locations(alias))
     )
+
+
+def _locations(alias: Mapping[str, Any]) -> list[str]:
+    location = alias.get("LOCATION") or ""
+    # Both backends split a string as well.
+    each = location if isinstance(location, list | tuple) else re.split("[,;]", str(location))
+    return [str(url) for url in each]
 
 
 def _class_or_none(path: str) -> Any:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from django.core.checks import CheckMessage
-    from pytest_django.fixtures import SettingsWrapper
+    from pytest_django.fixtures import Settings
 
 OURS = "instance_lookup.middleware.InstanceConfigMiddleware"
 USERS = "django.contrib.auth.middleware.AuthenticationMiddleware"
@@ -66,13 +66,13 @@ def broken_backend(*args: object) -> None:
         ({"CONFIG_SERVICE_BACKEND": "instance_lookup.backends.memory.DictConfigService"}, []),
     ],
 )
-def test_settings(settings: SettingsWrapper, options: Any, expected: list[str]) -> None:
+def test_settings(settings: Settings, options: Any, expected: list[str]) -> None:
     """Each mistake has one error, with an id of its own."""
     settings.INSTANCE_LOOKUP = options
     assert ids(check_settings()) == expected
 
 
-def test_unknown_setting_names_the_nearest(settings: SettingsWrapper) -> None:
+def test_unknown_setting_names_the_nearest(settings: Settings) -> None:
     """A typo is mended by reading the hint."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL, "CACHE_TL": 3}
     [error] = check_settings()
@@ -80,7 +80,7 @@ def test_unknown_setting_names_the_nearest(settings: SettingsWrapper) -> None:
     assert error.hint == "Did you mean 'CACHE_TTL'?"
 
 
-def test_password_in_the_url_is_not_shown(settings: SettingsWrapper) -> None:
+def test_password_in_the_url_is_not_shown(settings: Settings) -> None:
     """Checks end up in build logs."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": "https://u:hunter2@config.example.com"}
     [error] = check_settings()
@@ -88,7 +88,7 @@ def test_password_in_the_url_is_not_shown(settings: SettingsWrapper) -> None:
 
 
 def test_encryption_without_cryptography(
-    settings: SettingsWrapper, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found at start-up, not at the first request."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL, "ENCRYPTION_KEYS": [FERNET_KEY]}
@@ -108,7 +108,7 @@ def test_encryption_without_cryptography(
         ([f"{__name__}.broken_backend", USERS, OURS], []),
     ],
 )
-def test_middleware(settings: SettingsWrapper, middleware: list[str], expected: list[str]) -> None:
+def test_middleware(settings: Settings, middleware: list[str], expected: list[str]) -> None:
     """It asks who the user is, so it comes after the one that knows."""
     settings.MIDDLEWARE = middleware
     assert ids(check_middleware()) == expected
@@ -124,7 +124,7 @@ def test_middleware(settings: SettingsWrapper, middleware: list[str], expected: 
         (URL, []),
     ],
 )
-def test_deployment_url(settings: SettingsWrapper, url: str, expected: list[str]) -> None:
+def test_deployment_url(settings: Settings, url: str, expected: list[str]) -> None:
     """API keys do not cross a network in the clear."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": url}
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache"}}
@@ -176,7 +176,7 @@ QUICK = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
     ],
 )
 def test_deployment_cache(
-    settings: SettingsWrapper, cache: dict[str, Any], expected: list[str]
+    settings: Settings, cache: dict[str, Any], expected: list[str]
 ) -> None:
     """A cache for production is shared, cannot run code, and cannot hang the site."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL}
@@ -193,10 +193,18 @@ def test_deployment_cache(
         ({"SERIALIZER": "django_redis.serializers.json.JSONSerializer"}, ["W005"]),
         ({"SERIALIZER": "django_redis.serializers.pickle.PickleSerializer"}, ["W004", "W005"]),
         ({"SERIALIZER": BYTES, "CONNECTION_POOL_KWARGS": QUICK}, []),
+        (
+            {
+                "SERIALIZER": BYTES,
+                "CONNECTION_POOL_KWARGS": QUICK,
+                "CLIENT_CLASS": "django_redis.client.SentinelClient",
+            },
+            ["W006"],
+        ),
     ],
 )
 def test_deployment_django_redis(
-    settings: SettingsWrapper, options: dict[str, Any], expected: list[str]
+    settings: Settings, options: dict[str, Any], expected: list[str]
 ) -> None:
     """django-redis spells its options in upper case, and pickles by default as well."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL}
@@ -205,9 +213,18 @@ def test_deployment_django_redis(
     assert ids(check_deployment()) == expected
 
 
+@pytest.mark.parametrize("location", [["redis://a", "redis://b"], "redis://a,redis://b"])
+def test_deployment_replicas(settings: Settings, location: object) -> None:
+    """A replica that lags serves a tenant that was revoked a moment ago."""
+    settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL}
+    options = {**QUICK, "serializer": BYTES}
+    settings.CACHES = {"default": {"BACKEND": REDIS, "LOCATION": location, "OPTIONS": options}}
+    assert ids(check_deployment()) == ["W006"]
+
+
 @pytest.mark.parametrize("options", [{"CACHE_TTL": "soon"}, {"CACHE_ALIAS": "elsewhere"}])
 def test_deployment_with_wrong_settings_leaves_them_to_the_other_check(
-    settings: SettingsWrapper, options: dict[str, Any]
+    settings: Settings, options: dict[str, Any]
 ) -> None:
     """One mistake, one message."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL, **options}
@@ -215,7 +232,7 @@ def test_deployment_with_wrong_settings_leaves_them_to_the_other_check(
     assert check_settings() != []
 
 
-def test_checks_are_registered(settings: SettingsWrapper) -> None:
+def test_checks_are_registered(settings: Settings) -> None:
     """``manage.py check`` runs them."""
     call_command("check")
     settings.INSTANCE_LOOKUP = {"CACHE_TL": 3}
@@ -223,7 +240,7 @@ def test_checks_are_registered(settings: SettingsWrapper) -> None:
         call_command("check")
 
 
-def test_checks_ask_nobody(settings: SettingsWrapper, no_network: Callable[[], None]) -> None:
+def test_checks_ask_nobody(settings: Settings, no_network: Callable[[], None]) -> None:
     """``manage.py check`` works where neither the Config Service nor Redis can be reached."""
     no_network()
     settings.CACHES = {"default": {"BACKEND": REDIS, "LOCATION": "redis://127.0.0.1:9"}}
