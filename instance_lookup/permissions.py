@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.http import Http404
 from msgspec.structs import replace
 from rest_framework import exceptions as drf
 from rest_framework.permissions import BasePermission
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView, set_rollback
-from rest_framework.views import exception_handler as default_handler
 
 from instance_lookup.access import Allows, HasFeature, IsAdmin, IsOwner, owner_or_admin, same_id
 from instance_lookup.conf import get_settings
 from instance_lookup.exceptions import AccessDenied, CacheError, InstanceLookupError
-from instance_lookup.lookup import RequestLookup, lookup_for
-from instance_lookup.responses import PROBLEM_JSON, problem, problem_headers
-from instance_lookup.types import InstanceConfig
+from instance_lookup.lookup import lookup_for
+from instance_lookup.responses import PROBLEM_JSON, problem, problem_headers, quiet
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+    from rest_framework.views import APIView
+
+    from instance_lookup.types import InstanceConfig
 
 
 class InstancePermission(BasePermission):
@@ -36,33 +38,45 @@ class InstancePermission(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Look the request's instance up, and ask the policy."""
-        try:
-            lookup, config = _asked(request)
-        except AccessDenied:
-            return False
-        return lookup.allows(self.policy, config)
+        config = self._config(request, view)
+        return config is not None and lookup_for(request).allows(self.policy, config)
 
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         """Allow objects of this very instance, else ones that the caller owns; no others.
 
         An object says so itself, by ``instance_id`` or ``owner``; one that has neither is refused.
-        Raises ``Http404`` instead where ``CONCEAL_DENIED`` is on.
+        Raises ``Http404`` instead where ``CONCEAL_DENIED`` is on, as if there were no such object.
         """
-        lookup, config = _asked(request)
-        if lookup.allows(self.policy, config) and self._allows_object(lookup, config, obj):
+        if self.has_permission(request, view) and self._allows_object(request, obj):
             return True
-        if get_settings().conceal_denied:
-            raise Http404
+        if get_settings().conceal_denied and not _is_answered(view):
+            raise Http404(*_missing(obj))
         return False
 
-    def _allows_object(self, lookup: RequestLookup, config: InstanceConfig, obj: Any) -> bool:
+    def _config(self, request: Request, view: APIView) -> InstanceConfig | None:
+        request.user  # noqa: B018  # authenticates, where no view has done so yet
+        try:
+            return lookup_for(request).get().config
+        except AccessDenied:
+            # Whatever a subclass has to say about a refusal of its own, this is not it.
+            self.message, self.code = InstancePermission.message, InstancePermission.code
+            return None
+        except InstanceLookupError:
+            if not _is_answered(view):
+                raise
+            return None
+
+    def _allows_object(self, request: Request, obj: Any) -> bool:
+        lookup = lookup_for(request)
+        config = lookup.get().config
         instance_id = getattr(obj, "instance_id", None)
         if instance_id is not None:
             return same_id(config.instance_id, str(instance_id))
         owner = getattr(obj, "owner", None)
-        if owner is None:
+        owner_id = getattr(owner, "pk", owner)
+        if owner_id is None:
             return False
-        metadata = replace(config.metadata, owner=str(getattr(owner, "pk", owner)))
+        metadata = replace(config.metadata, owner=str(owner_id))
         return lookup.allows(self.object_policy, replace(config, metadata=metadata))
 
 
@@ -105,10 +119,13 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
 
     Everything else is left to DRF's own handler, a 401 included.
     """
+    # Not above: DRF imports this module while it imports its views, where
+    # DEFAULT_PERMISSION_CLASSES names one of these classes.
+    from rest_framework.views import exception_handler as default_handler  # noqa: PLC0415
+    from rest_framework.views import set_rollback  # noqa: PLC0415
+
     request = context["request"]
-    error: Exception | None = exc
-    if isinstance(exc, drf.PermissionDenied):  # what DRF made of a permission's False
-        error = lookup_for(request).error
+    error = _refusal(request, exc) or exc
     if not isinstance(error, InstanceLookupError) or isinstance(error, CacheError):
         return default_handler(exc, context)
     set_rollback()
@@ -118,10 +135,27 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     renderer = getattr(request, "accepted_renderer", None)
     if renderer is not None and renderer.media_type == "application/json":
         response.content_type = PROBLEM_JSON
-    return response
+    return quiet(response, error)
 
 
-def _asked(request: Request) -> tuple[RequestLookup, InstanceConfig]:
-    request.user  # noqa: B018  # authenticates, where no view has done so yet
-    lookup = lookup_for(request)
-    return lookup, lookup.get().config
+def _is_answered(view: APIView) -> bool:
+    """Tell whether only the forms of the browsable API still ask: an error would break its page."""
+    return hasattr(view, "response")
+
+
+def _refusal(request: Any, exc: Exception) -> Exception | None:
+    """Return the lookup's refusal, of which a permission of ours, and DRF, made ``exc``.
+
+    A view's own refusal has a text of its own. Composed permissions have DRF's default.
+    """
+    error = lookup_for(request).error
+    if not (isinstance(exc, drf.PermissionDenied) and isinstance(error, AccessDenied)):
+        return None
+    ours = exc.get_codes() == InstancePermission.code
+    return error if ours or exc.detail == str(exc.default_detail) else None
+
+
+def _missing(obj: Any) -> tuple[str, ...]:
+    """Return what ``get_object_or_404`` says of an object that does not exist."""
+    meta = getattr(obj, "_meta", None)
+    return () if meta is None else (f"No {meta.object_name} matches the given query.",)

@@ -4,8 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from config_service.remote import RemoteAdmin
+from studio.demo.clients import Browser, Program
+from studio.people import PEOPLE
 
 from tests.sandbox.service import ADMIN_PASSWORD, CONFIG, Api, fresh_id, start_config_service
+from tests.sandbox.studio import add_instance, start_studio, start_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,3 +50,37 @@ def instance_id(service_admin: RemoteAdmin) -> str:
     name = fresh_id()
     service_admin.add_instance(name, owner="7", tenant_id="t", name="N", description="D", **CONFIG)
     return name
+
+
+@pytest.fixture(scope="session")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A worker that knows the tests' key."""
+    with start_worker(tmp_path_factory.mktemp("worker")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def studio(
+    config_service: ServerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    """A seeded studio that asks the Config Service of this process."""
+    with start_studio(tmp_path_factory.mktemp("studio"), config_service.url) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def screens(studio: ServerProcess) -> dict[str, Browser]:
+    """The studio's people, each logged in on its pages."""
+    return {person.name: Browser(studio.url, person) for person in PEOPLE}
+
+
+@pytest.fixture(scope="session")
+def programs(studio: ServerProcess) -> dict[str, Program]:
+    """The same with a token each."""
+    return {person.name: Program(studio.url, person) for person in PEOPLE}
+
+
+@pytest.fixture
+def mine(service_admin: RemoteAdmin, worker: ServerProcess) -> str:
+    """An instance of the owner's, for this test alone, with a worker that takes its key."""
+    return add_instance(service_admin, worker_urls={"render": f"{worker.url}/jobs"})

@@ -1,0 +1,56 @@
+"""The API: where a caller stands, and jobs for the instance's workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rest_framework import serializers
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from instance_lookup.permissions import HasInstanceFeature, IsInstanceOwnerOrAdmin
+from studio.dispatch import route_job
+from studio.standing import standing
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+
+class JobSerializer(serializers.Serializer[Any]):
+    """What to do, and which worker is to do it."""
+
+    worker = serializers.CharField(max_length=64, default="render")
+    task = serializers.CharField(max_length=500)
+
+
+class InstanceView(APIView):
+    """Tell which instance the caller is in, and what it allows."""
+
+    permission_classes = (IsInstanceOwnerOrAdmin,)
+
+    def get(self, request: Request, **named: str) -> Response:
+        """Answer everything but the values of the keys."""
+        return Response(standing(request).as_dict())
+
+
+class JobView(APIView):
+    """Route a job to the instance's worker."""
+
+    permission_classes: tuple[type, ...] = (IsInstanceOwnerOrAdmin,)
+
+    def get_serializer(self) -> JobSerializer:
+        """Describe the body, for DRF's own pages."""
+        return JobSerializer()
+
+    def post(self, request: Request, **named: str) -> Response:
+        """Answer what the worker answers."""
+        job = JobSerializer(data=request.data)
+        job.is_valid(raise_exception=True)
+        config = request.instance_config  # type: ignore[attr-defined]  # of the middleware
+        return Response(route_job(config, **job.validated_data))
+
+
+class UpscaleView(JobView):
+    """The same for a job that not every instance may have done."""
+
+    permission_classes = (IsInstanceOwnerOrAdmin, HasInstanceFeature("upscale"))

@@ -1,0 +1,34 @@
+"""Pages, API, admin."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.views import LogoutView
+from django.urls import path
+from rest_framework.authtoken.views import obtain_auth_token
+
+from studio import api, naive, panel, views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("instances/<str:instance_id>/jobs/", views.send_job, name="send-job"),
+    # "path", so that an id with a slash is refused as malformed instead of not being routed.
+    path("instances/<path:instance_id>/", views.home, name="instance"),
+    path("projects/<path:project_id>/", views.home, name="project"),
+    path("pick/", views.pick, name="pick"),
+    path("cache/", panel.cache_panel, name="cache"),
+    path("log-in/", views.LogIn.as_view(), name="log-in"),
+    path("log-out/", LogoutView.as_view(), name="log-out"),
+    path("api/token/", obtain_auth_token),
+    path("api/instance/", api.InstanceView.as_view()),
+    path("api/instances/<str:instance_id>/", api.InstanceView.as_view()),
+    path("api/jobs/", api.JobView.as_view(), name="api-jobs"),
+    path("api/upscale/", api.UpscaleView.as_view()),
+    path("admin/", admin.site.urls),
+    *([path("naive/", naive.show)] if getattr(settings, "STUDIO_NAIVE", False) else []),
+]
+
+handler400 = "studio.errors.bad_request"
+handler403 = "studio.errors.permission_denied"
+handler404 = "studio.errors.not_found"

@@ -1,0 +1,191 @@
+"""``manage.py demo``: the story, told by the real command to real servers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, cast
+
+import pytest
+import requests
+from config_service.process import MANAGE, first_line
+
+from tests.sandbox.studio import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.redis_server import RedisServer
+
+STORY = [
+    "owner: the service is asked 200 service 200 service 1",
+    "owner again: from the cache 200 cache 200 cache 0",
+    "stranger, although it is cached 403 403 - 0",
+    "admin 200 cache 200 cache 0",
+    "unknown instance 404 404 - 1",
+    "malformed header: no fallback to default 400 400 - 0",
+    "owner by project: the service maps it 200 cache 200 cache 1",
+    "owner's job: done for studio-a's key 200 200 - 0",
+    "owner: the stale copy 200 stale_cache 200 stale_cache 0",
+    "stranger: not even now 403 403 - 0",
+    "admin, an instance that is not cached 503 503 - 0",
+    "owner: gone 404 404 - 1",
+    "owner, service down again: no copy 404 404 - 0",
+    "neighbour: the cached copy, as agreed 200 cache 200 cache 0",
+    "neighbour, after invalidating: the new 200 service 200 service 1",
+    "neighbour's job: over the limit 429 429 - 0",
+    "stranger again: gets it, keys and all 200 200 - 0",
+    "the same through instance_lookup 403 403 - 0",
+]
+TIMEOUT = 120
+
+
+@contextmanager
+def demo(tmp_path: Path, *options: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the demo in a process group and a folder of its own; at the end both must be empty."""
+    process = subprocess.Popen(
+        [sys.executable, str(MANAGE), "demo", *options],
+        env={**inherited(), **ENVIRONMENT, "TMPDIR": str(tmp_path), **env},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        bufsize=0,
+        start_new_session=True,
+    )
+    try:
+        with process:
+            yield process
+            process.wait(TIMEOUT)
+        assert group(process.pid) == []
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        if group(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def inherited() -> dict[str, str]:
+    ours = ("REDIS_URL", "CONFIG_SERVICE_TOKEN", "STUDIO_SERVICE_TOKEN", "DJANGO_SETTINGS_MODULE")
+    return {name: value for name, value in os.environ.items() if name not in ours}
+
+
+def group(group_id: int) -> list[int]:
+    """Return the processes of a group that are alive; one that waits to be reaped is not."""
+    listing = subprocess.run(
+        ["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = (line.split(maxsplit=2) for line in listing.splitlines())
+    return [int(pid) for pid, pgid, stat in rows if int(pgid) == group_id and stat[0] != "Z"]
+
+
+def output(process: subprocess.Popen[bytes]) -> str:
+    """Return all that the demo says until it ends."""
+    said, _ = process.communicate(timeout=TIMEOUT)
+    return said.decode()
+
+
+def read_until(process: subprocess.Popen[bytes], words: str) -> str:
+    """Return what the demo says up to the line with ``words``."""
+    stream, said = cast("IO[bytes]", process.stdout), ""
+    while words not in said:
+        line = first_line(stream, TIMEOUT).decode()
+        assert line, f"the demo ended: {said}"
+        said += line
+    return said
+
+
+def rows(said: str) -> list[str]:
+    """Return the steps as the table has them: one blank for many, without number and latency."""
+    found = re.findall(r"^ *\d+  (.+?) +\d+ ms  (ok|WRONG)$", said, re.MULTILINE)
+    return [" ".join(row.split()) for row, verdict in found if verdict == "ok"]
+
+
+def told(said: str) -> None:
+    """Assert that the whole story was told, each step as it should be, and no secret."""
+    steps = rows(said)
+    assert [step for step in STORY if step not in steps] == []
+    assert f"All {len(steps)} steps did what they should." in said
+    assert "\x1b" not in said
+    assert "sandbox-key-of" not in said
+
+
+def test_demo_tells_the_story(tmp_path: Path) -> None:
+    """With the cache in the process: each step as it should be, exit code 0, nothing left."""
+    with demo(tmp_path) as process:
+        said = output(process)
+
+    told(said)
+    assert "sandbox-token-of" not in said
+    assert process.returncode == 0
+
+
+def test_demo_on_redis_stays_until_ctrl_c(tmp_path: Path, redis_server: RedisServer) -> None:
+    """The same on Redis; then everything is put back, and the printed curl works as it stands."""
+    with demo(tmp_path, "--serve", f"--redis={redis_server.url()}") as process:
+        said = read_until(process, "Ctrl-C stops everything")
+        answer = ask_like_curl(said)
+        keys = redis_server.command("KEYS", "studio-demo-*")
+        os.killpg(process.pid, signal.SIGINT)
+
+    told(said)
+    assert (answer["customer"], answer["result"]) == ("studio-a", "lighthouse: done")
+    assert process.returncode == 0
+    assert keys != b"*0"
+    assert redis_server.command("KEYS", "studio-demo-*") == b"*0"
+
+
+def ask_like_curl(said: str) -> dict[str, str]:
+    """Do what the printed line of curl does."""
+    line = re.search(r"^ +(curl .+)$", said, re.MULTILINE)
+    assert line
+    curl, h, header, d, data, url = shlex.split(line[1])
+    assert (curl, h, d) == ("curl", "-H", "-d")
+    name, value = header.split(": ")
+    answer = requests.post(url, dict([data.split("=")]), headers={name: value}, timeout=20)
+    body: dict[str, str] = answer.json()
+    return body
+
+
+def test_demo_that_goes_wrong_says_so(tmp_path: Path) -> None:
+    """With a wrong token the service refuses the studio: a step that fails fails the demo."""
+    with demo(tmp_path, STUDIO_SERVICE_TOKEN="wrong") as process:
+        said = output(process)
+
+    assert process.returncode == 1
+    assert "     status: expected 200, got 503" in said
+    assert re.search(r"CommandError: \d+ of \d+ steps went wrong\.\n$", said)
+    assert "Traceback" not in said
+
+
+def test_demo_without_its_redis_starts_nothing(tmp_path: Path) -> None:
+    """A Redis that does not answer is named, without its password."""
+    with demo(tmp_path, REDIS_URL="redis://:secret@127.0.0.1:9/0") as process:
+        said = output(process)
+
+    assert process.returncode == 1
+    assert "No Redis answers at redis://127.0.0.1:9/0" in said
+    assert "secret" not in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("moment", "name"), [("Starting", "SIGINT"), ("owner: the service is asked", "SIGTERM")]
+)
+def test_demo_that_is_interrupted_cleans_up(tmp_path: Path, moment: str, name: str) -> None:
+    """While the servers start or in the midst of the story: they stop, and their files go."""
+    # What was being sent in that moment has a socket that nobody closes but the end of the process.
+    with demo(tmp_path, PYTHONWARNINGS="error,ignore::ResourceWarning") as process:
+        read_until(process, moment)
+        # Ctrl-C reaches everybody at the terminal, a kill one process.
+        send = os.killpg if name == "SIGINT" else os.kill
+        send(process.pid, getattr(signal, name))
+        said = output(process)
+
+    assert process.returncode == 130
+    assert said.endswith("CommandError: Interrupted.\n")
+    assert "Traceback" not in said

@@ -1,0 +1,278 @@
+"""The studio's pages, over HTTP, for each of its people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from config_service.remote import FormRefused
+from studio.demo.clients import Browser
+from studio.people import OWNER
+
+from tests.sandbox.studio import KEY, SECRETS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from config_service.process import ServerProcess
+    from studio.demo.clients import Program
+
+
+# --- pages -------------------------------------------------------------------------------------
+
+
+def test_page_of_the_owner_says_who_which_why_and_what(screens: dict[str, Browser]) -> None:
+    """One page answers: who am I, which instance, why, where from, how old, what it allows."""
+    page = screens["owner"].get("/")
+
+    assert page.status_code == 200
+    for words in (
+        "<strong>owner</strong>",
+        "since you own this instance",
+        "<h1>Studio A</h1>",
+        "Your profile names it as your default.",
+        "UserDefaultIdentifier",
+        "Goes stale in",
+        "upscale",
+        "http://127.0.0.1:8002/jobs",
+        "studio-a-assets",
+    ):
+        assert words in page.text
+
+
+def test_page_says_where_the_configuration_came_from(
+    screens: dict[str, Browser], mine: str
+) -> None:
+    """First the service, then the cache."""
+    first, second = (screens["owner"].get(f"/instances/{mine}/").text for _ in range(2))
+
+    assert "The Config Service was asked just now." in first
+    assert "From the cache; the Config Service was not asked." in second
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "reason"),
+    [
+        ("/instances/studio-a/", {}, "The address of this page names it."),
+        ("/projects/film-42/", {}, "The project belongs to it."),
+        ("/", {"X_Project_ID": "film-42"}, "The project belongs to it."),
+        ("/", {"X_Instance_ID": "studio-a"}, "The request header X-Instance-ID names it."),
+    ],
+)
+def test_page_names_what_decided(
+    screens: dict[str, Browser], path: str, headers: dict[str, str], reason: str
+) -> None:
+    """Whoever wonders why he is in this instance can read it."""
+    page = screens["owner"].get(path, **headers).text
+
+    assert "<h1>Studio A</h1>" in page
+    assert reason in page
+
+
+def test_page_for_an_admin_says_why_he_may(screens: dict[str, Browser], mine: str) -> None:
+    """An admin sees that he is in somebody else's instance."""
+    page = screens["admin"].get(f"/instances/{mine}/").text
+
+    assert "since you are an admin; the owner is user id 2" in page
+
+
+@pytest.mark.parametrize(
+    ("person", "path", "status", "title"),
+    [
+        ("stranger", "/instances/studio-a/", 403, "Not yours"),
+        ("stranger", "/projects/film-42/", 403, "Not yours"),
+        ("neighbour", "/instances/studio-a/", 403, "Not yours"),
+        ("owner", "/instances/nowhere/", 404, "Does not exist"),
+        ("owner", "/instances/not an id/", 400, "Which instance?"),
+        ("owner", "/instances/a/b/", 400, "Which instance?"),
+        ("stranger", "/", 400, "Which instance?"),
+        ("owner", "/no/such/page/", 404, "No such page"),
+        ("owner", "/cache/", 403, "Not for you"),
+    ],
+)
+def test_page_that_fails_says_so_in_words(
+    screens: dict[str, Browser], person: str, path: str, status: int, title: str
+) -> None:
+    """A refused person gets a page of the site, with the way on."""
+    page = screens[person].get(path)
+
+    assert page.status_code == status
+    assert f"<h1>{title}</h1>" in page.text
+    assert "Go somewhere else" in page.text
+
+
+def test_page_that_names_two_instances_is_refused(screens: dict[str, Browser]) -> None:
+    """Address and header that disagree are a mistake, not a choice."""
+    page = screens["owner"].get("/instances/studio-a/", X_Instance_ID="studio-b")
+
+    assert page.status_code == 400
+    assert "names two instances" in page.text
+
+
+def test_page_during_an_outage_without_a_copy(
+    screens: dict[str, Browser], switch: Callable[..., None], mine: str
+) -> None:
+    """The 503 keeps its Retry-After under the site's own page."""
+    switch(down=True)
+    page = screens["owner"].get(f"/instances/{mine}/")
+
+    assert page.status_code == 503
+    assert "<h1>The Config Service does not answer</h1>" in page.text
+    assert int(page.headers["Retry-After"]) > 0
+    assert page.headers["Cache-Control"] == "no-store"
+
+
+def test_page_during_an_outage_with_a_copy(
+    screens: dict[str, Browser], switch: Callable[..., None], mine: str
+) -> None:
+    """A stale copy is shown as one."""
+    screens["owner"].get(f"/instances/{mine}/")
+    screens["admin"].cache("expire", mine)
+    switch(down=True)
+    page = screens["owner"].get(f"/instances/{mine}/")
+
+    assert page.status_code == 200
+    assert "A copy past its time." in page.text
+    assert "stale_cache" in page.text
+
+
+def test_pages_never_show_a_key(
+    screens: dict[str, Browser], programs: dict[str, Program], mine: str
+) -> None:
+    """Of API keys the names are shown, to whoever it may be."""
+    for path in ("/", f"/instances/{mine}/", "/cache/"):
+        page = screens["admin"].get(path).text
+        assert not [secret for secret in SECRETS if secret in page]
+    answer = programs["owner"].instance(X_Instance_ID=mine)
+    assert answer.json()["key_names"] == ["render"]
+    assert KEY not in answer.text
+
+
+def test_page_is_not_kept_by_the_browser(screens: dict[str, Browser]) -> None:
+    """The next person at the machine does not see it, and no proxy mixes up the headers."""
+    headers = screens["owner"].get("/").headers
+
+    assert "no-store" in headers["Cache-Control"]
+    assert {"x-instance-id", "x-project-id", "cookie"} <= {
+        name.strip().lower() for name in headers["Vary"].split(",")
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "leads_to"),
+    [
+        ("kind=instance&id=studio-b", "/instances/studio-b/"),
+        ("kind=project&id= film-42 ", "/projects/film-42/"),
+        ("kind=nonsense&id=a/b", "/instances/a/b/"),
+        ("", "/"),
+    ],
+)
+def test_picker_leads_to_the_page(screens: dict[str, Browser], query: str, leads_to: str) -> None:
+    """The form needs no script."""
+    browser = screens["owner"]
+    answer = browser.session.get(f"{browser.url}/pick/?{query}", allow_redirects=False, timeout=10)
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, leads_to)
+
+
+def test_page_sends_a_job(screens: dict[str, Browser], mine: str) -> None:
+    """The button routes a job, and the next page says what became of it."""
+    browser = screens["owner"]
+    browser.submit(
+        f"/instances/{mine}/", f"/instances/{mine}/jobs/", worker="render", task="a tree"
+    )
+
+    assert "render answers: a tree: done (key of tests)" in browser.get("/").text
+
+
+def test_page_says_why_a_job_was_not_done(screens: dict[str, Browser], mine: str) -> None:
+    """A refused job is a message too."""
+    browser = screens["owner"]
+    browser.submit(f"/instances/{mine}/", f"/instances/{mine}/jobs/", worker="paint", task="x")
+
+    assert "has no worker &#x27;paint&#x27;; it has: render." in browser.get("/").text
+
+
+@pytest.mark.parametrize("path", ["/static/studio/studio.css", "/static/admin/css/base.css"])
+def test_stylesheets_are_served(studio: ServerProcess, path: str) -> None:
+    """Without a web server in front, and without DEBUG."""
+    answer = requests.get(studio.url + path, timeout=10)
+
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/css")
+
+
+# --- log-in ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/", "/instances/studio-a/", "/cache/", "/pick/"])
+def test_page_for_nobody_leads_to_the_log_in(studio: ServerProcess, path: str) -> None:
+    """Nobody gets to know anything."""
+    answer = requests.get(studio.url + path, timeout=10, allow_redirects=False)
+
+    assert answer.status_code == 302
+    assert answer.headers["Location"].startswith("/log-in/?next=")
+
+
+def test_log_in_with_a_wrong_password_is_refused(studio: ServerProcess) -> None:
+    """The form comes again, and says why."""
+    with pytest.raises(FormRefused, match="correct username and password"):
+        Browser(studio.url, OWNER, "wrong")
+
+
+def test_naive_lookup_is_off_unless_asked_for(screens: dict[str, Browser]) -> None:
+    """A hole that is there to be looked at is in the demo only."""
+    assert screens["stranger"].get("/naive/", X_Instance_ID="studio-a").status_code == 404
+
+
+# --- cache panel -------------------------------------------------------------------------------
+
+
+def test_panel_shows_the_state_of_an_entry(screens: dict[str, Browser], mine: str) -> None:
+    """Absent, fresh, stale: as a lookup would see it."""
+    admin, states = screens["admin"], []
+    for act in (
+        lambda: None,
+        lambda: admin.get(f"/instances/{mine}/"),
+        lambda: screens["admin"].cache("expire", mine),
+    ):
+        act()
+        page = admin.get(f"/cache/?id={mine}").text
+        row = page[page.index(f"<code>{mine}</code>") :]
+        states.append(row[row.index("badge ") :].split('"')[0])
+
+    assert states == ["badge absent", "badge fresh", "badge stale"]
+
+
+def test_panel_invalidates(
+    screens: dict[str, Browser], programs: dict[str, Program], mine: str
+) -> None:
+    """After it the service is asked, and only after it."""
+    sources = [programs["owner"].instance(X_Instance_ID=mine).json()["source"] for _ in range(2)]
+    screens["admin"].cache("invalidate", mine)
+    sources.append(programs["owner"].instance(X_Instance_ID=mine).json()["source"])
+
+    assert sources == ["service", "cache", "service"]
+
+
+@pytest.mark.parametrize(
+    ("action", "instance_id", "words"),
+    [
+        ("expire", "not an id", "is not a valid instance id"),
+        ("invalidate", "", "is not a valid instance id"),
+        ("explode", "studio-a", "Choose “expire” or “invalidate”."),
+    ],
+)
+def test_panel_explains_what_it_cannot_do(
+    screens: dict[str, Browser], action: str, instance_id: str, words: str
+) -> None:
+    """A mistake is a message, not an error page."""
+    screens["admin"].cache(action, instance_id)
+
+    assert words in screens["admin"].get("/cache/").text
+
+
+def test_panel_shows_a_malformed_id_as_such(screens: dict[str, Browser]) -> None:
+    """Looking at nonsense says that it is."""
+    assert "is not a valid instance id" in screens["admin"].get("/cache/?id=not an id").text
