@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from instance_lookup.lookup import lookup_for
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
 
 _PUBLIC = ("instance_id", "metadata", "features", "rate_limits", "worker_urls", "r2_bucket")
 
 
 def instance(request: HttpRequest) -> dict[str, Any]:
-    """Add ``instance``. The lookup is made when a template touches it, and its errors come up there."""
+    """Add ``instance``. The lookup is made when a template touches it; its errors come up there."""
     lookup = lookup_for(request)
 
     def public() -> SimpleNamespace:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial, wraps
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from asgiref.sync import iscoroutinefunction
-from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from instance_lookup.access import Allows
 from instance_lookup.exceptions import AccessDenied, InstanceLookupError
 from instance_lookup.lookup import RequestLookup, lookup_for
 from instance_lookup.responses import error_response, finish
-from instance_lookup.types import InstanceConfig
 from instance_lookup.users import once_loaded
 
-View = TypeVar("View", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest
+
+    from instance_lookup.access import Allows
+    from instance_lookup.types import InstanceConfig
+
+View = TypeVar("View", bound="Callable[..., Any]")
 
 
 @overload
@@ -97,5 +101,6 @@ def _answered(request: HttpRequest, error: InstanceLookupError) -> HttpResponseB
 
 def _finished(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     # The middleware does this too, where there is one; twice is as good as once.
-    finish(request, response)
+    if isinstance(response, HttpResponseBase):  # else Django says better what is wrong
+        finish(request, response)
     return response

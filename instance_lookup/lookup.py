@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import SynchronousOnlyOperation
-from django.http import HttpRequest
-from django.utils.functional import SimpleLazyObject, empty
+from django.utils.functional import SimpleLazyObject
 
-from instance_lookup.access import Allows
 from instance_lookup.context import LookupContext, RequestMetadata
-from instance_lookup.exceptions import InstanceLookupError
 from instance_lookup.registry import get_resolver
-from instance_lookup.resolver import InstanceResolver
-from instance_lookup.types import InstanceConfig, LookupResult
 from instance_lookup.users import (
     LookupUser,
     acurrent_user,
@@ -26,6 +22,27 @@ from instance_lookup.users import (
     peek_user,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from django.http import HttpRequest
+
+    from instance_lookup.access import Allows
+    from instance_lookup.types import InstanceConfig, LookupResult
+
+
+@dataclass(slots=True, eq=False)
+class Outcome:
+    """What came of one lookup, and whom it was for."""
+
+    asker: object
+    """What stood on the request as its user, be it loaded or not."""
+    nobody: type | None = None
+    """The class of an anonymous user: another one of it gets the same answer."""
+    user: LookupUser = field(default_factory=LookupUser.anonymous)
+    result: LookupResult | None = None
+    error: Exception | None = None
+
 
 class RequestLookup:
     """What ``request.instance_config`` and its siblings share.
@@ -34,74 +51,66 @@ class RequestLookup:
     and what the session's user may have is nothing to the token's.
     """
 
-    __slots__ = (
-        "_metadata",
-        "_user",
-        "error",
-        "failed",
-        "request",
-        "result",
-        "user",
-        "vary_headers",
-    )
+    __slots__ = ("_metadata", "_outcome", "failed", "request", "vary_headers")
 
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
-        self.result: LookupResult | None = None
-        self.error: InstanceLookupError | None = None
         self.failed = False
         """Some lookup of this request failed, so its answer must not be stored by anyone."""
-        self.user: LookupUser = LookupUser.anonymous()
-        """Whom the last lookup was for."""
         self.vary_headers: tuple[str, ...] = ()
         """The request headers that decided something so far."""
-        self._user: object = empty
+        self._outcome: Outcome | None = None
         self._metadata: RequestMetadata | None = None
 
     @property
     def metadata(self) -> RequestMetadata:
-        """Where the request comes from; its ``request_id`` stays the same for every lookup of it."""
+        """Where the request comes from; its ``request_id`` is the same for every lookup of it."""
         if self._metadata is None:
             self._metadata = RequestMetadata.from_request(self.request)
         return self._metadata
 
+    @property
+    def error(self) -> Exception | None:
+        """What the last lookup failed with."""
+        return self._outcome.error if self._outcome else None
+
     def peek(self) -> LookupResult | None:
         """Return the answer if it is there for the present user. Does no I/O. Raises its error."""
-        user = peek_user(self.request)
-        if user is empty or self._user is not _identity(user):
+        # Whoever peeks makes a page of it. Django's page cache would store that one, under a key
+        # without the headers that decide, and show it to others without asking whether they may.
+        vars(self.request)["_cache_update_cache"] = False
+        outcome = self._outcome
+        if outcome is None or not self._is_for(outcome):
             return None
-        if self.error is not None:
+        if outcome.error is not None:
             # The same error again and again: its traceback must not grow with each time.
-            raise self.error.with_traceback(None)
-        return self.result
+            raise outcome.error.with_traceback(None)
+        return outcome.result
 
     def get(self) -> LookupResult:
         """Return the answer for the request's user. Raises as :meth:`InstanceResolver.resolve`."""
         if (result := self.peek()) is not None:
             return result
-        user = current_user(self.request)
-        self.user = lookup_user(user, self.request)
-        resolver = self._begin(user)
-        try:
-            self.result = resolver.resolve(self._context())
-        except InstanceLookupError as exc:
-            self.error, self.failed = exc, True
-            raise
-        return self.result
+        if in_event_loop():
+            raise SynchronousOnlyOperation(
+                "The request's instance is not looked up yet, and to do it here would block the "
+                "event loop: first 'await request.ainstance_config()'."
+            )
+        with self._noted() as outcome:
+            user = current_user(self.request)
+            self._begin(outcome, user, lookup_user(user, self.request))
+            outcome.result = get_resolver().resolve(self._context(outcome))
+            return outcome.result
 
     async def aget(self) -> LookupResult:
         """Twin of :meth:`get`."""
         if (result := self.peek()) is not None:
             return result
-        user = await acurrent_user(self.request)
-        self.user = await alookup_user(user, self.request)
-        resolver = self._begin(user)
-        try:
-            self.result = await resolver.aresolve(self._context())
-        except InstanceLookupError as exc:
-            self.error, self.failed = exc, True
-            raise
-        return self.result
+        with self._noted() as outcome:
+            user = await acurrent_user(self.request)
+            self._begin(outcome, user, await alookup_user(user, self.request))
+            outcome.result = await get_resolver().aresolve(self._context(outcome))
+            return outcome.result
 
     async def aconfig(self) -> InstanceConfig:
         """Return the configuration: ``await request.ainstance_config()``."""
@@ -109,28 +118,54 @@ class RequestLookup:
 
     def allows(self, policy: Allows, config: InstanceConfig) -> bool:
         """Tell whether a stricter policy allows the user of the last lookup to have ``config``."""
-        return get_resolver().permits(policy, self.user, config)
+        user = self._outcome.user if self._outcome else LookupUser.anonymous()
+        return get_resolver().permits(policy, user, config)
 
-    def _begin(self, user: object) -> InstanceResolver:
-        """Forget the answer for another user, and return who is to be asked."""
-        self.result = self.error = None
-        self._user = _identity(user)
-        resolver = get_resolver()
-        self.vary_headers = resolver.vary_headers
-        return resolver
+    def _is_for(self, outcome: Outcome) -> bool:
+        # The very object: of two equal users a token may narrow what one of them may have.
+        if _asker(self.request) is outcome.asker:
+            return True
+        return outcome.nobody is not None and outcome.nobody is _nobody(peek_user(self.request))
 
-    def _context(self) -> LookupContext:
+    @contextmanager
+    def _noted(self) -> Iterator[Outcome]:
+        """Keep what comes of a lookup, all at once: another may be under way for another user."""
+        outcome = Outcome(_asker(self.request))
+        try:
+            yield outcome
+        except AttributeError as exc:
+            # Python would take it for "no such attribute", and DRF would ask again and again.
+            outcome.error = RuntimeError(f"The lookup failed with an AttributeError: {exc}")
+            raise outcome.error from exc
+        except Exception as exc:
+            outcome.error = exc
+            raise
+        finally:
+            self.failed |= outcome.error is not None
+            self._outcome = outcome
+
+    def _begin(self, outcome: Outcome, user: object, lookup_user: LookupUser) -> None:
+        outcome.user = lookup_user
+        if lookup_user.is_anonymous:
+            outcome.nobody = _nobody(user)
+        self.vary_headers = get_resolver().vary_headers
+
+    def _context(self, outcome: Outcome) -> LookupContext:
         return LookupContext.from_request(
-            self.request, user=self.user, request_metadata=self.metadata
+            self.request, user=outcome.user, request_metadata=self.metadata
         )
 
 
-def _identity(user: Any) -> object:
-    """Return what must stay the same for an answer to hold: the very object, or nobody."""
-    return user if getattr(user, "is_authenticated", False) else None
+def _asker(request: HttpRequest) -> object:
+    return getattr(request, "user", None)
 
 
-class LazyLookup(SimpleLazyObject):
+def _nobody(user: object) -> type | None:
+    """Return the class of a user who is not authenticated: DRF makes another ``AnonymousUser``."""
+    return None if getattr(user, "is_authenticated", False) else user.__class__
+
+
+class LazyLookup(SimpleLazyObject):  # type: ignore[type-arg]  # generic in the stubs only
     """Stands for something that is looked up when it is touched, each time for the user of then.
 
     Not a bare ``SimpleLazyObject``: that would keep the first user's answer.
@@ -145,26 +180,11 @@ class LazyLookup(SimpleLazyObject):
     @property
     def _wrapped(self) -> Any:
         own = self.__dict__
-        try:
-            return own["_pick"](_touched(own["_lookup"], own["_name"]))
-        except AttributeError as exc:
-            # Python would take it for "no such attribute", and DRF would ask again and again.
-            raise RuntimeError(f"The lookup failed with an AttributeError: {exc}") from exc
+        return own["_pick"](own["_lookup"].get())
 
     def __repr__(self) -> str:
         """Do no I/O: this is what a debugger or an error page calls."""
         return f"<{type(self).__name__} of request.{self.__dict__['_name']}>"
-
-
-def _touched(lookup: RequestLookup, name: str) -> LookupResult:
-    if (result := lookup.peek()) is not None:
-        return result
-    if in_event_loop():
-        raise SynchronousOnlyOperation(
-            f"request.{name} is not there yet, and getting it here would block the event loop: "
-            "first 'await request.ainstance_config()'."
-        )
-    return lookup.get()
 
 
 def _result(result: LookupResult) -> LookupResult:
@@ -177,8 +197,9 @@ _config = attrgetter("config")
 def lookup_for(request: Any) -> RequestLookup:
     """Return the lookup of a request, Django's or DRF's, having attached it if need be."""
     plain: Any = getattr(request, "_request", request)
-    attached = plain.__dict__.get("_instance_lookup")
-    return attach(plain) if attached is None else attached  # type: ignore[no-any-return]  # set by attach
+    attached: RequestLookup | None = plain.__dict__.get("_instance_lookup")
+    # A copied request brings the lookup of the original along, and so of its user.
+    return attached if attached is not None and attached.request is plain else attach(plain)
 
 
 def attach(request: Any) -> RequestLookup:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 
 from instance_lookup.exceptions import InstanceLookupError
 from instance_lookup.lookup import attach
 from instance_lookup.responses import error_response, finish
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
 
 
 class InstanceConfigMiddleware:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.http.response import HttpResponseBase
+from django.http import HttpResponse, JsonResponse
 from django.utils.cache import patch_vary_headers
 
 from instance_lookup.exceptions import CacheError, ConfigServiceUnavailable, InstanceLookupError
 from instance_lookup.lookup import lookup_for
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
+
+R = TypeVar("R", bound="HttpResponseBase")
 
 PROBLEM_JSON = "application/problem+json"
 """RFC 9457."""
@@ -22,7 +27,7 @@ _UNAVAILABLE_PAGE = """<!doctype html>
 
 
 def problem(request: Any, error: InstanceLookupError) -> dict[str, Any]:
-    """Return the problem details of an error: RFC 9457's members, and which instance and request."""
+    """Return the problem details of an error: RFC 9457's members, and which request it was."""
     return {
         "type": f"urn:instance-lookup:{error.type.lower().replace('_', '-')}",
         "title": HTTPStatus(error.status_code).phrase,
@@ -42,16 +47,12 @@ def problem_headers(error: InstanceLookupError) -> dict[str, str]:
 
 
 def error_response(request: HttpRequest, error: InstanceLookupError) -> HttpResponse | None:
-    """Return the answer to a failed lookup; ``None`` where Django's own handling is the right one."""
+    """Return the answer to a failed lookup; ``None`` where Django's own handling is right."""
     lookup_for(request).failed = True
-    if isinstance(
-        error, CacheError
-    ):  # management failed, not a lookup: Django's 500 tells the operators
-        return None
-    html = (
-        request.get_preferred_type([PROBLEM_JSON, "application/json", "text/html"]) == "text/html"
-    )
-    if not html:
+    if isinstance(error, CacheError):
+        return None  # management failed, not a lookup: Django's 500 tells the operators
+    offered = [PROBLEM_JSON, "application/json", "text/html"]
+    if request.get_preferred_type(offered) != "text/html":
         response: HttpResponse = JsonResponse(
             problem(request, error), status=error.status_code, content_type=PROBLEM_JSON
         )
@@ -61,9 +62,16 @@ def error_response(request: HttpRequest, error: InstanceLookupError) -> HttpResp
         return None
     for name, value in problem_headers(error).items():
         response.headers[name] = value
+    return quiet(response, error)
+
+
+def quiet(response: R, error: InstanceLookupError) -> R:
+    """Keep Django from logging an outage as an ERROR, and mailing it, per request.
+
+    It is logged once, where it is noticed.
+    """
     if isinstance(error, ConfigServiceUnavailable):
-        # Django logs every 5xx as an ERROR, and mails it; an outage is logged once, where it is noticed.
-        response._has_been_logged = True  # type: ignore[attr-defined]
+        response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001  # no other way
     return response
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import difflib
 from dataclasses import dataclass
 from time import time
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from django.http import HttpRequest
 from django.test.utils import TestContextDecorator
 from msgspec.structs import replace
 
 from instance_lookup.access import Allows, Policy
 from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.conf import get_settings
-from instance_lookup.context import LookupContext
-from instance_lookup.deadline import Deadline
 from instance_lookup.identifiers import Identifier, InstanceRef, Ref
 from instance_lookup.loader import Found
 from instance_lookup.registry import resolver_replaced
@@ -25,14 +21,24 @@ from instance_lookup.resolver import InstanceResolver
 from instance_lookup.types import InstanceConfig, Source
 from instance_lookup.users import LookupUser
 
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
-class override_instance_config(TestContextDecorator):  # type: ignore[misc]  # noqa: N801  # as override_settings
+    from django.http import HttpRequest
+
+    from instance_lookup.context import LookupContext
+    from instance_lookup.deadline import Deadline
+
+
+class override_instance_config(TestContextDecorator):  # noqa: N801  # as override_settings
     """Have every lookup answered with one config: no header, no cache, no Config Service needed.
 
     ``fields`` are those of ``CONFIG_CLASS``; nested ones may be dicts. With ``enforce_access``
     the project's ``ACCESS_POLICY`` decides as usual, else everybody is let in, logged in or not.
     A decorator for test classes and for sync and async functions, and a context manager for both.
-    Raises ``msgspec.ValidationError`` for fields that a config could not have.
+    Raises ``TypeError`` for a field that a config does not have, and ``msgspec.ValidationError``
+    for a value that it could not have.
     """
 
     def __init__(
@@ -45,7 +51,7 @@ class override_instance_config(TestContextDecorator):  # type: ignore[misc]  # n
 
     def enable(self) -> InstanceConfig:
         """Answer with the config from now on; return it."""
-        config: InstanceConfig = msgspec.convert(self._fields, get_settings().load("config_class"))
+        config = _made(get_settings().load("config_class"), self._fields)
         replaced = resolver_replaced(_FixedResolver(config, enforce_access=self._enforce_access))
         replaced.__enter__()
         self._replaced.append(replaced)
@@ -54,6 +60,9 @@ class override_instance_config(TestContextDecorator):  # type: ignore[misc]  # n
     def disable(self) -> None:
         """Answer as before."""
         self._replaced.pop().__exit__(None, None, None)
+
+    def __enter__(self) -> InstanceConfig:  # type: ignore[override]  # the stubs think of apps
+        return self.enable()
 
     async def __aenter__(self) -> InstanceConfig:
         return self.enable()
@@ -65,6 +74,17 @@ class override_instance_config(TestContextDecorator):  # type: ignore[misc]  # n
         trace: TracebackType | None,
     ) -> None:
         self.disable()
+
+
+def _made(config_class: type[InstanceConfig], fields: dict[str, Any]) -> InstanceConfig:
+    """Return the config with these fields. A typo in one would make a test that tests nothing."""
+    known = config_class.__struct_encode_fields__
+    for name in fields:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise TypeError(f"{config_class.__name__} has no field {name!r}{hint}")
+    return msgspec.convert(fields, config_class)
 
 
 class _AnyRole(frozenset[str]):
@@ -92,7 +112,7 @@ class _FixedResolver(InstanceResolver):
     def __init__(self, config: InstanceConfig, *, enforce_access: bool) -> None:
         let_in: dict[str, Any] = {"access_policy": _Everyone(), "allow_anonymous": True}
         super().__init__(
-            config_service_backend=DictConfigService({config.instance_id: config}),
+            config_service_backend=DictConfigService(),  # never asked
             identifiers=(_Always(config.instance_id),),
             **({} if enforce_access else let_in),
         )

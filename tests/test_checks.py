@@ -175,9 +175,7 @@ QUICK = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
         ),
     ],
 )
-def test_deployment_cache(
-    settings: Settings, cache: dict[str, Any], expected: list[str]
-) -> None:
+def test_deployment_cache(settings: Settings, cache: dict[str, Any], expected: list[str]) -> None:
     """A cache for production is shared, cannot run code, and cannot hang the site."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL}
     settings.CACHES = {"default": cache}
