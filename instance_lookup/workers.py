@@ -95,6 +95,11 @@ def _run(future: Future[T], call: Callable[[], T]) -> None:
         return
     try:
         result = _with_own_connections(call)
+    except StopIteration as exc:
+        # No generator's end here, and one that asyncio's futures refuse: who awaits would hang.
+        error = RuntimeError(f"a job raised StopIteration({exc})")
+        error.__cause__ = exc
+        future.set_exception(error)
     except BaseException as exc:  # noqa: BLE001 - the worker lives on, whoever waits gets it
         future.set_exception(exc)
     else:

@@ -221,3 +221,10 @@ def test_forked_child_works_while_the_lock_is_held() -> None:
         "sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))\n"
     )
     assert (done.returncode, done.stderr) == (7, "")
+
+
+def test_stop_iteration_reaches_whoever_waits() -> None:
+    """asyncio refuses it as the exception of a future: on Python 3.11 who awaits would hang."""
+    job = DaemonPool("stopped", 1).submit(lambda: next(iter(())))
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        job.result(5)
