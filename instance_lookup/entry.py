@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
@@ -12,8 +13,6 @@ from msgspec import Raw, Struct
 from instance_lookup.frozen import SecretBytes
 
 if TYPE_CHECKING:
-    import re
-
     from instance_lookup.types import InstanceConfig
 
 D = TypeVar("D", bound=Struct)
@@ -23,6 +22,13 @@ CLOCK_SKEW = 5.0
 """Seconds by which the clocks of two machines may differ."""
 DOES_NOT_EXIST = b"null"
 """The document of an id that the Config Service does not know."""
+
+
+_REPEATING = re.compile(
+    r"(Invalid (?:enum )?value|Object contains unknown field) .*?(?= - at `\$[\w.\[\]]*`\Z|\Z)",
+    re.DOTALL,
+)
+"""Messages of msgspec that repeat what they are about, up to the place."""
 
 
 class Rejected(ValueError):
@@ -262,11 +268,11 @@ def _read(kind: Kind[D], asked: str, raw: Raw) -> D:
 
 
 def _place(exc: Exception) -> str:
-    # msgspec names the type and the place, never the value: "Expected `int`, got `str` - at
-    # `$.rate_limits[...].rpm`". The errors of Python itself may, and what a CONFIG_CLASS raises,
-    # which msgspec hands on as the cause.
+    # msgspec names the type and the place: "Expected `int`, got `str` - at
+    # `$.rate_limits[...].rpm`", and but for these two cases never what it read. The errors of
+    # Python itself may, and what a CONFIG_CLASS raises, which msgspec hands on as the cause.
     if isinstance(exc, msgspec.MsgspecError) and exc.__cause__ is None:
-        return str(exc)
+        return _REPEATING.sub(r"\1", str(exc))
     return "nested too deeply, or not to the liking of CONFIG_CLASS"
 
 

@@ -45,6 +45,9 @@ class SecretDict(FrozenDict):
     def __repr__(self) -> str:
         return repr(dict.fromkeys(self, MASK))
 
+    # Sentry shows every mapping item by item, whatever its repr, unless it has this.
+    __sentry_repr__ = __repr__
+
     def __reduce__(self) -> Never:
         raise TypeError("API keys cannot be pickled: the pickle would be a leaked key")
 

@@ -19,6 +19,7 @@ from instance_lookup.exceptions import (
     InstanceNotFound,
     InvalidContext,
 )
+from instance_lookup.frozen import SecretBytes
 from instance_lookup.refusals import Refusals
 from instance_lookup.signals import instance_rejected
 from instance_lookup.store import EntryStore, Reading
@@ -158,7 +159,9 @@ class Loader(Generic[D]):
         self, asked: str, answer: Document | NotModified, held: Entry[D] | None
     ) -> tuple[bytes, D]:
         if isinstance(answer, Document):
-            return answer.body, read_document(self._store.kind, asked, answer.body)
+            # From here on it is a local variable of ours, for as long as the cache takes.
+            body = SecretBytes(answer.body)
+            return body, read_document(self._store.kind, asked, body)
         if held is None or held.document is None:
             raise Rejected("answered 'not modified', but no copy is held")
         return held.body, held.document

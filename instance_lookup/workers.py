@@ -47,12 +47,20 @@ class DaemonPool:
         crew = self._crew
         with crew.changed:
             if len(crew.jobs) >= crew.idle and crew.workers < self._max_workers:
-                # Before the job is queued: where no thread can start, nothing is left behind.
-                Thread(target=self._work, args=[crew], name=self._name, daemon=True).start()
-                crew.workers += 1
+                self._start_worker(crew)
             crew.jobs.append(job)
             crew.changed.notify()
         return future
+
+    def _start_worker(self, crew: _Crew) -> None:
+        try:
+            Thread(target=self._work, args=[crew], name=self._name, daemon=True).start()
+        except RuntimeError:  # the system has no more threads to give
+            # Before the job is queued: where nobody could do it, nothing is left behind.
+            if not crew.workers:
+                raise
+        else:
+            crew.workers += 1
 
     def _work(self, crew: _Crew) -> None:
         while job := crew.next_job(self._idle_seconds):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import example, given, settings
@@ -149,3 +149,22 @@ def test_project_that_names_no_instance_id(pointed_to: str) -> None:
     body = f'{{"project_id": "p1", "instance_id": "{pointed_to}"}}'.encode()
     with pytest.raises(Rejected, match="names something that is no instance id"):
         read_document(kind, "p1", body)
+
+
+class Choosy(InstanceConfig, frozen=True, forbid_unknown_fields=True):
+    plan: Literal["small", "large"] = "small"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ('"plan":"k9\\nk9"', "Invalid enum value - at `$.plan`"),
+        ('"plan":"k9 - at `$.a` k9"', "Invalid enum value - at `$.plan`"),
+        ('"k9\\nk9":1', "Object contains unknown field"),
+    ],
+)
+def test_rejected_document_is_not_repeated(fields: str, said: str) -> None:
+    """What msgspec repeats of a document, values and names, gets into no log line."""
+    with pytest.raises(Rejected) as caught:
+        read_document(instance_kind(Choosy), "acme", f'{{"instance_id":"acme",{fields}}}'.encode())
+    assert str(caught.value) == f"not a valid instance document: ValidationError: {said}"

@@ -156,3 +156,9 @@ def test_freeze_reaches_into_structs() -> None:
     limits = Limits(names=["a"], inner=[Limits(names=["b"], inner="c")])
     assert freeze(limits) is limits
     assert (limits.names, limits.inner[0].names) == (("a",), ("b",))
+
+
+def test_secret_dict_hides_its_values_from_sentry() -> None:
+    """Sentry goes through mappings item by item, unless the class says how it is to be shown."""
+    secrets = SecretDict({"a": "k9"})
+    assert type(secrets).__sentry_repr__(secrets) == repr({"a": MASK})

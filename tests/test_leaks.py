@@ -129,3 +129,22 @@ def test_pickle_of_what_holds_a_config(protocol: int) -> None:
     for value in (CONFIG, CONFIG.api_keys, {"config": CONFIG}, [CONFIG.api_keys]):
         with pytest.raises(TypeError, match="cannot be pickled"):
             pickle.dumps(value, protocol)
+
+
+class AbortedCache(LocMemCache):
+    """Hangs, until the server gives its worker up."""
+
+    def touch(self, key: str, *args: Any, **kwargs: Any) -> bool:
+        raise SystemExit(1)
+
+
+def test_abort_in_the_middle_of_a_store_shows_no_key() -> None:
+    """A server's abort goes past every handler of ours, to an error tracker that shows locals."""
+    service = DictConfigService({"acme": {"api_keys": {"ideogram": KEY}}})
+    caches = {"default": {"BACKEND": "tests.test_leaks.AbortedCache", "LOCATION": "aborted"}}
+    with override_settings(CACHES=caches), pytest.raises(SystemExit) as caught:
+        InstanceResolver(config_service_backend=service).refresh("acme")
+    aborted = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [frame for frame in aborted.stack if "/instance_lookup/" in frame.filename]
+    assert ours
+    assert not any(KEY in shown for frame in ours for shown in (frame.locals or {}).values())

@@ -134,6 +134,24 @@ def test_submit_leaves_nothing_behind_when_no_thread_can_start(
     assert ran == []
 
 
+def test_submit_waits_for_a_worker_when_no_other_can_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the system has no thread to spare, those that are there do the job."""
+    pool = DaemonPool("short", 2)
+    release = threading.Event()
+    pool.submit(release.wait, 5)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        job = pool.submit(str, 1)
+    release.set()
+    assert job.result(5) == "1"
+
+
 def test_database_connections_are_closed_around_each_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker keeps no connection that Django would have closed at the end of a request."""
     events: list[str] = []

@@ -57,7 +57,8 @@ class ApiMiddleware:
 
 def is_api(request: HttpRequest) -> bool:
     """Say whether the path is one of the API's, existing or not."""
-    return request.path_info.split("/", 2)[1] in {"instances", "projects"}
+    # Not by its parts: the path of "OPTIONS *" has none.
+    return f"{request.path_info}/".startswith(("/instances/", "/projects/"))
 
 
 def take_request_id(request: HttpRequest) -> str:

@@ -206,6 +206,22 @@ def test_inspect_control_characters_are_escaped(service: ConfigService) -> None:
     assert "\\x1b[2J\\xfc\\nroot" in inspect("acme").out
 
 
+def test_inspect_show_config_escapes_control_characters(service: ConfigService) -> None:
+    """Nor does anything in a configuration; JSON leaves those above ASCII as they are."""
+    odd = {**config("acme"), "metadata": {"name": "\x9b2J\u202etenü"}}
+    service.scripts = {"/instances/acme": json_answer(odd)}
+    get_resolver().refresh("acme")
+    assert '"name": "\\u009b2J\\u202eten\\u00fc"' in inspect("acme", show_config=True).out
+
+
+def test_inspect_show_config_leaves_umlauts(service: ConfigService) -> None:
+    """What can be read is not escaped."""
+    odd = {**config("acme"), "metadata": {"name": "Küche"}}
+    service.scripts = {"/instances/acme": json_answer(odd)}
+    get_resolver().refresh("acme")
+    assert '"name": "Küche"' in inspect("acme", show_config=True).out
+
+
 def test_inspect_output_of_another_encoding(service: ConfigService) -> None:
     """A terminal that does not know a character gets an escape, not a traceback."""
     odd = {**config("acme"), "metadata": {"owner": "jörg"}}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from datetime import datetime, timedelta
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from config_service.etags import none_match
@@ -280,3 +283,10 @@ def test_path_outside_the_api_needs_no_token(api: Api) -> None:
 def test_answer_is_never_to_be_stored(api: Api, path: str) -> None:
     """No cache on the way keeps a secret, or an error."""
     assert api.ask(path).headers["Cache-Control"] == "private, no-store"
+
+
+def test_options_of_the_server_as_a_whole(api: Api) -> None:
+    """A target that is no path is answered, and by nothing of the API."""
+    with closing(HTTPConnection(urlsplit(api.url).netloc, timeout=10)) as connection:
+        connection.request("OPTIONS", "*")
+        assert connection.getresponse().status == 404

@@ -75,7 +75,7 @@ class Command(InstanceCommand):
         for line, one in zip(lines[1:], collected.done, strict=True):
             self.say(f"{line}  ({one.note})" if one.note else line)
             if show_config and one.config is not None:
-                self.say(json.dumps(one.config, indent=2, ensure_ascii=False))
+                self.say(_pretty(one.config))
 
 
 def _row(one: Inspection, source: str) -> tuple[str, ...]:
@@ -91,6 +91,12 @@ def _row(one: Inspection, source: str) -> tuple[str, ...]:
         source,
         one.generation or "-",
     )
+
+
+def _pretty(config: dict[str, Any]) -> str:
+    """Return JSON for a terminal: JSON itself leaves some control characters as they are."""
+    text = json.dumps(config, indent=2, ensure_ascii=False)
+    return text if text.replace("\n", "").isprintable() else json.dumps(config, indent=2)
 
 
 def _seconds(value: float | None) -> str:
