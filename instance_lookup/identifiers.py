@@ -6,7 +6,7 @@ mistyped tenant's job in another tenant.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from django.core.exceptions import ImproperlyConfigured
@@ -16,7 +16,7 @@ from django.urls import Resolver404, resolve
 from instance_lookup.exceptions import InvalidContext
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from django.http import HttpRequest
 
@@ -29,6 +29,8 @@ class InstanceRef:
     """An instance, named by its id."""
 
     instance_id: str
+    within: ProjectRef | None = None
+    """A project that the URL or the calling code names as well: it has to be of this instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +108,17 @@ class ProjectIdentifier(Identifier):
 
     def identify(self, context: LookupContext, request: HttpRequest | None = None) -> Ref | None:
         """Return the project that is named."""
-        for value in (
-            context.project_id,
-            _url_kwarg(request, "project_id"),
-            _header(request, self.header),
-        ):
-            if value is not None:
-                return ProjectRef(value)
-        return None
+        if (outright := self.outright(context, request)) is not None:
+            return outright
+        value = _header(request, self.header)
+        return None if value is None else ProjectRef(value)
+
+    def outright(self, context: LookupContext, request: HttpRequest | None) -> ProjectRef | None:
+        """Return the project that the calling code or the URL names: what a view will work on."""
+        value = context.project_id
+        if value is None:
+            value = _url_kwarg(request, "project_id")
+        return None if value is None else ProjectRef(value)
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,9 @@ class SubdomainIdentifier(Identifier):
         return InstanceRef(label)
 
 
-def identify(context: LookupContext, identifiers: Iterable[Identifies], settings: Settings) -> Ref:
+def identify(
+    context: LookupContext, identifiers: Collection[Identifies], settings: Settings
+) -> Ref:
     """Return what the context names. Raise ``InvalidContext`` where that is not one thing."""
     if context.instance_id is not None:
         return _checked(InstanceRef(context.instance_id), settings)
@@ -196,7 +203,29 @@ def identify(context: LookupContext, identifiers: Iterable[Identifies], settings
             f"The request names no instance: send {settings.instance_header}, "
             "or give the user a default."
         )
+    return _within(named, context, identifiers, settings)
+
+
+def _within(
+    named: Ref, context: LookupContext, identifiers: Collection[Identifies], settings: Settings
+) -> Ref:
+    """Return what is named together with the project that it has to agree with.
+
+    A view at ``/projects/<project_id>/`` works on that project, whatever a client's header says.
+    """
+    for identifier in identifiers:
+        if isinstance(identifier, ProjectIdentifier) and isinstance(named, InstanceRef):
+            project = identifier.outright(context, context.request)
+            if project is not None:
+                _checked(project, settings)
+                return replace(named, within=project)
     return named
+
+
+def about(ref: Ref) -> dict[str, str]:
+    """Return what is named, for the details of an error."""
+    kind = "instance_id" if isinstance(ref, InstanceRef) else "project_id"
+    return {kind: _id(ref)}
 
 
 def _checked(ref: Ref, settings: Settings) -> Ref:

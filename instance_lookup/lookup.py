@@ -51,12 +51,14 @@ class RequestLookup:
     and what the session's user may have is nothing to the token's.
     """
 
-    __slots__ = ("_metadata", "_outcome", "failed", "request", "vary_headers")
+    __slots__ = ("_metadata", "_outcome", "failed", "request", "touched", "vary_headers")
 
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
         self.failed = False
         """Some lookup of this request failed, so its answer must not be stored by anyone."""
+        self.touched = False
+        """Somebody wanted to know the instance, so the response is for this caller alone."""
         self.vary_headers: tuple[str, ...] = ()
         """The request headers that decided something so far."""
         self._outcome: Outcome | None = None
@@ -79,6 +81,7 @@ class RequestLookup:
         # Whoever peeks makes a page of it. Django's page cache would store that one, under a key
         # without the headers that decide, and show it to others without asking whether they may.
         vars(self.request)["_cache_update_cache"] = False
+        self.touched = True
         outcome = self._outcome
         if outcome is None or not self._is_for(outcome):
             return None

@@ -32,6 +32,8 @@ class InstanceConfigMiddleware:
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
+            # As a coroutine, or Django would run it in another thread.
+            vars(self)["process_template_response"] = self._aprocess_template_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Attach, and pass on."""
@@ -44,6 +46,15 @@ class InstanceConfigMiddleware:
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         response: HttpResponseBase = await self.get_response(request)
+        finish(request, response)
+        return response
+
+    def process_template_response(self, request: HttpRequest, response: Any) -> Any:
+        """Set the headers before it is rendered: then ``@cache_page`` stores a DRF view's page."""
+        finish(request, response)
+        return response
+
+    async def _aprocess_template_response(self, request: HttpRequest, response: Any) -> Any:
         finish(request, response)
         return response
 

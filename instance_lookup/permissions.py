@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Never
 
 from django.http import Http404
 from msgspec.structs import replace
 from rest_framework import exceptions as drf
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import BasePermission, BasePermissionMetaclass
 from rest_framework.response import Response
 
 from instance_lookup.access import Allows, HasFeature, IsAdmin, IsOwner, owner_or_admin, same_id
@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from instance_lookup.types import InstanceConfig
 
 
-class InstancePermission(BasePermission):
+class _NotNegated(BasePermissionMetaclass):
+    def __invert__(self) -> Never:
+        """Refuse: "not allowed" turned round would let in strangers, and those not logged in."""
+        raise TypeError(
+            f"~{self.__name__} would let in everybody who may not use the instance; "
+            "for a feature that is off there is HasInstanceFeature(..., enabled=False)"
+        )
+
+
+class InstancePermission(BasePermission, metaclass=_NotNegated):
     """Base: the caller may have the request's instance, and ``policy`` allows it as well.
 
     A refusal is *returned*, not raised, so that DRF can answer 401 to those who may still log in.
@@ -98,18 +107,21 @@ class IsInstanceOwnerOrAdmin(InstancePermission):
     policy = object_policy = owner_or_admin
 
 
-def HasInstanceFeature(feature: str) -> type[InstancePermission]:  # noqa: N802  # it stands for a class
-    """Return the permission class for instances that have ``feature`` switched on."""
+def HasInstanceFeature(  # noqa: N802  # it stands for a class
+    feature: str, *, enabled: bool = True
+) -> type[InstancePermission]:
+    """Return the permission class for instances that have ``feature`` on, or not ``enabled``."""
+    has = "does not have" if enabled else "has"
     return type(
         f"HasInstanceFeature_{feature}",
         (InstancePermission,),
         {
-            "__doc__": f"Instances with the feature {feature!r}.",
+            "__doc__": f"Instances whose feature {feature!r} is {'on' if enabled else 'off'}.",
             "__module__": __name__,
-            "policy": HasFeature(feature),
+            "policy": HasFeature(feature) if enabled else ~HasFeature(feature),
             "object_policy": owner_or_admin,
-            "message": f"This instance does not have the feature {feature!r}.",
-            "code": "feature_missing",
+            "message": f"This instance {has} the feature {feature!r}.",
+            "code": "feature_missing" if enabled else "feature_present",
         },
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,11 @@ from instance_lookup.exceptions import (
     ConfigServiceUnavailable,
     InstanceLookupError,
     InstanceNotFound,
+    InvalidContext,
 )
 from instance_lookup.executor import in_executor
 from instance_lookup.health import Health
-from instance_lookup.identifiers import InstanceRef, ProjectIdentifier, Ref, identify
+from instance_lookup.identifiers import InstanceRef, ProjectIdentifier, Ref, about, identify
 from instance_lookup.loader import Found, Loader, Refused
 from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
 from instance_lookup.steps import Blocking, Notify, Steps, adrive, asking, drive
@@ -189,9 +190,28 @@ class InstanceResolver:
 
     def _load(self, ref: Ref, context: LookupContext, deadline: Deadline) -> Found[InstanceConfig]:
         if isinstance(ref, InstanceRef):
+            if ref.within is not None:
+                self._check_project(ref, ref.within.project_id, context, deadline)
             return self._load_config.load(ref.instance_id, context, deadline)
         mapping = self._load_project.load(ref.project_id, context, deadline).document
         return self._load_config.load(mapping.instance_id, context, deadline)
+
+    def _check_project(
+        self, ref: InstanceRef, project_id: str, context: LookupContext, deadline: Deadline
+    ) -> None:
+        """Raise ``InvalidContext`` unless the project is of the instance.
+
+        The same whether it is another's or nobody's: that is for its own members to know.
+        """
+        try:
+            mapping = self._load_project.load(project_id, context, deadline).document
+        except (InstanceNotFound, AccessDenied):
+            mapping = None
+        if mapping is None or mapping.instance_id != ref.instance_id:
+            raise InvalidContext(
+                f"Project {project_id!r} does not belong to instance {ref.instance_id!r}.",
+                instance_id=ref.instance_id,
+            )
 
     def _distrust(self, user: LookupUser, copy: Struct | None) -> Steps[None]:
         """Drop the cached copy if it lets in somebody whom the Config Service does not."""
@@ -206,7 +226,7 @@ class InstanceResolver:
     def _denied(self, ref: Ref) -> InstanceLookupError:
         if self.settings.conceal_denied:
             return _not_found(ref)
-        return AccessDenied(f"You may not use {_described(ref)}.", **asdict(ref))
+        return AccessDenied(f"You may not use {_described(ref)}.", **about(ref))
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self.settings.config_service_timeout)
@@ -218,19 +238,19 @@ def _result(found: Found[InstanceConfig], grant: Grant) -> LookupResult:
 
 def _not_found(ref: Ref) -> InstanceNotFound:
     described = _described(ref)
-    return InstanceNotFound(f"{described[0].upper()}{described[1:]} does not exist.", **asdict(ref))
+    return InstanceNotFound(f"{described[0].upper()}{described[1:]} does not exist.", **about(ref))
 
 
 def _renamed(ref: Ref, error: InstanceLookupError) -> InstanceLookupError:
     """Return the error as one that speaks of what the caller named, not of what that led to."""
     if not isinstance(error, ConfigServiceUnavailable):
         return _not_found(ref)
-    about = {key: value for key, value in error.details.items() if not key.endswith("_id")}
+    details = {key: value for key, value in error.details.items() if not key.endswith("_id")}
     return ConfigServiceUnavailable(
         f"The configuration of {_described(ref)} is not available at the moment.",
         retry_after=error.retry_after,
-        **about,
-        **asdict(ref),
+        **details,
+        **about(ref),
     )
 
 

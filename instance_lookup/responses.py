@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.http import HttpResponse, JsonResponse
-from django.utils.cache import patch_vary_headers
+from django.utils.cache import patch_cache_control, patch_vary_headers
 
 from instance_lookup.exceptions import CacheError, ConfigServiceUnavailable, InstanceLookupError
 from instance_lookup.lookup import lookup_for
@@ -80,5 +80,8 @@ def finish(request: HttpRequest, response: HttpResponseBase) -> None:
     lookup = lookup_for(request)
     if lookup.vary_headers:
         patch_vary_headers(response, lookup.vary_headers)
+    if lookup.touched and "public" not in response.headers.get("Cache-Control", ""):
+        # Vary tells nobody that it depends on the user as well.
+        patch_cache_control(response, private=True)
     if lookup.failed and response.status_code >= HTTPStatus.BAD_REQUEST:
         response.headers["Cache-Control"] = "no-store"

@@ -184,12 +184,28 @@ async def collect(response: Any) -> list[bytes]:
     return [part async for part in response]
 
 
-def test_view_that_does_without_is_not_marked(olga: User) -> None:
-    """It handled the error, so its page is a page like others."""
+def test_view_that_does_without_is_not_marked_as_failed(olga: User) -> None:
+    """It handled the error: its page may be stored, by this caller's own browser."""
     response = Caller(is_async=False)("ignores", "acme")
 
     assert response.content == b"denied"
-    assert "Cache-Control" not in response.headers
+    assert response.headers["Cache-Control"] == "private"
+
+
+@pytest.mark.parametrize("is_async", CALLERS)
+@pytest.mark.parametrize("path", ["plain", "page?source={{ request.instance_config.instance_id }}"])
+def test_page_of_a_tenant_is_private(olga: User, path: str, is_async: bool) -> None:
+    """It depends on the user too, and no ``Vary`` says so where a cookie of its own tells who."""
+    response = Caller(is_async=is_async).login(olga)(path, "acme")
+
+    assert response.headers["Cache-Control"] == "private"
+
+
+def test_page_that_says_it_is_public_stays_so(olga: User) -> None:
+    """Whoever writes that knows that all tenants see the same."""
+    response = Caller(is_async=False).login(olga)("public", "acme")
+
+    assert response.headers["Cache-Control"] == "public, max-age=60"
 
 
 def test_error_of_another_kind_is_not_answered(olga: User) -> None:

@@ -171,7 +171,8 @@ def test_order_of_identifiers(resolver: InstanceResolver, call: Twin, service: S
     user = LookupUser("olga", default_instance_id="default")
     request = RequestFactory().get("/", headers={"X-Instance-ID": "header"})
     everything: dict[str, Any] = {"project_id": "shop", "request": request}
-    expected = [("given", everything), ("header", everything), ("acme", {"project_id": "shop"})]
+    project = {"project_id": "shop"}
+    expected = [("given", everything), ("header", {"request": request}), ("acme", project)]
     for name, fields in [*expected, ("default", {})]:
         given = "given" if name == "given" else None
         result = call(resolver, "resolve", asks(user, given, **fields))

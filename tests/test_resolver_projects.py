@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from django.core.cache import caches
+from django.test import RequestFactory
+from django.urls import ResolverMatch
 
 from instance_lookup import (
     AccessDenied,
@@ -127,3 +129,41 @@ def test_invalidate_project_bad_id(resolver: InstanceResolver, call: Twin) -> No
     """What is no project id is called that."""
     with pytest.raises(InvalidContext, match="not a valid project id"):
         call(resolver, "invalidate_project", "a b")
+
+
+def headed(header: str, **fields: object) -> LookupContext:
+    """A request whose header names an instance, and whose URL or caller names a project."""
+    request = RequestFactory().get("/", headers={"X-Instance-ID": header})
+    if kwargs := fields.pop("url", None):
+        request.resolver_match = ResolverMatch(len, (), kwargs)  # type: ignore[arg-type]
+    return asks(OLGA, None, request=request, **fields)
+
+
+@pytest.mark.parametrize("where", ["url", "context"])
+def test_header_and_project_agree(
+    resolver: InstanceResolver, call: Twin, service: Service, where: str
+) -> None:
+    """Both may be named, if they mean the same instance."""
+    named = {"url": {"project_id": "shop"}} if where == "url" else {"project_id": "shop"}
+    assert call(resolver, "resolve", headed("acme", **named)).config.instance_id == "acme"
+
+
+@pytest.mark.parametrize("project_id", ["shop", "nobodys", "refused"])
+def test_header_does_not_lead_past_the_project(
+    resolver: InstanceResolver, call: Twin, service: Service, project_id: str
+) -> None:
+    """The view works on the URL's project: it must not run in the instance of the header.
+
+    Another's project reads the same as nobody's, and as one that the service refuses.
+    """
+    service.instances["own"] = acme("own", instance_id="own")
+    service.failure = AccessDenied("not for you") if project_id == "refused" else None
+    with pytest.raises(InvalidContext) as caught:
+        call(resolver, "resolve", headed("own", url={"project_id": project_id}))
+    assert str(caught.value) == f"Project {project_id!r} does not belong to instance 'own'."
+
+
+def test_header_and_malformed_project(resolver: InstanceResolver, call: Twin) -> None:
+    """What is malformed fails the lookup, even where something else is named as well."""
+    with pytest.raises(InvalidContext, match="not a valid project id"):
+        call(resolver, "resolve", headed("acme", url={"project_id": "a b"}))

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("plain", views.plain),
+    path("public", views.public),
     path("aplain", views.aplain),
     path("untouched", views.untouched),
     path("auntouched", views.auntouched),

@@ -11,7 +11,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.template import engines
 from django.template.response import TemplateResponse
 from django.views import View
-from django.views.decorators.cache import cache_page
+from django.views.decorators.cache import cache_control, cache_page
 
 from instance_lookup import AccessDenied, CacheError
 from instance_lookup.access import HasRole, IsAdmin, IsOwner
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 def plain(request: Any) -> HttpResponse:
     return HttpResponse(request.instance_config.instance_id)
+
+
+@cache_control(public=True, max_age=60)
+def public(request: Any) -> HttpResponse:
+    return plain(request)
 
 
 async def aplain(request: Any) -> HttpResponse:

@@ -155,3 +155,15 @@ def test_jwt_that_is_none_is_challenged(jwt: Caller) -> None:
 
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_page_of_a_tenant_is_kept_out_of_djangos_page_cache(
+    users: dict[str, User], service: DictConfigService
+) -> None:
+    """A DRF method's ``cache_page`` sees DRF's request, and stores when the page is rendered."""
+    service.instances["sams"] = owned_by(users["sam"])
+    first = Caller(is_async=False).login(users["olga"])("cached_api", "acme")
+    second = Caller(is_async=False).login(users["sam"])("cached_api", "sams")
+
+    assert first.json() == {"instance": "acme"}
+    assert second.json() == {"instance": "sams"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import operator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,26 @@ def test_classes_compose(service: DictConfigService) -> None:
     assert allows(IsInstanceOwner & beta, OLGA)
     assert allows(IsInstanceAdmin | beta, OLGA)
     assert not allows(IsInstanceAdmin & beta, OLGA)
-    assert allows(~IsInstanceOwner, SAM)
+
+
+@pytest.mark.parametrize("permission", [IsInstanceOwner, HasInstanceFeature("suspended")])
+def test_classes_cannot_be_negated(permission: Any) -> None:
+    """Turned round, "may not use the instance" would let in strangers and anonymous callers."""
+    with pytest.raises(TypeError, match="enabled=False"):
+        operator.invert(permission)
+
+
+def test_feature_that_has_to_be_off(service: DictConfigService) -> None:
+    """Strangers stay out whether it is on or off."""
+    not_gamma, not_beta = (HasInstanceFeature(name, enabled=False) for name in ("gamma", "beta"))
+
+    assert allows(not_gamma, OLGA)
+    assert not allows(not_beta, OLGA)
+    assert not allows(not_gamma, SAM)
+    assert (not_beta.message, not_beta.code) == (
+        "This instance has the feature 'beta'.",
+        "feature_present",
+    )
 
 
 @pytest.mark.parametrize(
@@ -241,9 +261,8 @@ def test_feature_has_objects_of_the_instance_and_own_ones(service: DictConfigSer
 
 @pytest.mark.parametrize("user", [SAM, AnonymousUser()])
 def test_object_refusal_is_returned(service: DictConfigService, user: Any) -> None:
-    """Raised, it would make a 403 of a 401, and break ``~``."""
+    """Raised, it would make a 403 of a 401."""
     assert not allows(IsInstanceOwner, user, Row(instance_id="acme"))
-    assert allows(~IsInstanceOwner, user, Row(instance_id="acme"))
 
 
 def test_object_of_another_instance_is_concealed(service: DictConfigService, settings: Any) -> None:

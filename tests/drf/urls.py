@@ -9,6 +9,7 @@ urlpatterns = [
     *urls.urlpatterns,
     path("api", views.Api.as_view()),
     path("session_first", views.SessionFirst.as_view()),
+    path("cached_api", views.Cached.as_view()),
     path("open", views.Open.as_view()),
     path("owners_api", views.Owners.as_view()),
     path("admins_api", views.Admins.as_view()),

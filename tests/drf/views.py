@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import cache_page
 from rest_framework import exceptions as drf
 from rest_framework.authentication import SessionAuthentication, TokenAuthentication
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
@@ -46,6 +48,14 @@ class Api(APIView):
 
 class SessionFirst(Api):
     authentication_classes = (SessionAuthentication, NameToken)
+
+
+class Cached(Api):
+    """Stores its page before the middleware sees the response."""
+
+    @method_decorator(cache_page(60))
+    def get(self, request: Any) -> Response:
+        return super().get(request)
 
 
 class Open(Api):
