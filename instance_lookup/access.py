@@ -125,7 +125,10 @@ class AnyOf(Policy):
 
     def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
         """Ask until one allows it."""
-        return any(verdict(policy, user, config) for policy in self.policies)
+        for policy in self.policies:  # noqa: SIM110  # any() of a generator costs more than IsOwner
+            if verdict(policy, user, config):
+                return True
+        return False
 
     def bind(self, settings: Settings) -> Policy:
         """Bind each."""

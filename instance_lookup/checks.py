@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from django.apps import apps
 from django.conf import settings
-from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.cache.backends.redis import RedisCache, RedisSerializer
@@ -63,6 +63,11 @@ def check_middleware(**kwargs: object) -> list[CheckMessage]:
                 id="instance_lookup.W001",
             )
         ]
+    if not apps.is_installed("django.contrib.auth"):
+        return []
+    # Not above: without the app its models cannot be imported, and so the site not be started.
+    from django.contrib.auth.middleware import AuthenticationMiddleware  # noqa: PLC0415
+
     users = _position(classes, AuthenticationMiddleware)
     if users is not None and ours < users:
         return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -15,6 +15,7 @@ from instance_lookup.frozen import SecretBytes
 if TYPE_CHECKING:
     from instance_lookup.types import InstanceConfig
 
+C = TypeVar("C")
 D = TypeVar("D", bound=Struct)
 
 FORMAT = 1
@@ -92,23 +93,23 @@ class ProjectMapping(Struct, frozen=True, kw_only=True):
     instance_id: str
 
 
-class Envelope(Struct, kw_only=True):
+class Envelope(Struct, Generic[C], kw_only=True):
     """An entry as stored. ``config`` is the Config Service's own JSON, to the letter."""
 
     v: int
     instance_id: str
-    config: Raw
+    config: C
     cached_at: float
     ttl: float
     generation: str
     etag: str | None = None
 
 
-class ProjectEnvelope(Envelope, kw_only=True):
+class ProjectEnvelope(Envelope[C], Generic[C], kw_only=True):
     """The same for a project, under honest names."""
 
     instance_id: str = msgspec.field(name="project_id")
-    config: Raw = msgspec.field(name="project")
+    config: C = msgspec.field(name="project")
 
 
 @dataclass(frozen=True)
@@ -119,15 +120,17 @@ class Kind(Generic[D]):
     entry_key: str
     generation_key: str
     expiry_key: str
-    envelope: type[Envelope]
-    decode_envelope: msgspec.json.Decoder[Envelope]
+    id_field: str
+    envelope: type[Envelope[Any]]
+    decode_entry: msgspec.json.Decoder[Envelope[D | None]]
+    """Reads an entry and the document in it in one go."""
     decode_document: msgspec.json.Decoder[D]
     points_to: re.Pattern[str] | None = None
     """What the instance id in a project's document has to match."""
 
-    def document_id(self, document: D) -> str:
+    def document_id(self, document: D) -> object:
         """Return the id that a document says it is of."""
-        return str(getattr(document, f"{self.name}_id"))
+        return getattr(document, self.id_field)
 
 
 def instance_kind(config_class: type[InstanceConfig]) -> Kind[InstanceConfig]:
@@ -137,8 +140,9 @@ def instance_kind(config_class: type[InstanceConfig]) -> Kind[InstanceConfig]:
         entry_key="instance_config",
         generation_key="instance_generation",
         expiry_key="instance_expiry",
+        id_field="instance_id",
         envelope=Envelope,
-        decode_envelope=msgspec.json.Decoder(Envelope),
+        decode_entry=msgspec.json.Decoder(Envelope[config_class | None]),  # type: ignore[valid-type]
         decode_document=msgspec.json.Decoder(config_class),
     )
 
@@ -149,9 +153,17 @@ PROJECT: Kind[ProjectMapping] = Kind(
     generation_key="instance_project_generation",
     expiry_key="instance_project_expiry",
     envelope=ProjectEnvelope,
-    decode_envelope=msgspec.json.Decoder(ProjectEnvelope),
+    id_field="project_id",
+    decode_entry=msgspec.json.Decoder(ProjectEnvelope[ProjectMapping | None]),
     decode_document=msgspec.json.Decoder(ProjectMapping),
 )
+
+
+class _Stored(Struct):
+    """What an entry holds of either kind, unread."""
+
+    config: Raw = Raw()
+    project: Raw = Raw()
 
 
 class Entry(Struct, Generic[D], frozen=True):
@@ -160,7 +172,7 @@ class Entry(Struct, Generic[D], frozen=True):
     document: D | None
     """``None``: the Config Service said that it does not exist."""
     raw: Raw
-    """The document as the Config Service wrote it; unlike bytes it does not show itself."""
+    """The entry as stored; unlike text it does not show itself."""
     cached_at: float
     ttl: float
     generation: str
@@ -170,7 +182,8 @@ class Entry(Struct, Generic[D], frozen=True):
     @property
     def body(self) -> SecretBytes:
         """The document as the Config Service wrote it."""
-        return SecretBytes(self.raw)
+        stored = msgspec.json.decode(self.raw, type=_Stored)
+        return SecretBytes(stored.config or stored.project)
 
     def ttl_remaining(self, now: float) -> float:
         """Return the seconds for which it stays fresh."""
@@ -216,8 +229,8 @@ def unpack(
     Raises ``Rejected`` for anything that is not an entry of this id in this format.
     """
     try:
-        envelope = kind.decode_envelope.decode(stored)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        envelope = kind.decode_entry.decode(stored)
+    except Exception:  # noqa: BLE001  # a CONFIG_CLASS may raise anything
         raise Rejected("not a cache entry") from None
     if envelope.v != FORMAT or envelope.instance_id != asked:
         raise Rejected(f"an entry of format {envelope.v} for another id or release")
@@ -230,10 +243,10 @@ def unpack(
         state = Freshness.STALE
     if state is Freshness.PURGED:
         return None
-    missing = bytes(envelope.config) == DOES_NOT_EXIST
+    document = envelope.config
     return Entry(
-        document=None if missing else _read(kind, asked, envelope.config),
-        raw=envelope.config,
+        document=None if document is None else _checked(kind, asked, document),
+        raw=Raw(stored),
         cached_at=envelope.cached_at,
         ttl=envelope.ttl,
         generation=envelope.generation,
@@ -260,6 +273,10 @@ def _read(kind: Kind[D], asked: str, raw: Raw) -> D:
         raise Rejected(
             f"not a valid {kind.name} document: {type(exc).__name__}: {_place(exc)}"
         ) from None
+    return _checked(kind, asked, document)
+
+
+def _checked(kind: Kind[D], asked: str, document: D) -> D:
     if kind.document_id(document) != asked:
         raise Rejected(f"the {kind.name} document is of another id")
     if kind.points_to and not kind.points_to.fullmatch(document.instance_id):  # type: ignore[attr-defined]

@@ -203,6 +203,8 @@ def identify(
             f"The request names no instance: send {settings.instance_header}, "
             "or give the user a default."
         )
+    if context.project_id is None and context.request is None:
+        return named
     return _within(named, context, identifiers, settings)
 
 

@@ -40,10 +40,13 @@ class Keys(NamedTuple):
 
     def generation(self, found: Mapping[str, object]) -> Generation | None:
         """Return the generation as read, ``None`` where a part of it is unknown."""
-        everything, own = as_token(found.get(self.everything)), as_token(found.get(self.own))
-        if everything is None or own is None:
-            return None
-        return Generation(everything, own, as_token(found.get(self.expiry)) or "")
+        get = found.get
+        everything, own, expiry = get(self.everything), get(self.own), get(self.expiry)
+        if not (type(everything) is type(own) is str and everything.isalnum() and own.isalnum()):
+            everything, own = as_token(everything), as_token(own)
+            if everything is None or own is None:
+                return None
+        return Generation(everything, own, "" if expiry is None else as_token(expiry) or "")
 
 
 def as_token(value: object) -> str | None:

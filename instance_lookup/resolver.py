@@ -32,7 +32,7 @@ from instance_lookup.signals import access_denied, instance_resolved, instance_s
 from instance_lookup.steps import Blocking, Notify, Steps, adrive, asking, drive
 from instance_lookup.store import EntryStore
 from instance_lookup.types import CacheStats, Grant, InstanceConfig, LookupResult, Source
-from instance_lookup.users import LookupUser
+from instance_lookup.users import LookupUser, NotLoaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -167,13 +167,21 @@ class InstanceResolver:
         user = context.user
         if user.is_anonymous and not self.settings.allow_anonymous:
             raise AccessDenied("Anonymous callers may not use any instance.")
-        deadline = self._deadline()
-        ref = yield from asking(partial(identify, context, self.identifiers, self.settings))
+        deadline = Deadline.after(self.settings.config_service_timeout)
+        which = partial(identify, context, self.identifiers, self.settings)
+        try:
+            ref = which()
+        except NotLoaded as missing:
+            ref = yield from asking(which, missing)
         try:
             found: Found[InstanceConfig] = yield Blocking(
                 partial(self._load, ref, context, deadline)
             )
-            grant = yield from asking(partial(authorize, user, found.document, self.policy))
+            may = partial(authorize, user, found.document, self.policy)
+            try:
+                grant = may()
+            except NotLoaded as missing:
+                grant = yield from asking(may, missing)
         except Refused as refused:
             yield from self._distrust(user, refused.copy)
             yield from _tell(access_denied, context, ref, by="service")

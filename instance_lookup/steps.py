@@ -59,13 +59,18 @@ class Notify(NamedTuple):
 Steps = Generator[Load | Blocking | Notify, Any, T]
 
 
-def asking(ask: Callable[[], T]) -> Steps[T]:
-    """Return ``ask()``, having loaded what it turns out to need of its user."""
+def asking(ask: Callable[[], T], missing: NotLoaded | None = None) -> Steps[T]:
+    """Return ``ask()``, having loaded what it needs of its user.
+
+    ``missing`` is for callers who have asked already: most answers need no generator.
+    """
     while True:
+        if missing is not None:
+            yield Load(missing)
         try:
             return ask()
-        except NotLoaded as missing:
-            yield Load(missing)
+        except NotLoaded as exc:
+            missing = exc
 
 
 def drive(steps: Steps[T]) -> T:

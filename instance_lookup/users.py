@@ -63,7 +63,7 @@ class LookupUser:
     @property
     def is_anonymous(self) -> bool:
         """Tell whether this is nobody."""
-        return not self.is_service and not (self.user_id and self.user_id.strip())
+        return not (self.user_id and self.user_id.strip()) and not self.is_service
 
 
 class ServiceUser(LookupUser):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -112,6 +114,26 @@ def test_middleware(settings: Settings, middleware: list[str], expected: list[st
     """It asks who the user is, so it comes after the one that knows."""
     settings.MIDDLEWARE = middleware
     assert ids(check_middleware()) == expected
+
+
+def test_site_without_users_starts() -> None:
+    """The models of ``django.contrib.auth`` cannot be imported where it is not installed."""
+    script = f"""
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["instance_lookup"],
+    MIDDLEWARE=[{OURS!r}],
+    INSTANCE_LOOKUP={{"CONFIG_SERVICE_URL": {URL!r}}},
+)
+import django
+from django.core.management import call_command
+django.setup()
+call_command("check")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
