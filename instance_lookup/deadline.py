@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import monotonic
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+
+class Deadline(Struct, frozen=True):
     """A moment on the monotonic clock: a wall clock that jumps does not move it."""
 
     at: float

@@ -21,11 +21,11 @@ class Health:
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = Lock()
-        self._failing: OrderedDict[str, str] = OrderedDict()
+        self.failing: OrderedDict[str, str] = OrderedDict()
 
     def ok(self, part: str = "") -> None:
         """Note that it works."""
-        if part in self._failing and self._changes(part, None):
+        if part in self.failing and self._changes(part, None):
             logger.warning("%s works again.", f"{self._name}, {part}" if part else self._name)
 
     def failed(
@@ -41,14 +41,14 @@ class Health:
 
         The line shows the traceback of ``bug``.
         """
-        if self._failing.get(part) != reason and self._changes(part, reason):
+        if self.failing.get(part) != reason and self._changes(part, reason):
             logger.log(level, "%s: %s", self._name, detail, exc_info=bug)
 
     def _changes(self, part: str, reason: str | None) -> bool:
         with self._lock:
-            before = self._failing.pop(part, None)
+            before = self.failing.pop(part, None)
             if reason is not None:
-                self._failing[part] = reason
-            if len(self._failing) > _LIMIT:
-                self._failing.popitem(last=False)
+                self.failing[part] = reason
+            if len(self.failing) > _LIMIT:
+                self.failing.popitem(last=False)
         return before != reason

@@ -6,12 +6,14 @@ mistyped tenant's job in another tenant.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port
 from django.urls import Resolver404, resolve
+from msgspec import Struct
+from msgspec.structs import replace
 
 from instance_lookup.exceptions import InvalidContext
 
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
     from instance_lookup.context import LookupContext
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceRef:
+class InstanceRef(Struct, frozen=True):
     """An instance, named by its id."""
 
     instance_id: str
@@ -33,8 +34,7 @@ class InstanceRef:
     """A project that the URL or the calling code names as well: it has to be of this instance."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectRef:
+class ProjectRef(Struct, frozen=True):
     """The instance that a project belongs to."""
 
     project_id: str
@@ -231,11 +231,15 @@ def about(ref: Ref) -> dict[str, str]:
 
 
 def _checked(ref: Ref, settings: Settings) -> Ref:
-    if not isinstance(ref, InstanceRef | ProjectRef):
+    value: Any  # callers may hand over anything
+    if isinstance(ref, InstanceRef):
+        value = ref.instance_id
+    elif isinstance(ref, ProjectRef):
+        value = ref.project_id
+    else:
         raise TypeError(
             f"identify() must return an InstanceRef, a ProjectRef or None, not {type(ref).__name__}"
         )
-    value: object = _id(ref)  # object: callers may hand over anything
     if isinstance(value, str) and settings.id_regex.fullmatch(value):
         return ref
     kind = "instance" if isinstance(ref, InstanceRef) else "project"

@@ -88,7 +88,7 @@ class Loader(Generic[D]):
 
         Raises ``InstanceNotFound``, ``Refused`` or ``ConfigServiceUnavailable``.
         """
-        if (context.user, asked) in self._refusals:
+        if self._refusals.until and (context.user, asked) in self._refusals:
             raise Refused(f"The Config Service refused {asked!r} a moment ago.")
         reading = self._read(asked)
         entry = reading.entry
@@ -194,7 +194,8 @@ class Loader(Generic[D]):
         except CacheError as exc:
             self._cache.failed("down", exc)
             return Reading(None, None)
-        self._cache.ok()
+        if self._cache.failing:
+            self._cache.ok()
         return reading
 
     def _remember(

@@ -19,19 +19,18 @@ class Refusals:
     def __init__(self, ttl: float) -> None:
         self._ttl = ttl
         self._lock = Lock()
-        self._until: OrderedDict[tuple[bool, str | None, str], float] = OrderedDict()
+        self.until: OrderedDict[tuple[bool, str | None, str], float] = OrderedDict()
+        """Until when; to be looked at for whether there is any."""
 
     def add(self, user: LookupUser, asked: str) -> None:
         """Remember that ``user`` was refused ``asked``."""
         key = (user.is_service, user.user_id, asked)
         with self._lock:
-            self._until[key] = monotonic() + self._ttl
-            self._until.move_to_end(key)
-            if len(self._until) > _LIMIT:
-                self._until.popitem(last=False)
+            self.until[key] = monotonic() + self._ttl
+            self.until.move_to_end(key)
+            if len(self.until) > _LIMIT:
+                self.until.popitem(last=False)
 
     def __contains__(self, pair: tuple[LookupUser, str]) -> bool:
         user, asked = pair
-        return bool(self._until) and monotonic() < self._until.get(
-            (user.is_service, user.user_id, asked), 0.0
-        )
+        return monotonic() < self.until.get((user.is_service, user.user_id, asked), 0.0)

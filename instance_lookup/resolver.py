@@ -168,19 +168,19 @@ class InstanceResolver:
         if user.is_anonymous and not self.settings.allow_anonymous:
             raise AccessDenied("Anonymous callers may not use any instance.")
         deadline = Deadline.after(self.settings.config_service_timeout)
-        which = partial(identify, context, self.identifiers, self.settings)
         try:
-            ref = which()
+            ref = identify(context, self.identifiers, self.settings)
         except NotLoaded as missing:
+            which = partial(identify, context, self.identifiers, self.settings)
             ref = yield from asking(which, missing)
         try:
             found: Found[InstanceConfig] = yield Blocking(
                 partial(self._load, ref, context, deadline)
             )
-            may = partial(authorize, user, found.document, self.policy)
             try:
-                grant = may()
+                grant = authorize(user, found.document, self.policy)
             except NotLoaded as missing:
+                may = partial(authorize, user, found.document, self.policy)
                 grant = yield from asking(may, missing)
         except Refused as refused:
             yield from self._distrust(user, refused.copy)

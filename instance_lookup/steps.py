@@ -6,18 +6,18 @@ A generator yields steps and is sent what came of them; who drives it decides wh
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, NamedTuple, Never, TypeVar
+from typing import Any, Never, TypeVar
+
+from django.dispatch import Signal
+from msgspec import Struct
 
 from instance_lookup.executor import in_executor
 from instance_lookup.users import NotLoaded
 
-if TYPE_CHECKING:
-    from django.dispatch import Signal
-
 T = TypeVar("T")
 
 
-class Load(NamedTuple):
+class Load(Struct, frozen=True):
     """What a decision needs to know of its user, and takes a query."""
 
     missing: NotLoaded
@@ -31,7 +31,7 @@ class Load(NamedTuple):
         await self.missing.load()
 
 
-class Blocking(NamedTuple):
+class Blocking(Struct, frozen=True):
     """Something that waits for the network."""
 
     run: Callable[[], Any]
@@ -41,7 +41,7 @@ class Blocking(NamedTuple):
         return await in_executor(self.run)
 
 
-class Notify(NamedTuple):
+class Notify(Struct, frozen=True):
     """A signal to send."""
 
     signal: Signal

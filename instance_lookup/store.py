@@ -92,9 +92,13 @@ class EntryStore(Generic[D]):
         if generation is None:
             return Reading(self._mint(keys, found, asked), None)
         stored = found.get(keys.entry)
-        return Reading(
-            generation, None if stored is None else self._unpack(asked, stored, generation)
-        )
+        if stored is None:
+            return Reading(generation, None)
+        try:
+            return Reading(generation, self._decoded(asked, stored, generation))
+        except ValueError:
+            self._count("rejected")
+            return Reading(generation, None)
 
     def peek(self, asked: str) -> Peek[D]:
         """Look at what is stored for an id without changing anything: for inspection."""
@@ -185,13 +189,6 @@ class EntryStore(Generic[D]):
     def expire(self, asked: str) -> None:
         """Make the entry of an id stale: the Config Service is asked before it is served again."""
         self._renew(self._keys(asked).expiry, asked, self._known_life)
-
-    def _unpack(self, asked: str, stored: object, generation: Generation) -> Entry[D] | None:
-        try:
-            return self._decoded(asked, stored, generation)
-        except ValueError:
-            self._count("rejected")
-            return None
 
     def _decoded(self, asked: str, stored: object, generation: Generation) -> Entry[D] | None:
         return unpack(

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.core.exceptions import ObjectDoesNotExist, SynchronousOnlyOperation
@@ -30,6 +30,8 @@ def _none() -> str | None:
 class LookupUser:
     """Who is asking. All of it comes from the site, none of it from the request's headers."""
 
+    is_service: ClassVar[bool] = False
+    """Whether this is the site itself."""
     user_id: str | None
     """Compared exactly with ``metadata.owner``. Absent or blank: anonymous."""
     email: str | None = None
@@ -56,11 +58,6 @@ class LookupUser:
         return ServiceUser(user_id=None)
 
     @property
-    def is_service(self) -> bool:
-        """Tell whether this is the site itself."""
-        return isinstance(self, ServiceUser)
-
-    @property
     def is_anonymous(self) -> bool:
         """Tell whether this is nobody."""
         return not (self.user_id and self.user_id.strip()) and not self.is_service
@@ -68,6 +65,8 @@ class LookupUser:
 
 class ServiceUser(LookupUser):
     """The site itself; made by :meth:`LookupUser.service`."""
+
+    is_service = True
 
 
 class NotLoaded(SynchronousOnlyOperation):

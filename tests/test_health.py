@@ -83,7 +83,7 @@ def test_change_noticed_meanwhile_is_no_news(log: pytest.LogCaptureFixture) -> N
 
     class LockTakenSecond:
         def __enter__(self) -> None:
-            health._failing.clear()  # what the thread before us did under the lock
+            health.failing.clear()  # what the thread before us did under the lock
 
         def __exit__(self, *error: object) -> None: ...
 
