@@ -189,9 +189,9 @@ def test_peek_backend_raises(store: Store, raised: type[Exception], fails: bool)
             store.peek("acme")
 
 
+@pytest.mark.extras
 def test_encrypted_and_compressed() -> None:
     """Encryption and compression hide the keys, and a store without them takes it for foreign."""
-    pytest.importorskip("cryptography")
     store = make_store(encryption_keys=["x" * 43 + "="], compress_above=10)
     fill(store)
     assert is_served(store)
