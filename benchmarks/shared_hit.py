@@ -1,4 +1,7 @@
-"""A cached ``resolve()`` on django-redis, against the work that cannot be avoided."""
+"""A cached ``resolve()`` on django-redis, against reading the same keys and decoding the entry.
+
+It can take less: what has not changed since it was last decoded is not decoded again.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ CONFIG: dict[str, Any] = {
 
 
 class Entry(msgspec.Struct):
-    """The stored entry, read in one go: the least that decoding can cost.
+    """The stored entry, decoded in one go: the least that this can cost.
 
     All of it: whoever does not know when it was asked for does not know whether it is fresh.
     """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from instance_lookup.frozen import SecretBytes
 
@@ -174,13 +175,27 @@ class Entry(Struct, Generic[D], frozen=True):
     ttl: float
     generation: str
     etag: str | None
-    freshness: Freshness
+    freshness: Freshness = Freshness.FRESH
+    """As of when it was last looked at, see :meth:`under`."""
 
     @property
     def body(self) -> SecretBytes:
         """The document as the Config Service wrote it."""
         stored = msgspec.json.decode(self.raw, type=_Stored)
         return SecretBytes(stored.config or stored.project)
+
+    def under(self, generation: Generation, stale_max_age: float, now: float) -> Entry[D] | None:
+        """Return it as of ``now``; ``None`` if it is purged or of another generation."""
+        token = self.generation
+        usual = token == "%s.%s.%s" % generation  # noqa: UP031  # spares two calls
+        if not usual and not generation.admits(token):
+            return None
+        state = freshness(self.cached_at, self.ttl, stale_max_age, now)
+        if state is Freshness.PURGED:
+            return None
+        if not usual and state is Freshness.FRESH and generation.expires(token):
+            state = Freshness.STALE
+        return self if state is self.freshness else replace(self, freshness=state)
 
     def ttl_remaining(self, now: float) -> float:
         """Return the seconds for which it stays fresh."""
@@ -212,16 +227,8 @@ def pack(
     return msgspec.json.encode(envelope).decode()
 
 
-def unpack(
-    kind: Kind[D],
-    asked: str,
-    stored: str | bytes,
-    *,
-    generation: Generation,
-    stale_max_age: float,
-    now: float,
-) -> Entry[D] | None:
-    """Return the entry for the id ``asked``, ``None`` if it is purged or of another generation.
+def unpack(kind: Kind[D], asked: str, stored: str | bytes) -> Entry[D]:
+    """Return what is stored for the id ``asked``; :meth:`Entry.under` tells what it is good for.
 
     Raises ``Rejected`` for anything that is not an entry of this id in this format.
     """
@@ -231,14 +238,6 @@ def unpack(
         raise Rejected("not a cache entry") from None
     if envelope.v != FORMAT or envelope.instance_id != asked:
         raise Rejected(f"an entry of format {envelope.v} for another id or release")
-    usual = envelope.generation == "%s.%s.%s" % generation  # noqa: UP031  # spares two calls
-    if not usual and not generation.admits(envelope.generation):
-        return None
-    state = freshness(envelope.cached_at, envelope.ttl, stale_max_age, now)
-    if not usual and state is Freshness.FRESH and generation.expires(envelope.generation):
-        state = Freshness.STALE
-    if state is Freshness.PURGED:
-        return None
     document = envelope.config
     return Entry(
         document=None if document is None else _checked(kind, asked, document),
@@ -247,7 +246,6 @@ def unpack(
         ttl=envelope.ttl,
         generation=envelope.generation,
         etag=envelope.etag,
-        freshness=state,
     )
 
 

@@ -41,6 +41,9 @@ _MARGIN = 60
 """Seconds by which a generation outlives the entries stored under it."""
 _KEYS_KEPT = 4096
 """Ids whose keys are at hand; making them costs a tenth of what else a hit does."""
+_ENTRIES_REMEMBERED = 1024
+_LENGTH_REMEMBERED = 32_768
+"""Characters above which an entry is decoded anew each time: memory has a bound."""
 _UNREADABLE = (
     *(ValueError, TypeError, LookupError, AttributeError, ImportError, EOFError),
     *(OverflowError, MemoryError, pickle.PickleError, zlib.error),
@@ -67,6 +70,13 @@ class Peek(Generic[D]):
     unreadable: bool = False
 
 
+class _Memory(Struct, Generic[D]):
+    """The last entry of one id, so that the same text need not be decoded twice."""
+
+    last: tuple[object, Entry[D]] | None = None
+    """The value as the backend gave it, and what it holds: one tuple, for threads to swap."""
+
+
 class EntryStore(Generic[D]):
     """The entries of one kind. Every method raises ``CacheError`` when the backend fails."""
 
@@ -81,6 +91,7 @@ class EntryStore(Generic[D]):
             math.ceil(settings.config_service_timeout + settings.negative_ttl) + _MARGIN
         )
         self._keys = lru_cache(_KEYS_KEPT)(partial(Keys.of, kind))
+        self._memory = lru_cache(_ENTRIES_REMEMBERED)(lambda _asked: _Memory[D]())
         self._codec = Codec(settings)
         self._count = counters.add
 
@@ -95,7 +106,7 @@ class EntryStore(Generic[D]):
         if stored is None:
             return Reading(generation, None)
         try:
-            return Reading(generation, self._decoded(asked, stored, generation))
+            return Reading(generation, self._entry(asked, stored, generation))
         except ValueError:
             self._count("rejected")
             return Reading(generation, None)
@@ -113,7 +124,7 @@ class EntryStore(Generic[D]):
         if stored is None or generation is None:
             return Peek(stored, None)
         try:
-            return Peek(stored, self._decoded(asked, stored, generation))
+            return Peek(stored, self._entry(asked, stored, generation))
         except ValueError:
             return Peek(stored, None, unreadable=True)
 
@@ -190,15 +201,15 @@ class EntryStore(Generic[D]):
         """Make the entry of an id stale: the Config Service is asked before it is served again."""
         self._renew(self._keys(asked).expiry, asked, self._known_life)
 
-    def _decoded(self, asked: str, stored: object, generation: Generation) -> Entry[D] | None:
-        return unpack(
-            self.kind,
-            asked,
-            self._codec.decode(stored),
-            generation=generation,
-            stale_max_age=self._stale_max_age,
-            now=time(),
-        )
+    def _entry(self, asked: str, stored: object, generation: Generation) -> Entry[D] | None:
+        memory = self._memory(asked)
+        if memory.last is not None and memory.last[0] == stored:
+            entry = memory.last[1]
+        else:
+            text = self._codec.decode(stored)
+            entry = unpack(self.kind, asked, text)
+            memory.last = (stored, entry) if len(text) <= _LENGTH_REMEMBERED else None
+        return entry.under(generation, self._stale_max_age, time())
 
     def _get_many(self, keys: Keys, asked: str) -> dict[str, Any]:
         cache = caches[self._alias]

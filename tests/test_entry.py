@@ -43,7 +43,7 @@ def packed(body: bytes = BODY, asked: str = "acme", **changes: Any) -> str:
 
 def unpacked(stored: str | bytes, asked: str = "acme", **changes: Any) -> ConfigEntry | None:
     fields: dict[str, Any] = {"generation": GENERATION, "stale_max_age": 3600, "now": NOW}
-    return unpack(INSTANCE, asked, stored, **{**fields, **changes})
+    return unpack(INSTANCE, asked, stored).under(**{**fields, **changes})
 
 
 @pytest.mark.parametrize(
@@ -152,10 +152,7 @@ def test_new_config_class_reads_old_entries() -> None:
         palette: tuple[str, ...] = ()
 
     stored = packed(b'{"instance_id": "acme", "palette": ["red"]}')
-    entry = unpack(
-        instance_kind(Studio), "acme", stored, generation=GENERATION, stale_max_age=9, now=NOW
-    )
-    assert entry is not None
+    entry = unpack(instance_kind(Studio), "acme", stored)
     assert isinstance(entry.document, Studio)
     assert entry.document.palette == ("red",)
 
@@ -166,8 +163,7 @@ def test_project_entry_has_honest_names() -> None:
     stored = pack(PROJECT, "p1", body, generation=GENERATION, cached_at=NOW, ttl=9, etag=None)
     assert json.loads(stored)["project_id"] == "p1"
     assert json.loads(stored)["project"] == json.loads(body)
-    entry = unpack(PROJECT, "p1", stored, generation=GENERATION, stale_max_age=9, now=NOW)
-    assert entry is not None
+    entry = unpack(PROJECT, "p1", stored)
     assert entry.document is not None
     assert entry.document.instance_id == "acme"
     with pytest.raises(Rejected):

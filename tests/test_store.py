@@ -13,6 +13,7 @@ from django.test import override_settings
 
 from instance_lookup import CacheError
 from instance_lookup.codec import Codec
+from instance_lookup.entry import Freshness
 from tests.lookups import SECRET, HookedCache, hooks
 from tests.stores import (
     BODY,
@@ -198,3 +199,57 @@ def test_encrypted_and_compressed() -> None:
     assert SECRET not in caches["default"].get(ENTRY)
     assert not is_served(make_store())
     assert isinstance(store._codec, Codec)
+
+
+def test_entry_is_decoded_once(store: Store) -> None:
+    """The same text is the same entry, ready as it was; its freshness is looked at each time."""
+    fill(store)
+    first, again = store.read("acme").entry, store.read("acme").entry
+    assert first is not None
+    assert first is again
+    store.expire("acme")
+    stale = store.read("acme").entry
+    assert stale is not None
+    assert stale.document is first.document
+    assert (first.freshness, stale.freshness) == (Freshness.FRESH, Freshness.STALE)
+
+
+def test_remembered_entry_is_never_more_than_the_cache_holds(store: Store) -> None:
+    """What is remembered counts only while the cache holds the very same, and for this id."""
+    fill(store)
+    assert is_served(store)
+    kept = caches["default"].get(ENTRY)
+    for changed in (kept.replace('"v":1', '"v":2'), kept[:-1], b"{}", 7, None):
+        caches["default"].set(ENTRY, changed)
+        assert not is_served(store)
+    caches["default"].set("instance_config:other", kept)
+    caches["default"].set("instance_generation:other", caches["default"].get(OWN))
+    assert not is_served(store, "other")
+    caches["default"].set(ENTRY, kept)
+    assert is_served(store)
+    store.invalidate("acme")
+    caches["default"].set(ENTRY, kept)
+    assert not is_served(store)
+
+
+def test_long_entry_is_not_remembered(store: Store) -> None:
+    """Memory has a bound: what is long is decoded each time, and pushes out what was there."""
+    fill(store)
+    assert is_served(store)
+    fill(store, b'{"instance_id": "acme", "r2_bucket": "%s"}' % (b"x" * 40_000))
+    first, again = store.read("acme").entry, store.read("acme").entry
+    assert first is not None
+    assert again is not None
+    assert first == again
+    assert first.document is not again.document
+
+
+def test_remembered_entry_spares_decompression(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the stored value that is compared, so it is neither decompressed nor decrypted."""
+    store = make_store(compress_above=1)
+    fill(store)
+    first = store.read("acme").entry
+    monkeypatch.setattr(Codec, "decode", pytest.fail)
+    assert store.read("acme").entry is first is not None
