@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,10 @@ from tests.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# Whoever starts us in the background may have Ctrl-C ignored, and children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A test module that imports one of these needs an extra. Only names that the import contract in
 # pyproject.toml allows to import an optional dependency belong here, so that a wrong import in any
