@@ -1,4 +1,4 @@
-"""For the tests of projects that use this app."""
+"""One configuration for every lookup: ``override_instance_config``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from instance_lookup.access import Allows, Policy
 from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.conf import get_settings
+from instance_lookup.fetcher import Found
 from instance_lookup.identifiers import Identifier, InstanceRef, Ref
-from instance_lookup.loader import Found
 from instance_lookup.registry import resolver_replaced
 from instance_lookup.resolver import InstanceResolver
 from instance_lookup.types import InstanceConfig, Source
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from instance_lookup.context import LookupContext
     from instance_lookup.deadline import Deadline
+    from instance_lookup.steps import Steps
 
 
 class override_instance_config(TestContextDecorator):  # noqa: N801  # as override_settings
@@ -127,5 +128,8 @@ class _FixedResolver(InstanceResolver):
             config = replace(config, metadata=metadata)
         return super().permits(policy, user, config)
 
-    def _load(self, ref: Ref, context: LookupContext, deadline: Deadline) -> Found[InstanceConfig]:
+    def _load(
+        self, ref: Ref, context: LookupContext, deadline: Deadline
+    ) -> Steps[Found[InstanceConfig]]:
+        yield from ()
         return Found(self._config, Source.SERVICE, time(), float(self.settings.cache_ttl))

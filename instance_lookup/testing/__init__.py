@@ -1,0 +1,20 @@
+"""For the tests of projects that use this app. Nothing else of the app imports it."""
+
+from __future__ import annotations
+
+from instance_lookup.testing.cache import CacheFaults, FaultyCache, faulty_cache
+from instance_lookup.testing.contract import ConfigServiceContract
+from instance_lookup.testing.override import override_instance_config
+from instance_lookup.testing.servers import Answer, Fault
+from instance_lookup.testing.service import FakeConfigService
+
+__all__ = [
+    "Answer",
+    "CacheFaults",
+    "ConfigServiceContract",
+    "FakeConfigService",
+    "Fault",
+    "FaultyCache",
+    "faulty_cache",
+    "override_instance_config",
+]

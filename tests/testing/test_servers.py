@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import requests
+
+from instance_lookup.testing.servers import Answer, Received, Script, ScriptedServer
+
+if TYPE_CHECKING:
+    from instance_lookup.testing.servers import Answers
+
+
+def statuses(answers: Answers) -> list[int]:
+    with ScriptedServer(answers) as server, requests.Session() as session:
+        session.trust_env = False
+        return [session.get(server.url + path, timeout=5).status_code for path in ("/a", "/b")]
+
+
+def test_one_answer_for_all() -> None:
+    """Whatever is asked."""
+    assert statuses(Answer(204)) == [204, 204]
+
+
+def test_answers_by_path() -> None:
+    """What is not among them does not exist."""
+    assert statuses({"/a": Answer(204)}) == [204, 404]
+
+
+def test_answers_by_a_function() -> None:
+    """It is given the request."""
+
+    def answer(request: Received) -> Script:
+        return Answer(204 if request.path == "/b" else 500)
+
+    assert statuses(answer) == [500, 204]
+
+
+def test_connections_are_counted() -> None:
+    """Those that were, and those that are still there."""
+    with ScriptedServer() as server:
+        with requests.Session() as session:
+            session.trust_env = False
+            for _ in range(2):
+                session.get(server.url, timeout=5)
+            assert (server.connections, server.open_connections) == (1, 1)
+        assert [asked.connection for asked in server.received] == [1, 1]
