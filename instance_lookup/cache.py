@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from instance_lookup.conf import Settings, with_options
 from instance_lookup.counters import Counters
-from instance_lookup.entry import Entry, Freshness, Generation, encode_document, instance_kind
+from instance_lookup.entry import Entry, Freshness, Generation, encode_document
 from instance_lookup.exceptions import CacheError, InvalidContext
 from instance_lookup.executor import in_executor
+from instance_lookup.kinds import instance_kind
 from instance_lookup.signals import instance_invalidated
 from instance_lookup.store import EntryStore
 from instance_lookup.types import CacheEntry, CacheStats, InstanceConfig, Source

@@ -6,6 +6,7 @@ Values stay text: every Django cache backend and every serializer of theirs take
 from __future__ import annotations
 
 import binascii
+import pickle
 import zlib
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 _COMPRESSED = b"z:"
 _ENVELOPE = 65_536
 """Room for what an entry holds beside the document."""
+UNREADABLE = (
+    *(ValueError, TypeError, LookupError, AttributeError, ImportError, EOFError),
+    *(OverflowError, MemoryError, pickle.PickleError, zlib.error),
+)
+"""What serializers raise on a value that something else wrote; a failing server raises others."""
 
 
 class Codec:

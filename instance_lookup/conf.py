@@ -62,6 +62,17 @@ class Settings:
     config_service_client_cert: str | tuple[str, str] | None = setting(None, is_valid.client_cert)
     """Our certificate: one PEM file, or ``(certificate, key)``."""
 
+    retry_interval: float = setting(30, is_valid.seconds)
+    """How long an id is not asked for again after a failure, while a stale copy lasts."""
+    breaker_failures: int = setting(5, is_valid.count)
+    """Failures in a row after which the Config Service is not asked at all for a while."""
+    breaker_reset: float = setting(10.0, is_valid.seconds)
+    """That while; then one call tries."""
+    soft_timeout: float = setting(0.5, is_valid.seconds)
+    """How long whoever has a stale copy waits for a fresh one."""
+    refresh_ahead: float | None = setting(0.8, is_valid.optional(is_valid.share))
+    """From which share of ``cache_ttl`` on an entry is fetched anew in the background."""
+
     cache_alias: str = setting("default", is_valid.text)
     """Which of ``CACHES`` holds the entries."""
     cache_ttl: float = setting(300, is_valid.seconds)
@@ -72,6 +83,8 @@ class Settings:
     """False: no stale copy ever."""
     negative_ttl: float = setting(30, is_valid.seconds)
     """How long "does not exist" and the service's "this user may not" are remembered."""
+    near_cache_ttl: float = setting(5.0, is_valid.seconds)
+    """How long an answer is used again in this process while the cache is down."""
     encryption_keys: tuple[str, ...] = setting((), is_valid.fernet_keys, secret=True)
     """Fernet keys for the cached values: the first encrypts, all decrypt."""
     compress_above: int | None = setting(None, is_valid.optional(is_valid.count))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from threading import Lock
 
+from instance_lookup.locks import Guarded
 from instance_lookup.types import CacheStats
 
 
-class Counters:
+class Counters(Guarded):
     """The numbers behind :class:`CacheStats`."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        super().__init__()
         self._counts: Counter[str] = Counter()
 
     def add(self, name: str) -> None:

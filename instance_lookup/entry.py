@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from instance_lookup.frozen import SecretBytes
 
 if TYPE_CHECKING:
+    from instance_lookup.kinds import Kind
     from instance_lookup.types import InstanceConfig
 
-C = TypeVar("C")
 D = TypeVar("D", bound=Struct)
 
 FORMAT = 1
@@ -87,76 +87,6 @@ class Generation(NamedTuple):
         return bool(self.expiry) and not token.endswith("." + self.expiry)
 
 
-class ProjectMapping(Struct, frozen=True, kw_only=True):
-    """Which instance a project belongs to."""
-
-    project_id: str
-    instance_id: str
-
-
-class Envelope(Struct, Generic[C], kw_only=True):
-    """An entry as stored. ``config`` is the Config Service's own JSON, to the letter."""
-
-    v: int
-    instance_id: str
-    config: C
-    cached_at: float
-    ttl: float
-    generation: str
-    etag: str | None = None
-
-
-class ProjectEnvelope(Envelope[C], Generic[C], kw_only=True):
-    """The same for a project, under honest names."""
-
-    instance_id: str = msgspec.field(name="project_id")
-    config: C = msgspec.field(name="project")
-
-
-@dataclass(frozen=True)
-class Kind(Generic[D]):
-    """One of the two kinds of document that are looked up."""
-
-    name: str
-    entry_key: str
-    generation_key: str
-    expiry_key: str
-    id_field: str
-    """Where a document says what it is of."""
-    envelope: type[Envelope[Any]]
-    decode_entry: msgspec.json.Decoder[Envelope[D | None]]
-    """Reads an entry and the document in it in one go."""
-    decode_document: msgspec.json.Decoder[D]
-    points_to: re.Pattern[str] | None = None
-    """What the instance id in a project's document has to match."""
-
-
-def instance_kind(config_class: type[InstanceConfig]) -> Kind[InstanceConfig]:
-    """Return the kind of configurations, read into ``config_class``."""
-    return Kind(
-        name="instance",
-        entry_key="instance_config",
-        generation_key="instance_generation",
-        expiry_key="instance_expiry",
-        id_field="instance_id",
-        envelope=Envelope,
-        decode_entry=msgspec.json.Decoder(Envelope[config_class | None]),  # type: ignore[valid-type]
-        decode_document=msgspec.json.Decoder(config_class),
-    )
-
-
-PROJECT: Kind[ProjectMapping] = Kind(
-    name="project",
-    entry_key="instance_project",
-    generation_key="instance_project_generation",
-    expiry_key="instance_project_expiry",
-    envelope=ProjectEnvelope,
-    id_field="project_id",
-    decode_entry=msgspec.json.Decoder(ProjectEnvelope[ProjectMapping | None]),
-    decode_document=msgspec.json.Decoder(ProjectMapping),
-)
-
-
 class _Stored(Struct):
     """What an entry holds of either kind, unread."""
 
@@ -177,6 +107,8 @@ class Entry(Struct, Generic[D], frozen=True):
     etag: str | None
     freshness: Freshness = Freshness.FRESH
     """As of when it was last looked at, see :meth:`under`."""
+    expired: bool = False
+    """Stale because somebody said so, not by age."""
 
     @property
     def body(self) -> SecretBytes:
@@ -186,16 +118,22 @@ class Entry(Struct, Generic[D], frozen=True):
 
     def under(self, generation: Generation, stale_max_age: float, now: float) -> Entry[D] | None:
         """Return it as of ``now``; ``None`` if it is purged or of another generation."""
-        token = self.generation
-        usual = token == "%s.%s.%s" % generation  # noqa: UP031  # spares two calls
-        if not usual and not generation.admits(token):
+        if self.generation == "%s.%s.%s" % generation:  # noqa: UP031  # spares two calls
+            return self.aged(stale_max_age, now)
+        if not generation.admits(self.generation):
             return None
+        return self.aged(stale_max_age, now, expired=generation.expires(self.generation))
+
+    def aged(self, stale_max_age: float, now: float, *, expired: bool = False) -> Entry[D] | None:
+        """Return it as of ``now``, ``None`` if it is too old for anything."""
         state = freshness(self.cached_at, self.ttl, stale_max_age, now)
         if state is Freshness.PURGED:
             return None
-        if not usual and state is Freshness.FRESH and generation.expires(token):
+        if expired:
             state = Freshness.STALE
-        return self if state is self.freshness else replace(self, freshness=state)
+        if state is self.freshness and expired is self.expired:
+            return self
+        return replace(self, freshness=state, expired=expired)
 
     def ttl_remaining(self, now: float) -> float:
         """Return the seconds for which it stays fresh."""
@@ -204,12 +142,23 @@ class Entry(Struct, Generic[D], frozen=True):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Peek(Generic[D]):
+    """What a look that leaves no trace found: nothing minted, counted or deleted."""
+
+    stored: object = field(repr=False)
+    """The entry's value as the backend gave it; ``None``: there is none, or nobody can read it."""
+    entry: Entry[D] | None
+    """What a lookup would make of it."""
+    unreadable: bool = False
+
+
 def pack(
     kind: Kind[D],
     asked: str,
     body: bytes,
     *,
-    generation: Generation,
+    generation: Generation | None,
     cached_at: float,
     ttl: float,
     etag: str | None,
@@ -221,7 +170,7 @@ def pack(
         config=Raw(body),
         cached_at=cached_at,
         ttl=ttl,
-        generation=str(generation),
+        generation="" if generation is None else str(generation),
         etag=etag,
     )
     return msgspec.json.encode(envelope).decode()

@@ -90,3 +90,7 @@ class CacheError(InstanceLookupError):
 
     type = LookupErrorType.CACHE_ERROR
     status_code = 500
+
+
+class CacheUnwritable(CacheError):
+    """The cache did not take what was to be stored: it may be full, or a replica."""

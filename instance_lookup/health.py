@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from threading import Lock
+
+from instance_lookup.locks import Guarded
 
 logger = logging.getLogger("instance_lookup")
 
@@ -12,15 +13,15 @@ _LIMIT = 1_000
 """Parts that are remembered as failing; of one forgotten there is one more line."""
 
 
-class Health:
+class Health(Guarded):
     """The last known state of something we depend on, as a whole (``""``) and of parts of it.
 
     Parts fail each for itself: what works in one does not make another work again.
     """
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         self._name = name
-        self._lock = Lock()
         self.failing: OrderedDict[str, str] = OrderedDict()
 
     def ok(self, part: str = "") -> None:

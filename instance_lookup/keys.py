@@ -12,7 +12,7 @@ from instance_lookup.entry import Generation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from instance_lookup.entry import Kind
+    from instance_lookup.kinds import Kind
 
 EVERYTHING = "instance_generation"
 """Key of the generation of all entries, of both kinds."""
@@ -47,6 +47,11 @@ class Keys(NamedTuple):
             if everything is None or own is None:
                 return None
         return Generation(everything, own, "" if expiry is None else as_token(expiry) or "")
+
+
+def lease_key(kind: Kind[Any], asked: str, under: Generation) -> str:
+    """Return the key of the lease for fetching an id under a generation."""
+    return f"{kind.name}_lease:{_safe(asked)}:{under.everything}.{under.own}"
 
 
 def as_token(value: object) -> str | None:

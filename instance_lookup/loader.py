@@ -2,227 +2,221 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from time import time
+from contextlib import suppress
+from functools import partial
+from time import monotonic, time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec import Struct
 
-from instance_lookup.backends.base import Document, NotModified, Query
-from instance_lookup.context import LookupContext, fresh_request_id
-from instance_lookup.entry import Entry, Freshness, Rejected, read_document
-from instance_lookup.exceptions import (
-    AccessDenied,
-    CacheError,
-    ConfigServiceUnavailable,
-    InstanceNotFound,
-    InvalidContext,
-)
-from instance_lookup.frozen import SecretBytes
+from instance_lookup.context import fresh_request_id
+from instance_lookup.deadline import Deadline
+from instance_lookup.entry import Entry, Freshness
+from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
+from instance_lookup.fetcher import Asker, Fetch, Fetcher, Found, Outcome, Refused
+from instance_lookup.fleet import Fleet
+from instance_lookup.flight import Flight, Flights
 from instance_lookup.refusals import Refusals
-from instance_lookup.signals import instance_rejected
-from instance_lookup.store import EntryStore, Reading
-from instance_lookup.types import Source
+from instance_lookup.steps import Blocking, Steps, Wait
+from instance_lookup.types import InstanceConfig, Source
+from instance_lookup.workers import DaemonPool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from instance_lookup.conf import Settings
-    from instance_lookup.counters import Counters
-    from instance_lookup.deadline import Deadline
-    from instance_lookup.health import Health
+    from instance_lookup.context import LookupContext
+    from instance_lookup.shared import Reading
+    from instance_lookup.store import EntryStore
+    from instance_lookup.users import LookupUser
+    from instance_lookup.vitals import Vitals
 
 D = TypeVar("D", bound=Struct)
 
-Fetch = Callable[[str, Query], Document | NotModified]
+_LANDING = 0.25
+"""Seconds after its deadline in which a fetch may end that is not to blame."""
 
-RETRY_AFTER = 30.0
-"""Seconds after which a client may ask again, where the Config Service did not say."""
-_OUR_FAULT = frozenset({"credential", "client_error"})
-"""Failures that do not pass by themselves."""
-_OF_ONE_DOCUMENT = frozenset({"rejected", "client_error"})
-"""Failures that say nothing about the next document."""
-_WRITING = "writing"
-"""The part of a cache's health that a full or read-only server loses alone."""
-
-
-class Refused(AccessDenied):
-    """The Config Service itself said that this user may not. ``copy`` is what the cache held."""
-
-    def __init__(self, message: str, *, copy: Struct | None = None, **details: str) -> None:
-        super().__init__(message, **details)
-        self.copy = copy
-
-
-class Found(Struct, Generic[D], frozen=True):
-    """A document, not yet authorized."""
-
-    document: D
-    source: Source
-    cached_at: float
-    ttl_remaining: float
+_flights = DaemonPool("instance-lookup-flight", max_workers=64, idle_seconds=0.5)
 
 
 class Loader(Generic[D]):
     """Loads the documents of one kind: what section by section the cache and the service allow."""
 
     def __init__(
-        self,
-        store: EntryStore[D],
-        fetch: Fetch,
-        settings: Settings,
-        *,
-        counters: Counters,
-        service: Health,
-        cache: Health,
+        self, store: EntryStore[D], fetch: Fetch, settings: Settings, vitals: Vitals
     ) -> None:
-        self._store = store
-        self._fetch = fetch
-        self._settings = settings
-        self._count = counters.add
-        self._service = service
-        self._cache = cache
+        self._fetcher = Fetcher(store, fetch, settings, vitals)
+        self._fleet = Fleet(self._fetcher, settings)
+        self._flights: Flights[Outcome[D]] = Flights(
+            _flights,
+            longest=settings.config_service_timeout + _LANDING,
+            overdue=self._fetcher.overdue,
+        )
         self._refusals = Refusals(settings.negative_ttl)
+        self._settings = settings
+        self._count = vitals.count
 
-    def load(self, asked: str, context: LookupContext, deadline: Deadline) -> Found[D]:
+    def load(self, asked: str, context: LookupContext, deadline: Deadline) -> Steps[Found[D]]:
         """Return the document of an id.
 
         Raises ``InstanceNotFound``, ``Refused`` or ``ConfigServiceUnavailable``.
         """
-        if self._refusals.until and (context.user, asked) in self._refusals:
-            raise Refused(f"The Config Service refused {asked!r} a moment ago.")
-        reading = self._read(asked)
+        self._check(context, asked)
+        reading: Reading[D] = yield Blocking(partial(self._fetcher.read, asked))
         entry = reading.entry
         if entry is not None and entry.freshness is Freshness.FRESH:
-            if entry.document is None:
-                self._count("negative_hits")
-                raise InstanceNotFound(f"{asked!r} does not exist.")
-            self._count("hits")
-            return Found(entry.document, Source.CACHE, entry.cached_at, entry.ttl_remaining(time()))
+            found = self._fresh(asked, entry, reading)
+        else:
+            found = yield from self._renew(asked, reading, context, deadline)
+        self._check(context, asked)  # another lookup may have been refused meanwhile
+        return found
+
+    def _check(self, context: LookupContext, asked: str) -> None:
+        if self._refusals and (context.user, asked) in self._refusals:
+            copy = self._refusals.take_copy(context.user, asked)
+            raise Refused(f"The Config Service refused {asked!r} a moment ago.", copy=copy)
+
+    def _renew(
+        self, asked: str, reading: Reading[D], context: LookupContext, deadline: Deadline
+    ) -> Steps[Found[D]]:
+        """Return what the Config Service says, or the stale copy where that may be served."""
+        entry = reading.entry
         self._count("misses")
+        copy = entry if entry and entry.document and self._settings.use_stale_on_error else None
+        if copy is not None and self._fetcher.rests(asked, reading):
+            return self._stale(copy)
         try:
-            return self._ask(asked, reading, context, deadline)
-        except ConfigServiceUnavailable:
-            if entry is None or not self._settings.use_stale_on_error:
+            return (yield from self._fetch(asked, reading, context, deadline, copy))
+        except ConfigServiceUnavailable as exc:
+            if copy is None:
                 raise
             # Read again: while the service was asked somebody may have invalidated the copy, and
             # it has aged.
-            copy = self._read(asked).entry
-            if copy is None or copy.document is None:
-                raise
-            self._count("stale_hits")
-            return Found(copy.document, Source.STALE_CACHE, copy.cached_at, 0.0)
+            latest: Reading[D] = yield Blocking(partial(self._fetcher.read, asked, again=True))
+            if latest.entry is None or latest.entry.document is None:
+                if exc.details["reason"] != "busy":
+                    raise
+                # The fetch goes on, and there is nothing to serve instead: wait like all others.
+                return (yield from self._fetch(asked, latest, context, deadline, None))
+            return self._stale(latest.entry)
 
     def refresh(self, asked: str, context: LookupContext, deadline: Deadline) -> Found[D]:
-        """Ask the Config Service whatever the cache holds, and store the answer.
+        """Ask the Config Service whatever the cache holds, and store the answer. Blocks.
 
         Raises as :meth:`load`.
         """
-        return self._ask(asked, self._read(asked), context, deadline)
+        reading = self._fetcher.read(asked)
+        outcome = self._fetcher.fetch(asked, reading, self._asker(context), deadline)
+        if outcome.found is None:
+            raise outcome.error or self._fetcher.unavailable(asked, "busy")
+        return outcome.found
 
-    def _ask(
-        self, asked: str, reading: Reading[D], context: LookupContext, deadline: Deadline
-    ) -> Found[D]:
-        held = reading.entry if reading.entry and reading.entry.document is not None else None
-        asked_at = time()
+    def _fetch(
+        self,
+        asked: str,
+        reading: Reading[D],
+        context: LookupContext,
+        deadline: Deadline,
+        copy: Entry[D] | None,
+    ) -> Steps[Found[D]]:
+        """Fetch, or wait for who is fetching already; those who have a copy wait less."""
+        asker, patient = self._asker(context), copy is None or copy.expired
+        flight = self._begin(asked, reading, asker, patient=patient)
+        outcome = yield from self._await(flight, deadline, patient=patient)
+        if isinstance(outcome.error, Refused) and outcome.by != asker.identity:
+            # Refused was somebody else: this user's own question may have another answer.
+            flight = self._begin(asked, reading, asker, patient=patient, of=asker.identity)
+            outcome = yield from self._await(flight, deadline, patient=patient)
+        if outcome.found is not None:
+            return outcome.found
+        if isinstance(outcome.error, Refused):
+            raise Refused(str(outcome.error), copy=self._refusals.take_copy(asker, asked))
+        reason = "timeout" if patient else "busy"
+        # Others wait for the same error: its traceback must not grow with each of them.
+        raise (outcome.error or self._fetcher.unavailable(asked, reason)).with_traceback(None)
+
+    def _begin(
+        self,
+        asked: str,
+        reading: Reading[D],
+        asker: Asker,
+        *,
+        patient: bool,
+        of: tuple[bool, str | None] | None = None,
+    ) -> Flight[Outcome[D]]:
+        """Return the flight that fetches what was read; ``of`` is for one user's own question.
+
+        Raises ``ConfigServiceUnavailable`` where the process can start no more threads.
+        """
+        deadline = Deadline.after(self._settings.config_service_timeout)
+        work: Callable[[], Outcome[D]]
+        work = partial(self._fleet.fetch, asked, reading, asker, deadline, patient=patient)
+        if of is not None:  # asked beside the lease: who holds it may be refused as well
+            work = partial(self._fetcher.fetch, asked, reading, asker, deadline)
+        noting = partial(self._noting, asked, asker, work)
         try:
-            answer = self._fetch(asked, self._query(context, deadline, held))
-            body, document = self._accept(asked, answer, held)
-        except InstanceNotFound:
-            self._service.ok()
-            self._remember_missing(asked, reading, asked_at)
-            raise
-        except AccessDenied as exc:
-            self._service.ok()
-            self._refusals.add(context.user, asked)
-            raise Refused(str(exc), copy=held.document if held else None) from exc
-        except InvalidContext:  # an id that the pattern lets pass, and no URL can hold
-            raise
-        except Exception as exc:
-            raise self._failure(asked, exc) from exc
-        self._service.ok()
-        self._service.ok(self._part(asked))
-        etag = answer.etag if isinstance(answer, Document) else held.etag if held else None
-        self._remember(asked, body, reading, asked_at, etag)
-        remaining = max(0.0, asked_at + self._settings.cache_ttl - time())
-        return Found(document, Source.SERVICE, asked_at, remaining)
+            return self._flights.join((*self._fetcher.key(asked, reading), of, patient), noting)
+        except RuntimeError as exc:
+            raise self._fetcher.unavailable(asked, "busy") from exc
 
-    def _query(self, context: LookupContext, deadline: Deadline, held: Entry[D] | None) -> Query:
-        user = context.user
-        return Query(
-            deadline=deadline,
-            request_id=context.request_metadata.request_id or fresh_request_id(),
-            user_id=self._settings.config_service_user_id if user.is_service else user.user_id,
-            etag=held.etag if held else None,
-        )
+    def _noting(self, asked: str, asker: Asker, work: Callable[[], Outcome[D]]) -> Outcome[D]:
+        """Remember a refusal, even if whoever is refused has not waited for it."""
+        outcome = work()
+        if isinstance(outcome.error, Refused):
+            self._refusals.add(asker, asked, outcome.error.copy)
+        return outcome
 
-    def _accept(
-        self, asked: str, answer: Document | NotModified, held: Entry[D] | None
-    ) -> tuple[bytes, D]:
-        if isinstance(answer, Document):
-            # From here on it is a local variable of ours, for as long as the cache takes.
-            body = SecretBytes(answer.body)
-            return body, read_document(self._store.kind, asked, body)
-        if held is None or held.document is None:
-            raise Rejected("answered 'not modified', but no copy is held")
-        return held.body, held.document
+    def _await(
+        self, flight: Flight[Outcome[D]], deadline: Deadline, *, patient: bool
+    ) -> Steps[Outcome[D]]:
+        limit = self._settings.config_service_timeout
+        if not patient:
+            limit = min(limit, self._settings.soft_timeout)
+        seconds = max(0.0, min(deadline.remaining(), flight.began + limit - monotonic()))
+        outcome: Outcome[D] | None = yield Wait(flight.future, seconds)
+        return outcome or Outcome()
 
-    def _failure(self, asked: str, exc: Exception) -> ConfigServiceUnavailable:
-        """Return the error for whatever went wrong, having logged it if it is news."""
-        details, retry_after = {}, None
-        if isinstance(exc, ConfigServiceUnavailable):
-            details, retry_after = exc.details, exc.retry_after
-        reason = (
-            "rejected" if isinstance(exc, Rejected) else details.get("reason", type(exc).__name__)
-        )
-        if reason == "rejected":
-            self._count("rejected")
-            instance_rejected.send_robust(type(self), instance_id=asked, reason=str(exc))
-        bug = None if isinstance(exc, ConfigServiceUnavailable | Rejected) else exc
-        level = logging.ERROR if bug or reason in _OUR_FAULT else logging.WARNING
-        part = self._part(asked) if reason in _OF_ONE_DOCUMENT else ""
-        self._service.failed(reason, f"{asked!r}: {exc}", level, part=part, bug=bug)
-        kind = self._store.kind.name
-        return ConfigServiceUnavailable(
-            f"The configuration of {kind} {asked!r} is not available at the moment.",
-            retry_after=RETRY_AFTER if retry_after is None else retry_after,
-            **{**details, "reason": reason, f"{kind}_id": asked},
-        )
+    def _fresh(self, asked: str, entry: Entry[D], reading: Reading[D]) -> Found[D]:
+        if entry.document is None:
+            self._count("negative_hits")
+            raise InstanceNotFound(f"{asked!r} does not exist.")
+        self._count("hits")
+        due = self._is_due(asked, entry) and not self._fetcher.rests(asked, reading)
+        ahead = (partial(self._refresh_ahead, asked, reading, entry.document),) if due else ()
+        remaining = entry.ttl_remaining(time())
+        return Found(entry.document, Source.CACHE, entry.cached_at, remaining, ahead)
 
-    def _read(self, asked: str) -> Reading[D]:
-        try:
-            reading = self._store.read(asked)
-        except CacheError as exc:
-            self._cache.failed("down", exc)
-            return Reading(None, None)
-        if self._cache.failing:
-            self._cache.ok()
-        return reading
-
-    def _remember(
-        self, asked: str, body: bytes, reading: Reading[D], asked_at: float, etag: str | None
-    ) -> None:
-        if reading.generation is None:
+    def _refresh_ahead(self, asked: str, reading: Reading[D], document: D) -> None:
+        """Begin to fetch in the background what is about to become stale, if nobody has yet."""
+        owner = document.metadata.owner if isinstance(document, InstanceConfig) else None
+        user_id = owner or self._settings.config_service_user_id
+        asker = Asker((not owner, user_id), user_id, fresh_request_id())
+        if (asker, asked) in self._refusals:
             return
-        ttl = self._settings.cache_ttl
-        try:
-            self._store.write(
-                asked, body, generation=reading.generation, cached_at=asked_at, ttl=ttl, etag=etag
-            )
-        except CacheError as exc:
-            self._cache.failed("down", exc, part=_WRITING)
-        else:
-            self._cache.ok(_WRITING)
+        with suppress(ConfigServiceUnavailable):  # the caller has what he came for
+            self._begin(asked, reading, asker, patient=False)
 
-    def _remember_missing(self, asked: str, reading: Reading[D], asked_at: float) -> None:
-        if reading.generation is None:
-            return
-        try:
-            self._store.write_missing(asked, generation=reading.generation, asked_at=asked_at)
-        except CacheError as exc:
-            self._cache.failed("down", exc, part=_WRITING)
-        else:
-            self._cache.ok(_WRITING)
+    def _stale(self, copy: Entry[D]) -> Found[D]:
+        assert copy.document is not None  # noqa: S101  # or it would be no copy
+        self._count("stale_hits")
+        return Found(copy.document, Source.STALE_CACHE, copy.cached_at, 0.0)
 
-    def _part(self, asked: str) -> str:
-        """Return what one document is called in the service's health."""
-        return f"{self._store.kind.name} {asked!r}"
+    def _is_due(self, asked: str, entry: Entry[D]) -> bool:
+        """Tell whether to refresh ahead: from a moment that is another for each entry.
+
+        Else a thousand entries that were warmed together would be fetched together for ever.
+        """
+        start = self._settings.refresh_ahead
+        if start is None:
+            return False
+        age = time() - entry.cached_at
+        if age < start * entry.ttl:
+            return False
+        share = hash((asked, entry.cached_at)) % 1000 / 1000
+        return age >= (start + (1 - start) * share) * entry.ttl
+
+    def _asker(self, context: LookupContext) -> Asker:
+        user: LookupUser = context.user
+        user_id = self._settings.config_service_user_id if user.is_service else user.user_id
+        request_id = context.request_metadata.request_id or fresh_request_id()
+        return Asker(user.identity, user_id, request_id)

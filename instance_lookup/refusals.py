@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from threading import Lock
-from time import monotonic
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from instance_lookup.expiring import Expiring
 
 if TYPE_CHECKING:
-    from instance_lookup.users import LookupUser
+    from msgspec import Struct
 
-_LIMIT = 10_000
+
+class _User(Protocol):
+    @property
+    def identity(self) -> tuple[bool, str | None]: ...
 
 
 class Refusals:
-    """Pairs of a user and what he was refused. Bounded; never shared with other users."""
+    """Pairs of a user and what that user was refused. Never shared with other users."""
 
     def __init__(self, ttl: float) -> None:
-        self._ttl = ttl
-        self._lock = Lock()
-        self.until: OrderedDict[tuple[bool, str | None, str], float] = OrderedDict()
-        """Until when; to be looked at for whether there is any."""
+        self._refused: Expiring[list[Struct]] = Expiring(ttl)
 
-    def add(self, user: LookupUser, asked: str) -> None:
-        """Remember that ``user`` was refused ``asked``."""
-        key = (user.is_service, user.user_id, asked)
-        with self._lock:
-            self.until[key] = monotonic() + self._ttl
-            self.until.move_to_end(key)
-            if len(self.until) > _LIMIT:
-                self.until.popitem(last=False)
+    def add(self, user: _User, asked: str, copy: Struct | None = None) -> None:
+        """Remember that ``user`` was refused ``asked``, and the copy that the cache held of it."""
+        self._refused.put((user.identity, asked), [] if copy is None else [copy])
 
-    def __contains__(self, pair: tuple[LookupUser, str]) -> bool:
+    def take_copy(self, user: _User, asked: str) -> Struct | None:
+        """Return that copy, once: whoever gets it sees whether it would have let the user in."""
+        with suppress(IndexError):
+            return (self._refused.get((user.identity, asked)) or []).pop()
+        return None
+
+    def __bool__(self) -> bool:
+        return bool(self._refused)
+
+    def __contains__(self, pair: tuple[_User, str]) -> bool:
         user, asked = pair
-        return monotonic() < self.until.get((user.is_service, user.user_id, asked), 0.0)
+        return self._refused.get((user.identity, asked)) is not None

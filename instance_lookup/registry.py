@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from instance_lookup.conf import Settings, on_change, with_options
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from instance_lookup.context import LookupContext
     from instance_lookup.types import InstanceConfig
 
-_lock = Lock()
 _resolvers: dict[Settings, InstanceResolver] = {}
 _overrides: list[InstanceResolver] = []
 
@@ -29,9 +27,8 @@ def get_resolver(**options: Any) -> InstanceResolver:
         return _overrides[-1]
     settings = with_options(options)
     if (resolver := _resolvers.get(settings)) is None:
-        with _lock:
-            resolver = _resolvers.get(settings) or InstanceResolver(**options)
-            _resolvers[settings] = resolver
+        # Without a lock, which a fork could leave locked; of two made at once one wins.
+        resolver = _resolvers.setdefault(settings, InstanceResolver(**options))
     return resolver
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from django.utils.module_loading import import_string
+from msgspec import structs
 
 from instance_lookup.access import Allows, authorize, bound, verdict
 from instance_lookup.backends.base import Query
@@ -15,30 +17,36 @@ from instance_lookup.cache import InstanceCache
 from instance_lookup.conf import Settings, with_options
 from instance_lookup.context import LookupContext, fresh_request_id
 from instance_lookup.deadline import Deadline
-from instance_lookup.entry import PROJECT
 from instance_lookup.exceptions import (
     AccessDenied,
     CacheError,
     ConfigServiceUnavailable,
-    InstanceLookupError,
     InstanceNotFound,
     InvalidContext,
 )
-from instance_lookup.executor import in_executor
-from instance_lookup.health import Health
-from instance_lookup.identifiers import InstanceRef, ProjectIdentifier, Ref, about, identify
-from instance_lookup.loader import Found, Loader, Refused
+from instance_lookup.executor import in_executor, in_pool
+from instance_lookup.failures import denied, renamed
+from instance_lookup.fetcher import Found, Refused
+from instance_lookup.identifiers import InstanceRef, ProjectIdentifier, ProjectRef, Ref, identify
+from instance_lookup.kinds import PROJECT, ProjectMapping
+from instance_lookup.loader import Loader
 from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
 from instance_lookup.steps import Blocking, Notify, Steps, adrive, asking, drive
 from instance_lookup.store import EntryStore
 from instance_lookup.types import CacheStats, Grant, InstanceConfig, LookupResult, Source
 from instance_lookup.users import LookupUser, NotLoaded
+from instance_lookup.vitals import Vitals
+from instance_lookup.workers import DaemonPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from django.dispatch import Signal
     from msgspec import Struct
+
+
+# Not the one of the lookups, which these could hold up: they wait for the Config Service.
+_refreshes = DaemonPool("instance-lookup-refresh", max_workers=32)
 
 
 class InstanceResolver:
@@ -65,15 +73,11 @@ class InstanceResolver:
         )
         """The request headers that may decide the instance."""
         counters = self.cache.counters
-        share: dict[str, Any] = {
-            "counters": counters,
-            "service": Health("Config Service"),
-            "cache": Health("Instance cache"),
-        }
+        vitals = Vitals(settings, counters)
         projects = replace(PROJECT, points_to=settings.id_regex)
         self.projects = EntryStore(projects, settings, counters)
-        self._load_project = Loader(self.projects, self.backend.get_project, settings, **share)
-        self._load_config = Loader(self.cache.store, self.backend.get_instance, settings, **share)
+        self._load_project = Loader(self.projects, self.backend.get_project, settings, vitals)
+        self._load_config = Loader(self.cache.store, self.backend.get_instance, settings, vitals)
 
     def resolve(self, context: LookupContext) -> LookupResult:
         """Return the configuration that ``context`` may have.
@@ -94,12 +98,12 @@ class InstanceResolver:
         try:
             found = self._load_config.refresh(instance_id, context, self._deadline())
         except (InstanceNotFound, ConfigServiceUnavailable) as exc:
-            raise _renamed(ref, exc) from exc.__cause__
+            raise renamed(ref, exc) from exc.__cause__
         return _result(found, authorize(context.user, found.document, self.policy))
 
     async def arefresh(self, instance_id: str) -> LookupResult:
         """Twin of :meth:`refresh`."""
-        return await in_executor(self.refresh, instance_id)
+        return await in_pool(_refreshes, self.refresh, instance_id)
 
     def instance_ids(self) -> Iterator[str]:
         """Yield the ids of all instances, page by page. Raise ``ConfigServiceUnavailable``."""
@@ -149,11 +153,13 @@ class InstanceResolver:
 
     def invalidate_all_caches(self) -> None:
         """Invalidate every instance and project. Raise ``CacheError``."""
+        mark = self.projects.local.invalidate(None)
         self.cache.invalidate_all()
+        self.projects.local.confirmed(None, mark)
 
     async def ainvalidate_all_caches(self) -> None:
         """Twin of :meth:`invalidate_all_caches`."""
-        await self.cache.ainvalidate_all()
+        await in_executor(self.invalidate_all_caches)
 
     def permits(self, policy: Allows, user: LookupUser, config: InstanceConfig) -> bool:
         """Tell whether another policy than ``ACCESS_POLICY``, a stricter one, allows it."""
@@ -167,16 +173,14 @@ class InstanceResolver:
         user = context.user
         if user.is_anonymous and not self.settings.allow_anonymous:
             raise AccessDenied("Anonymous callers may not use any instance.")
-        deadline = Deadline.after(self.settings.config_service_timeout)
+        deadline = self._deadline()
         try:
             ref = identify(context, self.identifiers, self.settings)
         except NotLoaded as missing:
             which = partial(identify, context, self.identifiers, self.settings)
             ref = yield from asking(which, missing)
         try:
-            found: Found[InstanceConfig] = yield Blocking(
-                partial(self._load, ref, context, deadline)
-            )
+            found = yield from self._load(ref, context, deadline)
             try:
                 grant = authorize(user, found.document, self.policy)
             except NotLoaded as missing:
@@ -185,41 +189,48 @@ class InstanceResolver:
         except Refused as refused:
             yield from self._distrust(user, refused.copy)
             yield from _tell(access_denied, context, ref, by="service")
-            raise self._denied(ref) from None
+            raise denied(ref, conceal=self.settings.conceal_denied) from None
         except AccessDenied:
             yield from _tell(access_denied, context, ref, by="policy")
-            raise self._denied(ref) from None
+            raise denied(ref, conceal=self.settings.conceal_denied) from None
         except (InstanceNotFound, ConfigServiceUnavailable) as exc:
-            raise _renamed(ref, exc) from exc.__cause__
+            raise renamed(ref, exc) from exc.__cause__
         result = _result(found, grant)
+        for begin in found.ahead:
+            begin()
         if instance_resolved.receivers or instance_stale_served.receivers:
             yield from _tell_resolved(context, result)
         return result
 
-    def _load(self, ref: Ref, context: LookupContext, deadline: Deadline) -> Found[InstanceConfig]:
-        if isinstance(ref, InstanceRef):
-            if ref.within is not None:
-                self._check_project(ref, ref.within.project_id, context, deadline)
-            return self._load_config.load(ref.instance_id, context, deadline)
-        mapping = self._load_project.load(ref.project_id, context, deadline).document
-        return self._load_config.load(mapping.instance_id, context, deadline)
+    def _load(
+        self, ref: Ref, context: LookupContext, deadline: Deadline
+    ) -> Steps[Found[InstanceConfig]]:
+        if isinstance(ref, ProjectRef):
+            mapped = yield from self._load_project.load(ref.project_id, context, deadline)
+        elif ref.within is None:
+            return (yield from self._load_config.load(ref.instance_id, context, deadline))
+        else:
+            mapped = yield from self._load_agreeing(ref, ref.within.project_id, context, deadline)
+        instance_id = mapped.document.instance_id
+        found = yield from self._load_config.load(instance_id, context, deadline)
+        return structs.replace(found, ahead=mapped.ahead + found.ahead) if mapped.ahead else found
 
-    def _check_project(
+    def _load_agreeing(
         self, ref: InstanceRef, project_id: str, context: LookupContext, deadline: Deadline
-    ) -> None:
-        """Raise ``InvalidContext`` unless the project is of the instance.
+    ) -> Steps[Found[ProjectMapping]]:
+        """Return the mapping of a project. Raise ``InvalidContext`` unless it is to the instance.
 
         The same whether it is another's or nobody's: that is for its own members to know.
         """
-        try:
-            mapping = self._load_project.load(project_id, context, deadline).document
-        except (InstanceNotFound, AccessDenied):
-            mapping = None
-        if mapping is None or mapping.instance_id != ref.instance_id:
+        mapped: Found[ProjectMapping] | None = None
+        with suppress(InstanceNotFound, AccessDenied):
+            mapped = yield from self._load_project.load(project_id, context, deadline)
+        if mapped is None or mapped.document.instance_id != ref.instance_id:
             raise InvalidContext(
                 f"Project {project_id!r} does not belong to instance {ref.instance_id!r}.",
                 instance_id=ref.instance_id,
             )
+        return mapped
 
     def _distrust(self, user: LookupUser, copy: Struct | None) -> Steps[None]:
         """Drop the cached copy if it lets in somebody whom the Config Service does not."""
@@ -231,43 +242,12 @@ class InstanceResolver:
         except (AccessDenied, CacheError):
             return
 
-    def _denied(self, ref: Ref) -> InstanceLookupError:
-        if self.settings.conceal_denied:
-            return _not_found(ref)
-        return AccessDenied(f"You may not use {_described(ref)}.", **about(ref))
-
     def _deadline(self) -> Deadline:
         return Deadline.after(self.settings.config_service_timeout)
 
 
 def _result(found: Found[InstanceConfig], grant: Grant) -> LookupResult:
     return LookupResult(found.document, found.source, found.cached_at, found.ttl_remaining, grant)
-
-
-def _not_found(ref: Ref) -> InstanceNotFound:
-    described = _described(ref)
-    return InstanceNotFound(f"{described[0].upper()}{described[1:]} does not exist.", **about(ref))
-
-
-def _renamed(ref: Ref, error: InstanceLookupError) -> InstanceLookupError:
-    """Return the error as one that speaks of what the caller named, not of what that led to."""
-    if not isinstance(error, ConfigServiceUnavailable):
-        return _not_found(ref)
-    details = {key: value for key, value in error.details.items() if not key.endswith("_id")}
-    return ConfigServiceUnavailable(
-        f"The configuration of {_described(ref)} is not available at the moment.",
-        retry_after=error.retry_after,
-        **details,
-        **about(ref),
-    )
-
-
-def _described(ref: Ref) -> str:
-    return (
-        f"instance {ref.instance_id!r}"
-        if isinstance(ref, InstanceRef)
-        else f"project {ref.project_id!r}"
-    )
 
 
 def _tell_resolved(context: LookupContext, result: LookupResult) -> Steps[None]:

@@ -5,7 +5,9 @@ A generator yields steps and is sent what came of them; who drives it decides wh
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator
+from concurrent.futures import Future, wait
 from typing import Any, Never, TypeVar
 
 from django.dispatch import Signal
@@ -41,6 +43,24 @@ class Blocking(Struct, frozen=True):
         return await in_executor(self.run)
 
 
+class Wait(Struct, frozen=True):
+    """Something that is under way elsewhere, and how long to wait for it."""
+
+    future: Future[Any]
+    seconds: float
+
+    def run(self) -> Any:
+        """Return its result, ``None`` when time is up."""
+        done, _ = wait([self.future], self.seconds)
+        return self.future.result() if done else None
+
+    async def arun(self) -> Any:
+        """Do the same without a thread; whoever gives up here ends nothing for the others."""
+        waiting = asyncio.wrap_future(self.future)
+        done, _ = await asyncio.wait([waiting], timeout=self.seconds)
+        return waiting.result() if done else None
+
+
 class Notify(Struct, frozen=True):
     """A signal to send."""
 
@@ -56,7 +76,7 @@ class Notify(Struct, frozen=True):
         return await self.signal.asend_robust(None, **self.about)
 
 
-Steps = Generator[Load | Blocking | Notify, Any, T]
+Steps = Generator[Load | Blocking | Wait | Notify, Any, T]
 
 
 def asking(ask: Callable[[], T], missing: NotLoaded | None = None) -> Steps[T]:

@@ -1,289 +1,85 @@
-"""Entries of one kind in a Django cache alias, and the generations that decide which still count.
-
-Whoever invalidates writes a new random generation. Whoever fetches reads the generations *before*
-asking, and stores under them; whoever reads takes entry and generations in one ``get_many`` and
-rejects an entry of other ones. So an answer that was under way while somebody invalidated may be
-stored, but is never served: on every backend, without locks, without scanning.
-"""
+"""The entries of one kind: what the shared cache holds, and what this process knows better."""
 
 from __future__ import annotations
 
-import math
-import pickle
-import zlib
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from time import time
-from traceback import clear_frames
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.core.cache import caches
-from django.core.cache.backends.dummy import DummyCache
 from msgspec import Struct
 
-from instance_lookup.codec import Codec
-from instance_lookup.entry import DOES_NOT_EXIST, Entry, Generation, Kind, pack, unpack
+from instance_lookup.entry import pack, unpack
 from instance_lookup.exceptions import CacheError
-from instance_lookup.keys import EVERYTHING, Keys, as_token, new_token
+from instance_lookup.local import LocalKnowledge
+from instance_lookup.shared import Reading, SharedEntries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from django.core.cache.backends.base import BaseCache
-
     from instance_lookup.conf import Settings
     from instance_lookup.counters import Counters
+    from instance_lookup.kinds import Kind
 
 D = TypeVar("D", bound=Struct)
 
-_MARGIN = 60
-"""Seconds by which a generation outlives the entries stored under it."""
-_KEYS_KEPT = 4096
-"""Ids whose keys are at hand; making them costs a tenth of what else a hit does."""
-_ENTRIES_REMEMBERED = 1024
-_LENGTH_REMEMBERED = 32_768
-"""Characters above which an entry is decoded anew each time: memory has a bound."""
-_UNREADABLE = (
-    *(ValueError, TypeError, LookupError, AttributeError, ImportError, EOFError),
-    *(OverflowError, MemoryError, pickle.PickleError, zlib.error),
-)
-"""What serializers raise on a value that something else wrote; a failing server raises others."""
 
-
-class Reading(Struct, Generic[D], frozen=True):
-    """What one look into the cache found."""
-
-    generation: Generation | None
-    """What a new entry is to be stored under; ``None``: unknown, so nothing may be stored."""
-    entry: Entry[D] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Peek(Generic[D]):
-    """What a look that leaves no trace found: nothing minted, counted or deleted."""
-
-    stored: object = field(repr=False)
-    """The entry's value as the backend gave it; ``None``: there is none, or nobody can read it."""
-    entry: Entry[D] | None
-    """What a lookup would make of it."""
-    unreadable: bool = False
-
-
-class _Memory(Struct, Generic[D]):
-    """The last entry of one id, so that the same text need not be decoded twice."""
-
-    last: tuple[object, Entry[D]] | None = None
-    """The value as the backend gave it, and what it holds: one tuple, for threads to swap."""
-
-
-class EntryStore(Generic[D]):
-    """The entries of one kind. Every method raises ``CacheError`` when the backend fails."""
+class EntryStore(SharedEntries[D]):
+    """The shared entries, with ``local``: what bridges an outage of the cache."""
 
     def __init__(self, kind: Kind[D], settings: Settings, counters: Counters) -> None:
-        self.kind = kind
-        self._alias = settings.cache_alias
-        self._stale_max_age = settings.stale_max_age
-        self._negative_ttl = settings.negative_ttl
-        self._entry_life = math.ceil(settings.stale_max_age)
-        self._known_life = self._entry_life + _MARGIN
-        self._unknown_life = (
-            math.ceil(settings.config_service_timeout + settings.negative_ttl) + _MARGIN
+        super().__init__(kind, settings, counters)
+        self.local: LocalKnowledge[D] = LocalKnowledge(
+            answers_live=settings.near_cache_ttl,
+            invalidations_live=self._known_life,
+            stale_max_age=settings.stale_max_age,
         )
-        self._keys = lru_cache(_KEYS_KEPT)(partial(Keys.of, kind))
-        self._memory = lru_cache(_ENTRIES_REMEMBERED)(lambda _asked: _Memory[D]())
-        self._codec = Codec(settings)
-        self._count = counters.add
 
-    def read(self, asked: str) -> Reading[D]:
-        """Return the entry of an id, and the generation that a new one is to be stored under."""
-        keys = self._keys(asked)
-        found = self._get_many(keys, asked)
-        generation = keys.generation(found)
-        if generation is None:
-            return Reading(self._mint(keys, found, asked), None)
-        stored = found.get(keys.entry)
-        if stored is None:
-            return Reading(generation, None)
-        try:
-            return Reading(generation, self._entry(asked, stored, generation))
-        except ValueError:
-            self._count("rejected")
-            return Reading(generation, None)
+    def read(self, asked: str, *, again: bool = False) -> Reading[D]:
+        """Return the entry of an id, and the generation that a new one is to be stored under.
 
-    def peek(self, asked: str) -> Peek[D]:
-        """Look at what is stored for an id without changing anything: for inspection."""
-        keys = self._keys(asked)
-        try:
-            found = caches[self._alias].get_many(keys)
-        except _UNREADABLE:
-            return Peek(None, None, unreadable=True)
-        except Exception as exc:
-            raise self._error("read", asked, exc) from exc
-        stored, generation = found.get(keys.entry), keys.generation(found)
-        if stored is None or generation is None:
-            return Peek(stored, None)
-        try:
-            return Peek(stored, self._entry(asked, stored, generation))
-        except ValueError:
-            return Peek(stored, None, unreadable=True)
-
-    def write(
-        self,
-        asked: str,
-        body: bytes,
-        *,
-        generation: Generation,
-        cached_at: float,
-        ttl: float,
-        etag: str | None,
-    ) -> None:
-        """Store a document under the generation that was read before it was asked for."""
-        keys = self._keys(asked)
-        with self._backend("store", asked) as cache:
-            # No local variable of it: where locals are shown, keys would be.
-            cache.set(
-                keys.entry,
-                self._codec.encode(
-                    pack(
-                        self.kind,
-                        asked,
-                        body,
-                        generation=generation,
-                        cached_at=cached_at,
-                        ttl=ttl,
-                        etag=etag,
-                    )
-                ),
-                self._entry_life,
-            )
-            cache.touch(keys.own, self._known_life)
-
-    def write_missing(self, asked: str, *, generation: Generation, asked_at: float) -> None:
-        """Remember that an id does not exist.
-
-        Under a new generation, so that an older "here it is" still under way cannot bring it back.
-        Not if somebody invalidated meanwhile: then this answer may be the older one.
+        First the invalidations are written that the cache did not take. What is unusable is
+        counted, but not when it is looked at ``again``.
         """
-        keys = self._keys(asked)
-        with self._backend("store", asked) as cache:
-            now = as_token(cache.get(keys.everything)), as_token(cache.get(keys.own))
-            if now != (generation.everything, generation.own):
-                return
-            fresh = generation._replace(own=new_token())
-            missing = pack(
-                self.kind,
-                asked,
-                DOES_NOT_EXIST,
-                generation=fresh,
-                cached_at=asked_at,
-                ttl=self._negative_ttl,
-                etag=None,
-            )
-            cache.set(keys.own, fresh.own, self._unknown_life)
-            cache.set(keys.entry, self._codec.encode(missing), math.ceil(self._negative_ttl))
+        since = self.local.since(asked)
+        reading = self._read(asked, again=again, since=since)
+        if not self.local.owes(asked):
+            return reading
+        if not self._catch_up(asked):
+            return Reading(None, self.local.answer(asked), since)
+        return self._read(asked, again=True, since=since)
+
+    def keep(self, asked: str, body: bytes, reading: Reading[D], **about: Any) -> None:
+        """Keep in this process, for a while, what the cache does not take."""
+        stored = pack(self.kind, asked, body, generation=reading.generation, **about)
+        self.local.keep(asked, unpack(self.kind, asked, stored), since=reading.since)
 
     def invalidate(self, asked: str) -> bool:
-        """Have nothing served that was stored or fetched so far; tell if there was an entry."""
-        keys = self._keys(asked)
-        self._renew(keys.own, asked, self._known_life)
-        with self._backend("invalidate", asked) as cache:
-            # A "does not exist" that is just being written may replace our generation by its own,
-            # without having seen ours. Stored under another expiry, it is asked about anew.
-            cache.set(keys.expiry, new_token(), self._known_life)
-            return bool(cache.delete(keys.entry))
+        """Do so at once in this process, whatever the cache does."""
+        mark = self.local.invalidate(asked)
+        return self._spread(asked, mark)
 
     def invalidate_all(self) -> None:
-        """Do the same for all ids, of both kinds."""
-        self._renew(EVERYTHING, None, None)
+        """Do so at once in this process, whatever the cache does."""
+        mark = self.local.invalidate(None)
+        self._spread_all(mark)
 
     def expire(self, asked: str) -> None:
-        """Make the entry of an id stale: the Config Service is asked before it is served again."""
-        self._renew(self._keys(asked).expiry, asked, self._known_life)
+        """Do so, and forget what this process knows."""
+        self.local.forget(asked)
+        super().expire(asked)
 
-    def _entry(self, asked: str, stored: object, generation: Generation) -> Entry[D] | None:
-        memory = self._memory(asked)
-        if memory.last is not None and memory.last[0] == stored:
-            entry = memory.last[1]
-        else:
-            text = self._codec.decode(stored)
-            entry = unpack(self.kind, asked, text)
-            memory.last = (stored, entry) if len(text) <= _LENGTH_REMEMBERED else None
-        return entry.under(generation, self._stale_max_age, time())
-
-    def _get_many(self, keys: Keys, asked: str) -> dict[str, Any]:
-        cache = caches[self._alias]
+    def _catch_up(self, asked: str) -> bool:
+        """Write the invalidations that the cache did not take, before what it holds is believed."""
         try:
-            return cache.get_many(keys)
-        except _UNREADABLE:
-            return self._get_readable(keys, asked)
-        except Exception as exc:
-            raise self._failure("read", asked, exc) from exc
+            if mark := self.local.owed(None):
+                self._spread_all(mark)
+            if mark := self.local.owed(asked):
+                self._spread(asked, mark)
+        except CacheError:
+            return False
+        return True
 
-    def _get_readable(self, keys: Keys, asked: str) -> dict[str, Any]:
-        """Read key by key, and delete what nobody can read, or it would stay for ever."""
-        found: dict[str, Any] = {}
-        with self._backend("read", asked) as cache:
-            for key in keys:
-                try:
-                    found |= cache.get_many([key])
-                except _UNREADABLE:
-                    self._count("rejected")
-                    cache.delete(key)
-        return found
+    def _spread(self, asked: str, mark: int) -> bool:
+        reached = super().invalidate(asked)
+        self.local.confirmed(asked, mark)
+        return reached
 
-    def _mint(self, keys: Keys, found: dict[str, Any], asked: str) -> Generation | None:
-        """Make up for generations that are absent: that is not "none", it is "unknown"."""
-        with self._backend("read", asked) as cache:
-            everything = _minted(cache, keys.everything, found, None)
-            own = _minted(cache, keys.own, found, self._unknown_life)
-        return keys.generation({**found, keys.everything: everything, keys.own: own})
-
-    def _renew(self, key: str, asked: str | None, life: int | None) -> None:
-        """Write a new random value, and see that it took: some backends swallow failed writes."""
-        with self._backend("invalidate", asked) as cache:
-            before = None
-            with suppress(*_UNREADABLE):
-                before = cache.get(key)
-            for _ in range(2):
-                cache.set(key, new_token(), life)
-                # Not compared with what was set: another invalidation in between is as good.
-                if cache.get(key) not in (None, before) or isinstance(cache, DummyCache):
-                    return
-        what = asked or "all instances"
-        raise CacheError(
-            f"The cache {self._alias!r} did not keep an invalidation of {what!r}.",
-            instance_id=asked,
-        )
-
-    @contextmanager
-    def _backend(self, verb: str, asked: str | None) -> Iterator[BaseCache]:
-        cache = caches[self._alias]
-        try:
-            yield cache
-        except Exception as exc:
-            raise self._failure(verb, asked, exc) from exc
-
-    def _failure(self, verb: str, asked: str | None, exc: Exception) -> CacheError:
-        self._count("errors")
-        clear_frames(exc.__traceback__)  # the backend's hold the value, and so the keys in it
-        return self._error(verb, asked, exc)
-
-    def _error(self, verb: str, asked: str | None, exc: Exception) -> CacheError:
-        what = asked or "all instances"
-        return CacheError(
-            f"The cache {self._alias!r} failed to {verb} {what!r}: {type(exc).__name__}.",
-            instance_id=asked,
-        )
-
-
-def _minted(cache: BaseCache, key: str, found: dict[str, Any], life: int | None) -> str | None:
-    """Return the generation at ``key``, having made one where there was none."""
-    if (known := as_token(found.get(key))) is not None:
-        return known
-    if key in found:
-        cache.set(key, new_token(), life)
-    else:
-        cache.add(key, new_token(), life)
-    # Read back rather than believed: file-based "add" is no atomic one, and another may have won.
-    return as_token(cache.get(key))
+    def _spread_all(self, mark: int) -> None:
+        super().invalidate_all()
+        self.local.confirmed(None, mark)

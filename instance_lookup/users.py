@@ -58,6 +58,11 @@ class LookupUser:
         return ServiceUser(user_id=None)
 
     @property
+    def identity(self) -> tuple[bool, str | None]:
+        """What tells this user from others: the site itself has no ``user_id`` either."""
+        return self.is_service, self.user_id
+
+    @property
     def is_anonymous(self) -> bool:
         """Tell whether this is nobody."""
         return not (self.user_id and self.user_id.strip()) and not self.is_service

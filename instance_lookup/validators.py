@@ -41,6 +41,13 @@ def seconds(value: Any) -> str | None:
     return f"must be a positive number of seconds, not {value!r}."
 
 
+def share(value: Any) -> str | None:
+    """Accept what is more than nothing and at most all."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1:
+        return None
+    return f"must be a number above 0 and at most 1, not {value!r}."
+
+
 def count(value: Any) -> str | None:
     """Accept positive integers."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:

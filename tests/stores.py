@@ -9,7 +9,7 @@ from django.test import override_settings
 from instance_lookup import InstanceConfig
 from instance_lookup.conf import make_settings
 from instance_lookup.counters import Counters
-from instance_lookup.entry import Generation, instance_kind
+from instance_lookup.kinds import instance_kind
 from instance_lookup.store import EntryStore
 from tests.lookups import SECRET, HookedCache, hooked_caches
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pytest
+
+    from instance_lookup.entry import Generation
 
 Store = EntryStore[InstanceConfig]
 
@@ -32,7 +34,7 @@ def make_store(**options: Any) -> Store:
 
 def provide_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """Yield a store on an empty :class:`HookedCache`, at ``NOW`` by the clock."""
-    monkeypatch.setattr("instance_lookup.store.time", lambda: NOW)
+    monkeypatch.setattr("instance_lookup.shared.time", lambda: NOW)
     HookedCache.lives.clear()
     with override_settings(CACHES=hooked_caches()):
         yield make_store()

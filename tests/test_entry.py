@@ -7,17 +7,16 @@ import pytest
 
 from instance_lookup.entry import (
     DOES_NOT_EXIST,
-    PROJECT,
     Entry,
     Freshness,
     Generation,
     Rejected,
     encode_document,
     freshness,
-    instance_kind,
     pack,
     unpack,
 )
+from instance_lookup.kinds import PROJECT, instance_kind
 from instance_lookup.types import InstanceConfig, InstanceMetadata, RateLimit
 
 FRESH, STALE, PURGED = Freshness.FRESH, Freshness.STALE, Freshness.PURGED

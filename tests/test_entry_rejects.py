@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from instance_lookup.conf import Settings
 from instance_lookup.entry import (
-    PROJECT,
     Rejected,
     encode_document,
-    instance_kind,
     read_document,
 )
+from instance_lookup.kinds import PROJECT, instance_kind
 from instance_lookup.types import InstanceConfig
 from tests.test_entry import CONFIG, INSTANCE, packed, unpacked
 

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from instance_lookup.executor import in_executor
+from instance_lookup.executor import in_executor, in_pool
+from instance_lookup.workers import DaemonPool
 
 
 async def test_in_executor_thread() -> None:
@@ -29,3 +30,13 @@ async def test_in_executor_error() -> None:
     """An error comes out where it is awaited."""
     with pytest.raises(ZeroDivisionError):
         await in_executor(divmod, 1, 0)
+
+
+async def test_in_pool_thread() -> None:
+    """Of the pool that is named, arguments and all: what may take long holds up no lookup."""
+
+    def function(*args: int, **kwargs: int) -> tuple[object, ...]:
+        return threading.current_thread().name, args, kwargs
+
+    pool = DaemonPool("test-other", 1)
+    assert await in_pool(pool, function, 1, two=2) == ("test-other", (1,), {"two": 2})

@@ -17,6 +17,7 @@ from instance_lookup import (
     Source,
 )
 from tests.lookups import VARIANT_PARAMS, Clock, Service, acme, asks, provide_variant
+from tests.monotonic import Monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,7 +138,7 @@ def test_missing_and_older_answer_under_way(
     def delete() -> None:
         del service.instances["acme"]
         with pytest.raises(InstanceNotFound):
-            other_process.resolve(asks())
+            other_process.refresh("acme")  # without waiting for the fetch that it overtakes
 
     service.meanwhile = delete
     bucket(resolver)
@@ -221,11 +222,15 @@ def test_expire_and_not_modified(resolver: InstanceResolver, service: Service) -
 
 
 def test_expire_and_failure(resolver: InstanceResolver, service: Service) -> None:
-    """An expired copy is served if the service fails, and it is asked each time."""
+    """An expired copy is served if the service fails, which is asked once a RETRY_INTERVAL."""
+    monotonic = Monotonic(resolver)
     bucket(resolver)
     resolver.cache.expire("acme")
     service.failure = DOWN
     assert bucket(resolver) == ("first", Source.STALE_CACHE)
+    assert bucket(resolver) == ("first", Source.STALE_CACHE)
+    assert len(service.calls) == 2
+    monotonic.now += 30
     assert bucket(resolver) == ("first", Source.STALE_CACHE)
     assert len(service.calls) == 3
 

@@ -22,7 +22,8 @@ from instance_lookup import (
     LookupUser,
 )
 from instance_lookup.backends.memory import DictConfigService
-from instance_lookup.entry import PROJECT, Rejected, encode_document, instance_kind, read_document
+from instance_lookup.entry import Rejected, encode_document, read_document
+from instance_lookup.kinds import PROJECT, instance_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +29,7 @@ from tests.lookups import (
     hooked_caches,
     hooks,
 )
+from tests.monotonic import Monotonic
 from tests.redis_server import free_port
 
 if TYPE_CHECKING:
@@ -87,13 +89,16 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_cache_down(
     resolver: InstanceResolver, service: Odd, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A cache that is down is no error of a lookup, which goes on to the service."""
+    """A cache that is down is no error of a lookup, and skipped for a while: the service does."""
+    monotonic = Monotonic(resolver)
     with hooks(down):
-        for _ in range(3):
-            assert resolver.resolve(asks()).source is Source.SERVICE
-    assert resolver.get_cache_stats().errors == 3
+        assert resolver.resolve(asks()).source is Source.SERVICE
+        for _ in range(3):  # and its answer is used again
+            assert resolver.resolve(asks()).source is Source.CACHE
+    assert (len(service.calls), resolver.get_cache_stats().errors) == (1, 1)
     assert len(logged(caplog)) == 1
-    resolver.resolve(asks())
+    monotonic.now += 5
+    assert resolver.resolve(asks()).source is Source.SERVICE
     assert resolver.resolve(asks()).source is Source.CACHE
     assert logged(caplog)[1:] == ["Instance cache works again."]
 
@@ -126,6 +131,27 @@ def test_cache_lost_during_fetch(resolver: InstanceResolver, service: Odd, clock
         HookedCache.hook = None
 
 
+def test_copy_invalidated_behind_the_soft_timeout(
+    resolver: InstanceResolver, service: Odd, clock: Clock
+) -> None:
+    """Who would have had a copy, and has none any more, waits for the answer like all others."""
+    resolver.resolve(asks())
+    hurried, release = InstanceResolver(config_service_backend=service, soft_timeout=0.05), Event()
+    clock.now += 300
+
+    def change() -> None:
+        service.instances["acme"] = acme("second")
+        resolver.invalidate_cache("acme")
+        release.wait(5)
+
+    service.meanwhile = change
+    try:
+        result = hurried.resolve(asks())
+    finally:
+        release.set()
+    assert (result.config.r2_bucket, result.source) == ("second", Source.SERVICE)
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_cache_refuses_writes(
     resolver: InstanceResolver, service: Odd, caplog: pytest.LogCaptureFixture, known: bool
@@ -140,12 +166,14 @@ def test_cache_refuses_writes(
 
     with hooks(refuse):
         for _ in range(3):
+            resolver.cache.store.local.forget("acme")  # what bridges the outage
             if known:
                 assert resolver.resolve(asks()).source is Source.SERVICE
             else:
                 with pytest.raises(InstanceNotFound):
                     resolver.resolve(asks())
     assert len(logged(caplog)) == 1
+    resolver.cache.store.local.forget("acme")
     service.instances["acme"] = acme("first")
     resolver.resolve(asks())
     assert len(logged(caplog)) == 2
@@ -209,10 +237,12 @@ def test_backend_not_modified_without_copy(resolver: InstanceResolver, service: 
 
 
 def test_backend_odd_etag(resolver: InstanceResolver, service: Odd) -> None:
-    """An ETag that cannot be stored costs the entry, not the answer."""
+    """An ETag that no header can hold is none."""
     service.answer = Document(b'{"instance_id": "acme", "metadata": {"owner": "olga"}}', "\udc80")
     assert resolver.resolve(asks()).source is Source.SERVICE
-    assert resolver.resolve(asks()).source is Source.SERVICE
+    entry = resolver.cache.get("acme")
+    assert entry is not None
+    assert entry.etag is None
 
 
 def test_backend_refuses_the_id(resolver: InstanceResolver, service: Odd) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +17,11 @@ from instance_lookup import (
     LookupUser,
     Source,
 )
-from tests.lookups import ACME, ADA, OLGA, SAM, Clock, asks
-from tests.servers import Answer, Answers, ScriptedServer
+from tests.lookups import ACME, ADA, OLGA, SAM, TWINS, Clock, Twin, asks
+from tests.monotonic import Monotonic
+from tests.resilience.service_outages import has_landed
+from tests.servers import Answer, Answers, Received, ScriptedServer
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,15 +89,9 @@ def test_missing(
         resolver.resolve(asks())
 
 
-def test_denied_by_service(
-    resolver: InstanceResolver,
-    server: ScriptedServer,
-    clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_denied_by_service(resolver: InstanceResolver, server: ScriptedServer) -> None:
     """A 403 is this user's alone, and remembered for NEGATIVE_TTL, also for fresh copies."""
-    now = 100.0
-    monkeypatch.setattr("instance_lookup.refusals.monotonic", lambda: now)
+    monotonic = Monotonic(resolver)
     server.answers = lambda request: Answer(403) if request.headers["X-User-ID"] == "olga" else GOOD
     with pytest.raises(AccessDenied):
         resolver.resolve(asks())
@@ -101,7 +99,7 @@ def test_denied_by_service(
     with pytest.raises(AccessDenied):
         resolver.resolve(asks())
     assert len(server.received) == 2
-    now += 30
+    monotonic.now += 30
     assert resolver.resolve(asks()).source is Source.CACHE
 
 
@@ -130,6 +128,56 @@ def test_denied_by_service_and_by_policy(
         resolver.resolve(asks(SAM))
     server.answers = Answer(500)
     assert resolver.resolve(asks(OLGA)).source is Source.STALE_CACHE
+
+
+def refuse_late(resolver: InstanceResolver, server: ScriptedServer, ask: Callable[[], Any]) -> Any:
+    """Return what ``ask`` gives, which the service refuses after that."""
+    gate = Event()
+
+    def answer(request: Received) -> Answer:
+        gate.wait(10)
+        return Answer(403)
+
+    server.answers = answer
+    try:
+        result = ask()
+    finally:
+        gate.set()
+    wait_until(lambda: has_landed(resolver))
+    return result
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_denied_by_service_after_the_soft_timeout(
+    make: Callable[..., InstanceResolver], server: ScriptedServer, clock: Clock, twin: Twin
+) -> None:
+    """A 403 that comes late: the user's next request drops the copy, for all processes."""
+    resolver = make(soft_timeout=0.05)
+    with_stale_copy(resolver, clock)
+    result = refuse_late(resolver, server, lambda: twin(resolver, "resolve", asks(OLGA)))
+    assert result.source is Source.STALE_CACHE
+    with pytest.raises(AccessDenied):
+        twin(resolver, "resolve", asks(OLGA))
+    server.answers = Answer(500)
+    with pytest.raises(ConfigServiceUnavailable):
+        twin(make(), "resolve", asks(ADA))
+
+
+def test_denied_late_and_by_policy(
+    make: Callable[..., InstanceResolver], server: ScriptedServer, clock: Clock
+) -> None:
+    """Late or not, one that would not have let the refused user in is kept for the others."""
+    resolver = make(soft_timeout=0.05)
+    with_stale_copy(resolver, clock)
+
+    def ask() -> None:
+        with pytest.raises(AccessDenied):
+            resolver.resolve(asks(SAM))
+
+    refuse_late(resolver, server, ask)
+    ask()
+    server.answers = Answer(500)
+    assert make().resolve(asks(OLGA)).source is Source.STALE_CACHE
 
 
 def test_denied_service_user(resolver: InstanceResolver, server: ScriptedServer) -> None:

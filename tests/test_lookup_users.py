@@ -13,7 +13,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.test import RequestFactory
 from django.utils.functional import SimpleLazyObject
 
-from instance_lookup import AccessDenied, LookupUser
+from instance_lookup import AccessDenied, LookupUser, get_resolver
 from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.lookup import attach, lookup_for
 from tests.doors import CALLERS, Caller, Somebody, lookups, owned_by, serve
@@ -188,10 +188,11 @@ async def test_slow_answer_for_an_earlier_user_is_not_the_next_ones(
     }
     service.instances["acme"] = owned_by(OLGA)
     first = asyncio.ensure_future(request_.ainstance_config())
-    await asyncio.to_thread(service.asked["olga"].wait, 5)
+    assert await asyncio.to_thread(service.asked["olga"].wait, 5)
+    get_resolver().invalidate_cache("acme")  # or the second would wait for the first one's fetch
     request_.user = SAM
     second = asyncio.ensure_future(request_.ainstance_config())
-    await asyncio.to_thread(service.asked["sam"].wait, 5)
+    assert await asyncio.to_thread(service.asked["sam"].wait, 5)
 
     service.released["olga"].set()
     assert (await first).instance_id == "acme"

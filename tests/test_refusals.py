@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from instance_lookup import LookupUser, refusals
+from instance_lookup import LookupUser
 from instance_lookup.refusals import Refusals
 from tests.lookups import OLGA, SAM
-
-if TYPE_CHECKING:
-    import pytest
+from tests.monotonic import Monotonic
 
 
 def test_of_one_user_and_id() -> None:
@@ -29,22 +25,22 @@ def test_service_is_not_the_anonymous() -> None:
     assert (LookupUser.service(), "acme") in refused
 
 
-def test_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forgotten() -> None:
     """After its time a refusal is forgotten."""
-    now = 100.0
-    monkeypatch.setattr(refusals, "monotonic", lambda: now)
+    clock = Monotonic()
     refused = Refusals(30)
+    refused._refused._clock = clock
     refused.add(OLGA, "acme")
-    now += 29.9
+    clock.now += 29.9
     assert (OLGA, "acme") in refused
-    now += 0.1
+    clock.now += 0.1
     assert (OLGA, "acme") not in refused
 
 
-def test_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bounded() -> None:
     """Of more than the limit the oldest is forgotten first; one renewed is not the oldest."""
-    monkeypatch.setattr(refusals, "_LIMIT", 2)
     refused = Refusals(30)
+    refused._refused._limit = 2
     for asked in ("a", "b", "a", "c"):
         refused.add(OLGA, asked)
     assert [asked for asked in "abc" if (OLGA, asked) in refused] == ["a", "c"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import pytest
 from django.dispatch import Signal
 
 from instance_lookup.executor import in_executor
-from instance_lookup.steps import Blocking, Notify, Steps, adrive, asking, drive
+from instance_lookup.steps import Blocking, Notify, Steps, Wait, adrive, asking, drive
 from instance_lookup.users import NotLoaded, user_context
 
 if TYPE_CHECKING:
@@ -157,3 +158,53 @@ def test_in_executor_passes_everything_on(how: str) -> None:
     assert asyncio.run(in_executor(int, "ff", base=16)) == 255
     with pytest.raises(ValueError, match="invalid literal"):
         asyncio.run(in_executor(partial(int, "x")))
+
+
+def waits(future: Future[Any], seconds: float) -> Steps[Any]:
+    return (yield Wait(future, seconds))
+
+
+def flying() -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+def test_wait_returns_the_result(how: str) -> None:
+    """Also one that takes a moment."""
+    future = flying()
+    threading.Timer(0.02, future.set_result, ["done"]).start()
+    assert run(lambda: waits(future, 5), how) == "done"
+
+
+def test_wait_raises_the_error(how: str) -> None:
+    """The generator decides what to do about it."""
+    future = flying()
+    future.set_exception(KeyError("acme"))
+    with pytest.raises(KeyError, match="acme"):
+        run(lambda: waits(future, 5), how)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.02])
+def test_wait_gives_up(how: str, seconds: float) -> None:
+    """``None`` when time is up; the others go on waiting."""
+    future = flying()
+    assert run(lambda: waits(future, seconds), how) is None
+    future.set_result("late")
+    assert run(lambda: waits(future, seconds), how) == "late"
+
+
+def test_wait_of_a_cancelled_coroutine(how: str) -> None:
+    """It cancels its own wait only."""
+    future = flying()
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(adrive(waits(future, 5)))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    future.set_result("done")
+    assert run(lambda: waits(future, 5), how) == "done"

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from instance_lookup.backends.base import Query
     from instance_lookup.conf import Settings
 
-# Connections kept open for the next call. More at a time are made, and closed after use: a caller
-# with a deadline does not queue for a connection.
-POOL_SIZE = 32
+# Connections kept open for the next call: as many as there can be fetches at a time, since urllib3
+# logs a warning for each that it closes instead of keeping it.
+POOL_SIZE = 128
 
 _FAULTS = (requests.RequestException, HTTPError, HTTPException, OSError)
 _NOT_VISIBLE_ASCII = re.compile(r"[^\x21-\x7e]")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SocketOption = tuple[int, int, int | bytes]
 
 # getaddrinfo cannot be interrupted: its caller stops waiting, the thread stays until it returns.
-_resolver = DaemonPool("instance-lookup-dns", max_workers=4)
+_resolver = DaemonPool("instance-lookup-dns", max_workers=4, idle_seconds=0.5)
 
 
 class DeadlineSocket(socket.socket):

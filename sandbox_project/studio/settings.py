@@ -19,6 +19,9 @@ INSTANCE_LOOKUP: dict[str, Any] = {
     "CONFIG_SERVICE_URL": os.environ.get("CONFIG_SERVICE_URL") or "http://127.0.0.1:8001",
     "CONFIG_SERVICE_TOKEN": os.environ.get("STUDIO_SERVICE_TOKEN") or "sandbox-token",
     "CACHE_ALIAS": "instances",
+    # Whoever plays stops and starts the service by hand, and wants to see at once that it is back.
+    "RETRY_INTERVAL": 0.1,
+    "BREAKER_RESET": 0.1,
     "IDENTIFIERS": [
         "instance_lookup.identifiers.HeaderIdentifier",
         # The pages at /instances/<instance_id>/, for browsers: a link cannot send a header.

@@ -1,0 +1,47 @@
+"""Errors that speak of what the caller named, not of what that led to."""
+
+from __future__ import annotations
+
+from instance_lookup.exceptions import (
+    AccessDenied,
+    ConfigServiceUnavailable,
+    InstanceLookupError,
+    InstanceNotFound,
+)
+from instance_lookup.identifiers import InstanceRef, Ref, about
+
+
+def denied(ref: Ref, *, conceal: bool) -> InstanceLookupError:
+    """Return the error for those who may not have it; to ``conceal``: as if there were none."""
+    return (
+        not_found(ref)
+        if conceal
+        else AccessDenied(f"You may not use {_described(ref)}.", **about(ref))
+    )
+
+
+def not_found(ref: Ref) -> InstanceNotFound:
+    """Return the error for what does not exist."""
+    described = _described(ref)
+    return InstanceNotFound(f"{described[0].upper()}{described[1:]} does not exist.", **about(ref))
+
+
+def renamed(ref: Ref, error: InstanceLookupError) -> InstanceLookupError:
+    """Return the error as one that speaks of what the caller named, not of what that led to."""
+    if not isinstance(error, ConfigServiceUnavailable):
+        return not_found(ref)
+    details = {key: value for key, value in error.details.items() if not key.endswith("_id")}
+    return ConfigServiceUnavailable(
+        f"The configuration of {_described(ref)} is not available at the moment.",
+        retry_after=error.retry_after,
+        **details,
+        **about(ref),
+    )
+
+
+def _described(ref: Ref) -> str:
+    return (
+        f"instance {ref.instance_id!r}"
+        if isinstance(ref, InstanceRef)
+        else f"project {ref.project_id!r}"
+    )

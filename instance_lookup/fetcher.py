@@ -1,0 +1,292 @@
+"""Ask the Config Service for one document, once for all who want it, and store the answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from msgspec import Struct, structs
+
+from instance_lookup.backends.base import Document, NotModified, Query
+from instance_lookup.entry import DOES_NOT_EXIST, Entry, Freshness, Rejected, read_document
+from instance_lookup.exceptions import (
+    AccessDenied,
+    CacheError,
+    CacheUnwritable,
+    ConfigServiceUnavailable,
+    InstanceLookupError,
+    InstanceNotFound,
+    InvalidContext,
+)
+from instance_lookup.expiring import Expiring
+from instance_lookup.frozen import SecretBytes
+from instance_lookup.shared import Reading
+from instance_lookup.signals import instance_rejected
+from instance_lookup.transactions import OutsideTransaction
+from instance_lookup.types import Source
+from instance_lookup.vitals import WRITING, Vitals
+
+if TYPE_CHECKING:
+    from instance_lookup.conf import Settings
+    from instance_lookup.deadline import Deadline
+    from instance_lookup.store import EntryStore
+
+D = TypeVar("D", bound=Struct)
+
+Fetch = Callable[[str, Query], Document | NotModified]
+
+RETRY_AFTER = 30.0
+"""Seconds after which a client may ask again, where nobody knows better."""
+_LONGEST_RETRY_AFTER = 60.0
+_OUR_FAULT = frozenset({"credential", "client_error"})
+"""Failures that do not pass by themselves."""
+_OF_ONE_DOCUMENT = frozenset({"rejected", "client_error"})
+"""Failures that say nothing about the next document."""
+
+
+class Refused(AccessDenied):
+    """The Config Service itself said that this user may not. ``copy`` is what the cache held."""
+
+    def __init__(self, message: str, *, copy: Struct | None = None, **details: str) -> None:
+        super().__init__(message, **details)
+        self.copy = copy
+
+
+class Found(Struct, Generic[D], frozen=True):
+    """A document, not yet authorized."""
+
+    document: D
+    source: Source
+    cached_at: float
+    ttl_remaining: float
+    ahead: tuple[Callable[[], None], ...] = ()
+    """What to fetch anew in the background, once the caller turned out to be allowed it."""
+
+
+class Outcome(Struct, Generic[D], frozen=True):
+    """What came of a fetch: a value, since many wait for it and an error has one traceback."""
+
+    found: Found[D] | None = None
+    error: InstanceLookupError | None = None
+    """Neither: another process is at it, or takes longer than whoever has a copy need wait."""
+    by: tuple[bool, str | None] | None = None
+    """Who asked, where the answer is this one user's."""
+
+
+class Asker(Struct, frozen=True):
+    """In whose name the Config Service is asked."""
+
+    identity: tuple[bool, str | None]
+    user_id: str | None
+    request_id: str
+
+
+class Fetcher(Generic[D]):
+    """Fetches documents of one kind. Its methods block, and raise nothing."""
+
+    def __init__(
+        self, store: EntryStore[D], fetch: Fetch, settings: Settings, vitals: Vitals
+    ) -> None:
+        self.kind = store.kind
+        self._store = store
+        self._fetch = fetch
+        self._settings = settings
+        self.vitals = vitals
+        self._outside = OutsideTransaction(settings.cache_alias)
+        self._rejoined = 0
+        self._resting: Expiring[bool] = Expiring(settings.retry_interval)
+
+    def read(self, asked: str, *, again: bool = False) -> Reading[D]:
+        """Return what the cache holds; while it is down, what was answered a moment ago."""
+        local, vitals = self._store.local, self.vitals
+        if not vitals.cache_breaker.enter():
+            return Reading(None, local.answer(asked), local.since(asked))
+        since, began = local.since(asked), monotonic()
+        try:
+            reading = self._outside.call(self._store.read, asked, again=again)
+        except CacheUnwritable as exc:  # what it holds of other ids is as good as ever
+            vitals.cache_unwritable(exc, began)
+            reading = Reading(None, local.unwritten(asked, None), since)
+        except CacheError as exc:
+            vitals.cache_breaker.failed()
+            vitals.cache.failed("down", exc)
+            return Reading(None, local.answer(asked), since)
+        vitals.cache_breaker.succeeded()
+        vitals.cache.ok()
+        if self._rejoined != vitals.cache_breaker.closings:
+            # What was answered in the outage has not heard what others invalidated meanwhile.
+            self._rejoined = vitals.cache_breaker.closings
+            local.forget(None)
+        if reading.generation is None:
+            return reading
+        if reading.entry is not None and reading.entry.freshness is Freshness.FRESH:
+            local.drop(asked)
+            return reading
+        unwritten = local.unwritten(asked, reading.generation)
+        return structs.replace(reading, entry=unwritten) if unwritten else reading
+
+    def key(self, asked: str, reading: Reading[D]) -> tuple[object, ...]:
+        """Return what must be the same for two who want it to share a fetch.
+
+        Whoever comes after an invalidation finds another generation, or, where the cache was not
+        asked, another number of the last change.
+        """
+        return asked, reading.generation, reading.since
+
+    def rests(self, asked: str, reading: Reading[D]) -> bool:
+        """Tell whether a call would be vain, since the last one failed a moment ago."""
+        return (
+            self._resting.get(self.key(asked, reading)) is not None
+            or self.vitals.breaker.wait() > 0
+        )
+
+    def fetch(  # noqa: PLR0911  # one return for each kind of answer
+        self, asked: str, reading: Reading[D], asker: Asker, deadline: Deadline
+    ) -> Outcome[D]:
+        """Ask once, unless the circuit breaker is open, and store the answer."""
+        vitals = self.vitals
+        # A value for each way it can end: the many who wait for it raise an error of their own.
+        if not deadline.remaining():  # waited too long for a worker
+            return Outcome(error=self.unavailable(asked, "timeout"))
+        if not vitals.breaker.enter():
+            wait = vitals.breaker.wait()
+            return Outcome(error=self.unavailable(asked, "circuit_open", retry_after=wait))
+        held = reading.entry if reading.entry and reading.entry.document is not None else None
+        etag = held.etag if held else None
+        query = Query(deadline, asker.request_id, asker.user_id, etag)
+        asked_at = time()
+        try:
+            answer = self._fetch(asked, query)
+            body, document = self._accept(asked, answer, held)
+        except InvalidContext as exc:  # an id that the pattern lets pass, and no URL can hold
+            return Outcome(error=exc)
+        except InstanceNotFound as exc:
+            self._answered()
+            self._remember_missing(asked, reading, asked_at)
+            return Outcome(error=InstanceNotFound(str(exc)))
+        except AccessDenied as exc:
+            self._answered()
+            refused = Refused(str(exc), copy=held.document if held else None)
+            return Outcome(error=refused, by=asker.identity)
+        except BaseException as exc:  # noqa: BLE001  # a backend may be anybody's
+            return Outcome(error=self._failure(asked, reading, exc))
+        self._answered()
+        self._resting.drop(self.key(asked, reading))
+        vitals.service.ok(self._part(asked))
+        self._remember(asked, body, reading, asked_at, _etag(answer, held))
+        ttl = self._settings.cache_ttl
+        remaining = max(0.0, min(ttl, asked_at + ttl - time()))
+        return Outcome(Found(document, Source.SERVICE, asked_at, remaining))
+
+    def overdue(self) -> None:
+        """Note a call that a backend did not end by its deadline."""
+        self.vitals.breaker.failed()
+        self.vitals.service.failed("timeout", "a backend overruns CONFIG_SERVICE_TIMEOUT.")
+
+    def unavailable(
+        self, asked: str, reason: str, *, retry_after: float | None = None, **details: object
+    ) -> ConfigServiceUnavailable:
+        """Return the error for "no usable answer"."""
+        return ConfigServiceUnavailable(
+            f"The configuration of {self.kind.name} {asked!r} is not available at the moment.",
+            retry_after=RETRY_AFTER if retry_after is None else retry_after,
+            **{**details, "reason": reason, f"{self.kind.name}_id": asked},
+        )
+
+    def _accept(
+        self, asked: str, answer: Document | NotModified, held: Entry[D] | None
+    ) -> tuple[bytes, D]:
+        """Return the document, as written and as read. Raise ``Rejected``."""
+        if isinstance(answer, Document):
+            # From here on it is a local variable of ours, for as long as the cache takes.
+            body = SecretBytes(answer.body)
+            return body, read_document(self.kind, asked, body)
+        if held is None or held.document is None:
+            raise Rejected("answered 'not modified', but no copy is held")
+        return held.body, held.document
+
+    def _answered(self) -> None:
+        self.vitals.breaker.succeeded()
+        self.vitals.service.ok()
+
+    def _failure(
+        self, asked: str, reading: Reading[D], exc: BaseException
+    ) -> ConfigServiceUnavailable:
+        """Return the error for whatever went wrong, having logged it if it is news."""
+        vitals = self.vitals
+        details, retry_after = {}, None
+        if isinstance(exc, ConfigServiceUnavailable):
+            details, retry_after = exc.details, exc.retry_after
+        if retry_after is not None:  # of a backend that does not see to it itself
+            retry_after = min(retry_after, _LONGEST_RETRY_AFTER)
+        rejected = isinstance(exc, Rejected)
+        reason = "rejected" if rejected else details.get("reason", type(exc).__name__)
+        if reason == "rejected":
+            vitals.count("rejected")
+            instance_rejected.send_robust(type(self), instance_id=asked, reason=str(exc))
+        of_one = reason in _OF_ONE_DOCUMENT
+        if of_one:  # the service is there, and other ids may be all right
+            vitals.breaker.succeeded()
+        else:
+            vitals.breaker.failed(retry_after)
+        self._resting.put(self.key(asked, reading), True)  # noqa: FBT003  # a set's value
+        bug = None if rejected or isinstance(exc, ConfigServiceUnavailable) else exc
+        level = logging.ERROR if bug or reason in _OUR_FAULT else logging.WARNING
+        part = self._part(asked) if of_one else ""
+        vitals.service.failed(reason, f"{asked!r}: {exc}", level, part=part, bug=bug)
+        about = {key: value for key, value in details.items() if key != "reason"}
+        error = self.unavailable(asked, reason, retry_after=retry_after, **about)
+        error.__cause__ = exc
+        return error
+
+    def _remember(
+        self, asked: str, body: bytes, reading: Reading[D], asked_at: float, etag: str | None
+    ) -> None:
+        about: Any = {"cached_at": asked_at, "ttl": self._settings.cache_ttl, "etag": etag}
+        generation, store = reading.generation, self._store
+        if generation and self._writes(
+            partial(store.write, asked, body, generation=generation, **about)
+        ):
+            store.local.drop(asked)
+        else:  # or each lookup of what a full cache does not hold would be a call
+            store.keep(asked, body, reading, **about)
+
+    def _remember_missing(self, asked: str, reading: Reading[D], asked_at: float) -> None:
+        generation, store = reading.generation, self._store
+        is_last = reading.since == store.local.since(asked)
+        if generation and self._writes(
+            partial(store.write_missing, asked, generation=generation, asked_at=asked_at)
+        ):
+            store.local.forget(asked)
+            return
+        since = store.local.invalidate(asked)  # or what the cache holds would be served again
+        if is_last:
+            about: Any = {"cached_at": asked_at, "ttl": self._settings.negative_ttl, "etag": None}
+            store.keep(asked, DOES_NOT_EXIST, structs.replace(reading, since=since), **about)
+
+    def _writes(self, write: Callable[[], None]) -> bool:
+        """Write, and tell whether the cache took it."""
+        vitals = self.vitals
+        if vitals.cache_breaker.wait():  # it failed since we read
+            return False
+        began = monotonic()
+        try:
+            write()
+        except CacheError as exc:
+            vitals.cache_unwritable(exc, began)
+            return False
+        vitals.cache.ok(WRITING)
+        return True
+
+    def _part(self, asked: str) -> str:
+        """Return what one document is called in the service's health."""
+        return f"{self.kind.name} {asked!r}"
+
+
+def _etag(answer: Document | NotModified, held: Entry[Any] | None) -> str | None:
+    etag = answer.etag if isinstance(answer, Document) else held.etag if held else None
+    # What no header can hold could neither be sent back nor, perhaps, stored.
+    return etag if etag and etag.isascii() and etag.isprintable() else None

@@ -1,0 +1,119 @@
+"""One fetch for all who want the same thing at the same time."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from instance_lookup.workers import DaemonPool
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Flight(Generic[V]):
+    """A fetch under way."""
+
+    future: Future[V]
+    began: float
+    """On the monotonic clock."""
+
+
+class Flights(Generic[V]):
+    """The fetches under way in this process, by what they fetch."""
+
+    def __init__(self, pool: DaemonPool, *, longest: float, overdue: Callable[[], object]) -> None:
+        """Fly for ``longest`` seconds; of those that do not land by then tell ``overdue``."""
+        self._pool = pool
+        self._longest = longest
+        self._overdue = overdue
+        self._renew()
+        _all_flights.add(self)
+
+    def join(self, key: Hashable, work: Callable[[], V]) -> Flight[V]:
+        """Return the flight for ``key``, having begun one with ``work`` if there was none.
+
+        Raises ``RuntimeError`` where the process can start no more threads.
+        """
+        board = self._board
+        with board.lock:
+            flight: Flight[V] | None = board.flights.get(key)
+            is_overdue = flight is not None and monotonic() > flight.began + self._longest
+            if flight is not None and not is_overdue:
+                return flight
+            flight = Flight(Future(), monotonic())
+            # Running from the start: a pending one is cancelled by any who stops waiting.
+            flight.future.set_running_or_notify_cancel()
+            job = self._pool.submit(_fly, board, key, flight, work)
+            board.flights[key] = flight
+        # Also where the pool fails before it comes to the work; it may have, and takes the lock.
+        job.add_done_callback(partial(_land, board, key, flight))
+        if is_overdue:
+            self._overdue()
+        return flight
+
+    def _renew(self) -> None:
+        self._board = _Board()
+
+
+class _Board:
+    """The flights of one process: in a child after a fork, nobody flies those of the parent."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.flights: dict[Hashable, Flight[Any]] = {}
+
+
+def _fly(board: _Board, key: Hashable, flight: Flight[V], work: Callable[[], V]) -> None:
+    try:
+        result = work()
+    except BaseException as exc:  # noqa: BLE001  # whoever waits gets it
+        _leave(board, key, flight)
+        flight.future.set_exception(_passable(exc))
+    else:
+        _leave(board, key, flight)
+        flight.future.set_result(result)
+
+
+def _leave(board: _Board, key: Hashable, flight: Flight[Any]) -> None:
+    with board.lock:
+        if board.flights.get(key) is flight:
+            del board.flights[key]
+
+
+def _land(board: _Board, key: Hashable, flight: Flight[Any], job: Future[None]) -> None:
+    if (exc := job.exception()) and not flight.future.done():  # else it failed after the work
+        _leave(board, key, flight)
+        flight.future.set_exception(_passable(exc))
+
+
+def _passable(exc: BaseException) -> Exception:
+    """Return what to raise in others.
+
+    ``CancelledError`` or ``SystemExit`` would end them too, and asyncio refuses ``StopIteration``.
+    """
+    if isinstance(exc, Exception) and not isinstance(exc, StopIteration):
+        return exc
+    error = RuntimeError(f"A fetch ended with {type(exc).__name__}.")
+    error.__cause__ = exc
+    return error
+
+
+_all_flights: WeakSet[Flights[Any]] = WeakSet()
+
+
+def _renew_flights() -> None:
+    for flights in _all_flights:
+        flights._renew()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_renew_flights)

@@ -1,0 +1,56 @@
+"""A fetcher on a cache that can be interrupted, without a resolver around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from instance_lookup import InstanceConfig
+from instance_lookup.conf import make_settings
+from instance_lookup.counters import Counters
+from instance_lookup.deadline import Deadline
+from instance_lookup.fetcher import Asker, Fetcher
+from instance_lookup.fleet import Fleet
+from instance_lookup.kinds import instance_kind
+from instance_lookup.store import EntryStore
+from instance_lookup.vitals import Vitals
+from tests.monotonic import Monotonic
+
+if TYPE_CHECKING:
+    from instance_lookup.backends.memory import DictConfigService
+    from instance_lookup.fetcher import Outcome
+
+OLGA = Asker((False, "olga"), "olga", "r1")
+
+
+class Process:
+    """What one process has: on one cache there may be several."""
+
+    def __init__(self, service: DictConfigService, **options: Any) -> None:
+        settings, counters = make_settings(options), Counters()
+        self.vitals = Vitals(settings, counters)
+        self.store = EntryStore(instance_kind(InstanceConfig), settings, counters)
+        self.fetcher = Fetcher(self.store, service.get_instance, settings, self.vitals)
+        self.fleet = Fleet(self.fetcher, settings)
+        self.monotonic = Monotonic()
+        self.vitals.breaker._clock = self.vitals.cache_breaker._clock = self.monotonic
+        local = self.store.local
+        for kept in (self.fetcher._resting, local._answers, local._changes, local._owed):
+            kept._clock = self.monotonic
+
+    def fetch(self, asked: str = "acme", *, seconds: float = 5) -> Outcome[InstanceConfig]:
+        """Ask for what the cache lacks, as olga."""
+        reading = self.fetcher.read(asked)
+        return self.fetcher.fetch(asked, reading, OLGA, Deadline.after(seconds))
+
+    def reason(self, asked: str = "acme", *, seconds: float = 5) -> object:
+        """Return why there is no answer."""
+        error = self.fetch(asked, seconds=seconds).error
+        assert error is not None
+        return error.details["reason"]
+
+
+def bucket(outcome: Outcome[InstanceConfig]) -> str:
+    """Return the bucket of what was found, and nothing else must be in the outcome."""
+    assert outcome.error is None
+    assert outcome.found is not None
+    return outcome.found.document.r2_bucket

@@ -1,0 +1,35 @@
+"""The monotonic clock of what a resolver keeps in its process, to be set by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from instance_lookup import InstanceResolver
+
+
+class Monotonic:
+    """A clock that moves when it is told to.
+
+    With a resolver: of its breakers, its refusals, the ids that rest, and what it knows while the
+    cache is down. What was noted before by the real clock is noted no more.
+    """
+
+    def __init__(self, resolver: InstanceResolver | None = None) -> None:
+        self.now = 1_000.0
+        if resolver is not None:
+            for loader in (resolver._load_config, resolver._load_project):
+                self._rule(loader)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def _rule(self, loader: Any) -> None:
+        fetcher = loader._fetcher
+        vitals, local = fetcher.vitals, fetcher._store.local
+        for part in (
+            *(vitals.breaker, vitals.cache_breaker, fetcher._resting),
+            *(local._answers, local._changes, local._owed, loader._refusals._refused),
+        ):
+            assert hasattr(part, "_clock")
+            part._clock = self
