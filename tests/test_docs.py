@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +19,7 @@ from django.urls import path
 
 from instance_lookup import LookupContext, LookupUser, get_resolver, resolve_instance
 from instance_lookup.backends.memory import DictConfigService
-from tests.documents import ACME, Site, blocks, passed, section
+from tests.documents import ACME, ROOT, Site, blocks, passed, section
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +45,30 @@ def log_in(username: str = "olga", **fields: Any) -> Client:
     return client
 
 
+def passed_by_pytest(site: Site) -> dict[str, int]:
+    """Run the site's tests as pytest finds them, and return how many of each file passed."""
+    options = ["-v", "-p", "no:cacheprovider", "-p", "no:valkey", "-c", os.devnull]
+    options += ["--rootdir", ".", "--ds", "mysite.settings"]
+    files = ["mysite/tests.py", "mysite/test_outage.py", "mysite/test_backend.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *files],
+        cwd=site.directory,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{site.directory}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return Counter(re.findall(r"(\w+\.py)::\S+ PASSED", done.stdout))
+
+
 def test_page_about_testing(tmp_path: Path) -> None:
     """Its examples are tests, and pass on the README's site."""
     readme = [block for block in blocks("README.md") if block.file != "mysite/tests.py"]
-    assert passed(Site(tmp_path, [*readme, *blocks("testing.md")])) == 7
+    site = Site(tmp_path, [*readme, *blocks("testing.md")])
+    assert passed(site) == 8
+    assert passed_by_pytest(site) == {"tests.py": 8, "test_outage.py": 3, "test_backend.py": 12}
 
 
 def test_identifiers(build: Callable[[str, str], Site]) -> None:

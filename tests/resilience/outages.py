@@ -1,0 +1,74 @@
+"""What tests of outages share: an instance in the cache, and time that passes when told to."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from instance_lookup import InstanceConfig, InstanceMetadata
+from tests.lookups import SECRET
+from tests.servers import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
+
+    from instance_lookup import InstanceResolver
+    from tests.servers import Received
+
+
+class Later:
+    """The monotonic clock of whatever a resolver does not ask for a while, put forward by hand."""
+
+    def __init__(self, resolver: InstanceResolver) -> None:
+        self.passed = 0.0
+        fetcher, local = resolver._load_config._fetcher, resolver.cache.store.local
+        vitals = fetcher.vitals
+        for breaker in (vitals.breaker, vitals.cache_breaker):
+            breaker._clock = self
+        for kept in (fetcher._resting, local._answers, local._changes, local._owed):
+            kept._clock = self
+
+    def __call__(self) -> float:
+        return monotonic() + self.passed
+
+
+def config(instance_id: str = "acme", bucket: str = "first") -> InstanceConfig:
+    """Return a configuration of olga's, recognisable by its bucket."""
+    owner = InstanceMetadata(owner="olga")
+    keys = {"ideogram": SECRET}
+    return InstanceConfig(
+        instance_id=instance_id,
+        r2_bucket=bucket,
+        metadata=owner,
+        api_keys=keys,
+        features={"open": True},
+    )
+
+
+def healthy(request: Received, bucket: str = "second") -> Answer:
+    """Answer for any instance, with another bucket than the cache holds."""
+    document: dict[str, Any] = {
+        "instance_id": request.path.rpartition("/")[2],
+        "r2_bucket": bucket,
+        "metadata": {"owner": "olga"},
+        "features": {"open": True},
+    }
+    return Answer(200, json.dumps(document).encode())
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged at all, by whomever, at WARNING or above."""
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Prove a deadline, generously: the machine may be busy."""
+    begun = monotonic()
+    yield
+    assert monotonic() - begun < 2 * seconds + 1

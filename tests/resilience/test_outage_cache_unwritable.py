@@ -1,0 +1,113 @@
+"""A Redis that can be read and not be written: a replica, or one that is full."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from instance_lookup import CacheError, Source
+from instance_lookup.vitals import CACHE_SKIPPED
+from tests.caches import REDIS_KINDS
+from tests.lookups import TWINS, Clock, Twin, acme, asks
+from tests.resilience.redis_outages import Bench, Outage, hung, provide_bench, unwritable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.redis_server import RedisServer
+
+pytestmark = [pytest.mark.extras, pytest.mark.parametrize("kind", REDIS_KINDS)]
+
+
+@pytest.fixture
+def bench(kind: str, own_redis_server: RedisServer) -> Iterator[Bench]:
+    yield from provide_bench(kind, own_redis_server)
+
+
+@unwritable
+def test_unwritable_cache_is_read(outage: Outage, bench: Bench) -> None:
+    """What it still holds is served, also when somebody has asked for what it does not."""
+    bench.resolver.resolve(asks())
+    bench.service.instances["globex"] = acme("other", instance_id="globex")
+    with outage(bench.server):
+        assert bench.resolver.resolve(asks(instance_id="globex")).source is Source.SERVICE
+        assert bench.resolver.resolve(asks()).source is Source.CACHE
+    assert bench.calls == 2
+
+
+@unwritable
+@pytest.mark.parametrize("known", [True, False], ids=["stale", "unknown"])
+def test_answers_not_stored_are_reused(
+    outage: Outage, known: bool, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For NEAR_CACHE_TTL, or a full Redis were a stampede on the service."""
+    clock = Clock(monkeypatch)
+    if known:
+        bench.resolver.resolve(asks())
+        clock.now += 300
+    before = bench.calls
+    with outage(bench.server):
+        for asked in (1, 2, 3):
+            for _ in range(10):
+                assert bench.resolver.resolve(asks()).source is not Source.STALE_CACHE
+            assert bench.calls - before == asked
+            bench.later.passed += 4
+
+
+@unwritable
+def test_answer_not_stored_is_invalidated_elsewhere(
+    outage: Outage, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is reused hears the invalidation of another process, once that can be written."""
+    clock = Clock(monkeypatch)
+    bench.resolver.resolve(asks())
+    clock.now += 300
+    with outage(bench.server):
+        bench.resolver.resolve(asks())
+    bench.service.instances["acme"] = acme("second")
+    bench.make().invalidate_cache("acme")
+    assert bench.resolver.resolve(asks()).config.r2_bucket == "second"
+
+
+@unwritable
+@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize(
+    ("call", "calls"),
+    [
+        (["invalidate_cache", "acme"], {"acme": 1, "globex": 0}),
+        (["invalidate_all_caches"], {"acme": 1, "globex": 1}),
+    ],
+    ids=["one", "all"],
+)
+def test_invalidation_owed(
+    outage: Outage, twin: Twin, call: list[str], calls: dict[str, int], bench: Bench
+) -> None:
+    """One that Redis cannot take costs one call for what it concerns, and nobody else anything."""
+    bench.service.instances["globex"] = acme("other", instance_id="globex")
+    for name in calls:
+        twin(bench.resolver, "resolve", asks(instance_id=name))
+    bench.service.calls.clear()
+    with outage(bench.server):
+        with pytest.raises(CacheError):
+            twin(bench.resolver, *call)
+        for name in 20 * list(calls):
+            twin(bench.resolver, "resolve", asks(instance_id=name))
+    assert {name: bench.calls_for(name) for name in calls} == calls
+
+
+@unwritable
+def test_back_but_unwritable(outage: Outage, bench: Bench) -> None:
+    """After an outage it is read again, also where the one who finds out wants to write."""
+    bench.resolver.resolve(asks())
+    with hung(bench.server):
+        bench.resolver.resolve(asks())
+    calls = bench.calls_for("acme")
+    with outage(bench.server):
+        for number in range(3):
+            name = f"new{number}"
+            bench.service.instances[name] = acme("new", instance_id=name)
+            bench.later.passed += CACHE_SKIPPED
+            assert bench.resolver.resolve(asks(instance_id=name)).source is Source.SERVICE
+            assert bench.resolver.resolve(asks()).source is Source.CACHE
+    assert bench.calls_for("acme") == calls

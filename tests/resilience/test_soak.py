@@ -1,0 +1,128 @@
+"""The soak runs, ends what it started, and knows a wrong answer when it sees one."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks import soak
+from benchmarks.soak_ledger import DOWN_FOR, NEAR_BOUND, SLACK, Ledger, percentile, report
+from benchmarks.soak_site import STALE_MAX_AGE, TIMEOUT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """Version 2 was put in place, and its predecessor invalidated."""
+    ledger = Ledger()
+    ledger.replaced("acme", 1)
+    ledger.replaced("acme", 2)
+    ledger.invalidated({"acme": 2}, "204")
+    return ledger
+
+
+@pytest.mark.extras
+def test_soak_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """A short one: nobody gets a wrong answer, and all are well again afterwards."""
+    assert soak.main(["--minutes", "0.05", "--seed", "7", "--clients", "4"]) == 0
+    shown = capsys.readouterr().out
+    assert "seed:                 7" in shown
+    assert "\nwrong answers:        0\n" in shown
+    assert "p99.9" in shown
+
+
+def test_service_is_ended_and_comes_back(tmp_path: Path) -> None:
+    """On the same port, and a hung one is ended as well."""
+    with soak.Service(tmp_path) as service:
+        port = service.port
+        service.stop()
+        service.start()
+        assert service.port == port
+        service.pause()
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], well: bool
+) -> None:
+    """What CI looks at; the seed is chosen, and shown, where none is given."""
+    monkeypatch.setattr(soak, "soak", lambda seconds, **kwargs: (Ledger(), "report", well))
+    assert soak.main(["--minutes", "1"]) == (0 if well else 1)
+    assert capsys.readouterr().out.startswith("seed:")
+
+
+def test_current_version_is_right(ledger: Ledger) -> None:
+    """Also one that is newer than what was invalidated."""
+    ledger.check("acme", 2, monotonic())
+    ledger.check("acme", 3, monotonic())
+    ledger.check("other", 1, monotonic())
+    assert (ledger.wrong, ledger.late) == ([], 0)
+
+
+def test_invalidated_version_is_wrong(ledger: Ledger) -> None:
+    """From the moment that the invalidation was acknowledged, not before."""
+    ledger.check("acme", 1, monotonic() - 1)
+    assert ledger.wrong == []
+    ledger.check("acme", 1, monotonic())
+    assert "was invalidated" in ledger.wrong[0]
+
+
+def test_invalidation_that_was_not_acknowledged_promises_nothing() -> None:
+    """The operator was told so."""
+    ledger = Ledger()
+    ledger.invalidated({"acme": 2}, "503")
+    ledger.check("acme", 1, monotonic())
+    assert ledger.wrong == []
+
+
+@pytest.mark.parametrize(("later", "late"), [(0.0, 1), (NEAR_BOUND + 0.1, 0)])
+def test_invalidated_version_while_redis_is_down(ledger: Ledger, later: float, late: int) -> None:
+    """Is excused for as long as a process may answer from memory, and no longer."""
+    with ledger.disturbed("redis hung", redis=True):
+        ledger.check("acme", 1, monotonic() + later)
+    assert (ledger.late, len(ledger.wrong)) == (late, 1 - late)
+
+
+def test_outage_of_the_service_excuses_nothing(ledger: Ledger) -> None:
+    """The cache was there to hear of the invalidation."""
+    with ledger.disturbed("service hung", redis=False):
+        ledger.check("acme", 1, monotonic())
+    assert len(ledger.wrong) == 1
+
+
+def test_outage_long_ago_excuses_nothing(ledger: Ledger) -> None:
+    """All processes use the cache again."""
+    with ledger.disturbed("redis hung", redis=True):
+        pass
+    long_after = monotonic() + DOWN_FOR + 1
+    ledger._acknowledged["acme"].append((long_after, 3))
+    ledger.check("acme", 2, long_after + 0.1)
+    assert len(ledger.wrong) == 1
+
+
+def test_version_past_the_age_limit_is_wrong(ledger: Ledger) -> None:
+    """Whether anybody invalidated it or not."""
+    ledger._acknowledged.clear()
+    limit = monotonic() + STALE_MAX_AGE + TIMEOUT + SLACK
+    ledger.check("acme", 1, limit - 1)
+    assert ledger.wrong == []
+    ledger.check("acme", 1, limit)
+    assert "older than" in ledger.wrong[0]
+
+
+def test_report_of_nothing() -> None:
+    """A soak in which nothing happened can be reported, and shows wrong answers in full."""
+    ledger = Ledger(wrong=["acme was answered with other"])
+    shown = report(ledger, seconds=0, calls=0, recovery=None)
+    assert "NOT RECOVERED" in shown
+    assert shown.endswith("acme was answered with other")
+
+
+def test_percentile() -> None:
+    """The value itself, not one between two."""
+    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert percentile([1.0], 0.999) == 1.0
