@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 D = TypeVar("D", bound=Struct)
 
-_LANDING = 0.25
+_LANDING = 1.0
 """Seconds after its deadline in which a fetch may end that is not to blame."""
 
 _flights = DaemonPool("instance-lookup-flight", max_workers=64, idle_seconds=0.5)

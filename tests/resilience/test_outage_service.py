@@ -64,7 +64,7 @@ def test_stale_copy_bridges(
 ) -> None:
     """The first waits for the soft timeout at most, the others for nothing; all of it one line."""
     with service(script) as client:
-        resolver = make(client, config_service_timeout=2)
+        resolver = make(client, config_service_timeout=20)
         grow_stale(resolver, clock)
         with within(SOFT):
             first = twin(resolver, "resolve", asks())
