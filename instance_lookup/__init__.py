@@ -12,6 +12,7 @@ from instance_lookup.exceptions import (
     InstanceNotFound,
     InvalidContext,
     LookupErrorType,
+    MissBudgetSpent,
 )
 from instance_lookup.registry import aresolve_instance, get_resolver, resolve_instance
 from instance_lookup.resolver import InstanceResolver
@@ -43,6 +44,7 @@ __all__ = [
     "LookupErrorType",
     "LookupResult",
     "LookupUser",
+    "MissBudgetSpent",
     "RateLimit",
     "RequestMetadata",
     "Source",

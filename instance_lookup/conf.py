@@ -81,10 +81,15 @@ class Settings:
     """Total age up to which an entry is served when the Config Service fails."""
     use_stale_on_error: bool = setting(True, is_valid.boolean)
     """False: no stale copy ever."""
+    miss_budget: int | None = setting(60, is_valid.optional(is_valid.count))
+    """How many ids that do not exist one user may have the service asked for in a minute."""
     negative_ttl: float = setting(30, is_valid.seconds)
     """How long "does not exist" and the service's "this user may not" are remembered."""
     near_cache_ttl: float = setting(5.0, is_valid.seconds)
-    """How long an answer is used again in this process while the cache is down."""
+    """How long an entry, or while the cache is down an answer, is served from memory."""
+    near_cache_size: int | None = setting(None, is_valid.optional(is_valid.whole))
+    """How many entries of either kind that memory holds; 0: none. ``None``: 1,024 where the cache
+    is Redis or Valkey, which tell of invalidations, else none."""
     encryption_keys: tuple[str, ...] = setting((), is_valid.fernet_keys, secret=True)
     """Fernet keys for the cached values: the first encrypts, all decrypt."""
     compress_above: int | None = setting(None, is_valid.optional(is_valid.count))
@@ -122,6 +127,14 @@ class Settings:
     def id_regex(self) -> re.Pattern[str]:
         """``instance_id_pattern``, compiled."""
         return re.compile(self.instance_id_pattern)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Once: resolvers are found by their settings, for each request.
+        return hash(tuple(getattr(self, name) for name in self.names()))
 
     def load(self, name: str) -> Any:
         """Return the object that the setting ``name`` stands for, importing a dotted path."""
@@ -197,6 +210,16 @@ def with_options(options: Mapping[str, Any]) -> Settings:
     Raises ``ImproperlyConfigured``.
     """
     return make_settings({**raw_options(), **options}) if options else get_settings()
+
+
+def made(target: Any, settings: Settings) -> Any:
+    """Return the object that a setting stands for: itself, or one made of the class it names."""
+    if isinstance(target, str):
+        target = import_string(target)
+    if not isinstance(target, type):
+        return target
+    make = getattr(target, "from_settings", None)
+    return make(settings) if make else target()
 
 
 def on_change(callback: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@
     ├── AccessDenied               403  (also a PermissionDenied)
     ├── InstanceNotFound           404  (also an Http404)
     ├── ConfigServiceUnavailable   503
+    │   └── MissBudgetSpent        429
     └── CacheError                 500  (cache management only, never from ``resolve``)
 
 The Django bases make an error that nobody catches come out as the right response.
@@ -28,6 +29,7 @@ class LookupErrorType(StrEnum):
     ACCESS_DENIED = "ACCESS_DENIED"
     INSTANCE_NOT_FOUND = "INSTANCE_NOT_FOUND"
     CONFIG_SERVICE_UNAVAILABLE = "CONFIG_SERVICE_UNAVAILABLE"
+    MISS_BUDGET_SPENT = "MISS_BUDGET_SPENT"
     CACHE_ERROR = "CACHE_ERROR"
 
 
@@ -83,6 +85,13 @@ class ConfigServiceUnavailable(InstanceLookupError):
     def __init__(self, message: str, *, retry_after: float | None = None, **details: Any) -> None:
         super().__init__(message, **details)
         self.retry_after = retry_after
+
+
+class MissBudgetSpent(ConfigServiceUnavailable):
+    """The caller has asked for too many ids that do not exist; the service is not asked again."""
+
+    type = LookupErrorType.MISS_BUDGET_SPENT
+    status_code = 429
 
 
 class CacheError(InstanceLookupError):

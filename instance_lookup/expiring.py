@@ -24,34 +24,31 @@ class Expiring(Guarded, Generic[V]):
         self._ttl = ttl
         self._limit = limit
         self._clock = clock
-        self._items: OrderedDict[Hashable, tuple[float, V]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._items)
+        self.items: OrderedDict[Hashable, tuple[float, V]] = OrderedDict()
 
     def put(self, key: Hashable, value: V) -> None:
         """Keep ``value`` from now on."""
         with self._lock:
             now = self._clock()
-            self._items[key] = (now + self._ttl, value)
-            self._items.move_to_end(key)
-            while self._items and (len(self._items) > self._limit or self._oldest_ends() <= now):
-                self._items.popitem(last=False)
+            self.items[key] = (now + self._ttl, value)
+            self.items.move_to_end(key)
+            while self.items and (len(self.items) > self._limit or self._oldest_ends() <= now):
+                self.items.popitem(last=False)
 
     def get(self, key: Hashable) -> V | None:
         """Return what is kept, ``None`` if nothing is or its time is over."""
-        until, value = self._items.get(key, (0.0, None))
+        until, value = self.items.get(key, (0.0, None))
         return value if self._clock() < until else None
 
     def drop(self, key: Hashable) -> None:
         """Forget an item."""
         with self._lock:
-            self._items.pop(key, None)
+            self.items.pop(key, None)
 
     def _oldest_ends(self) -> float:
-        return next(iter(self._items.values()))[0]
+        return next(iter(self.items.values()))[0]
 
     def clear(self) -> None:
         """Forget all."""
         with self._lock:
-            self._items.clear()
+            self.items.clear()

@@ -31,7 +31,7 @@ def renamed(ref: Ref, error: InstanceLookupError) -> InstanceLookupError:
     if not isinstance(error, ConfigServiceUnavailable):
         return not_found(ref)
     details = {key: value for key, value in error.details.items() if not key.endswith("_id")}
-    return ConfigServiceUnavailable(
+    return type(error)(
         f"The configuration of {_described(ref)} is not available at the moment.",
         retry_after=error.retry_after,
         **details,

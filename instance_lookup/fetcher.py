@@ -124,6 +124,7 @@ class Fetcher(Generic[D]):
             return reading
         if reading.entry is not None and reading.entry.freshness is Freshness.FRESH:
             local.drop(asked)
+            self._store.have_at_hand(asked, reading, began)
             return reading
         unwritten = local.unwritten(asked, reading.generation)
         return structs.replace(reading, entry=unwritten) if unwritten else reading

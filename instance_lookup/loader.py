@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec import Struct
 
+from instance_lookup.budget import MissBudget
 from instance_lookup.context import fresh_request_id
 from instance_lookup.deadline import Deadline
 from instance_lookup.entry import Entry, Freshness
-from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
+from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound, MissBudgetSpent
 from instance_lookup.fetcher import Asker, Fetch, Fetcher, Found, Outcome, Refused
 from instance_lookup.fleet import Fleet
 from instance_lookup.flight import Flight, Flights
@@ -47,12 +48,14 @@ class Loader(Generic[D]):
     ) -> None:
         self._fetcher = Fetcher(store, fetch, settings, vitals)
         self._fleet = Fleet(self._fetcher, settings)
+        self._store = store
         self._flights: Flights[Outcome[D]] = Flights(
             _flights,
             longest=settings.config_service_timeout + _LANDING,
             overdue=self._fetcher.overdue,
         )
         self._refusals = Refusals(settings.negative_ttl)
+        self._budget = MissBudget(settings.miss_budget)
         self._settings = settings
         self._count = vitals.count
 
@@ -62,6 +65,8 @@ class Loader(Generic[D]):
         Raises ``InstanceNotFound``, ``Refused`` or ``ConfigServiceUnavailable``.
         """
         self._check(context, asked)
+        if (near := self._store.at_hand(asked)) is not None:
+            return self._hit(asked, near)
         reading: Reading[D] = yield Blocking(partial(self._fetcher.read, asked))
         entry = reading.entry
         if entry is not None and entry.freshness is Freshness.FRESH:
@@ -71,8 +76,15 @@ class Loader(Generic[D]):
         self._check(context, asked)  # another lookup may have been refused meanwhile
         return found
 
+    def at_hand(self, asked: str, user: LookupUser) -> Entry[D] | None:
+        """Return the entry of an id if it takes no I/O, and the service did not refuse it."""
+        near = self._store.local.near
+        if near is None or (self._refusals.any and (user, asked) in self._refusals):
+            return None
+        return near.get(asked)
+
     def _check(self, context: LookupContext, asked: str) -> None:
-        if self._refusals and (context.user, asked) in self._refusals:
+        if self._refusals.any and (context.user, asked) in self._refusals:
             copy = self._refusals.take_copy(context.user, asked)
             raise Refused(f"The Config Service refused {asked!r} a moment ago.", copy=copy)
 
@@ -86,6 +98,8 @@ class Loader(Generic[D]):
         if copy is not None and self._fetcher.rests(asked, reading):
             return self._stale(copy)
         try:
+            if overspent := self._overspent(asked, reading, context.user.identity):
+                raise overspent
             return (yield from self._fetch(asked, reading, context, deadline, copy))
         except ConfigServiceUnavailable as exc:
             if copy is None:
@@ -111,6 +125,20 @@ class Loader(Generic[D]):
             raise outcome.error or self._fetcher.unavailable(asked, "busy")
         return outcome.found
 
+    def _overspent(
+        self, asked: str, reading: Reading[D], who: tuple[bool, str | None]
+    ) -> MissBudgetSpent | None:
+        """Return the error for who had too many ids asked for that do not exist."""
+        is_service, _ = who
+        is_known = reading.entry is not None and reading.entry.document is not None
+        if is_service or is_known or not (wait := self._budget.wait(who)):
+            return None
+        return MissBudgetSpent(
+            f"Too many ids that do not exist: {asked!r} is not asked for.",
+            retry_after=wait,
+            reason="miss_budget",
+        )
+
     def _fetch(
         self,
         asked: str,
@@ -123,7 +151,7 @@ class Loader(Generic[D]):
         asker, patient = self._asker(context), copy is None or copy.expired
         flight = self._begin(asked, reading, asker, patient=patient)
         outcome = yield from self._await(flight, deadline, patient=patient)
-        if isinstance(outcome.error, Refused) and outcome.by != asker.identity:
+        if outcome.by is not None and outcome.by != asker.identity:
             # Refused was somebody else: this user's own question may have another answer.
             flight = self._begin(asked, reading, asker, patient=patient, of=asker.identity)
             outcome = yield from self._await(flight, deadline, patient=patient)
@@ -153,15 +181,23 @@ class Loader(Generic[D]):
         work = partial(self._fleet.fetch, asked, reading, asker, deadline, patient=patient)
         if of is not None:  # asked beside the lease: who holds it may be refused as well
             work = partial(self._fetcher.fetch, asked, reading, asker, deadline)
-        noting = partial(self._noting, asked, asker, work)
+        noting = partial(self._noting, asked, reading, asker, work)
         try:
             return self._flights.join((*self._fetcher.key(asked, reading), of, patient), noting)
         except RuntimeError as exc:
             raise self._fetcher.unavailable(asked, "busy") from exc
 
-    def _noting(self, asked: str, asker: Asker, work: Callable[[], Outcome[D]]) -> Outcome[D]:
-        """Remember a refusal, even if whoever is refused has not waited for it."""
+    def _noting(
+        self, asked: str, reading: Reading[D], asker: Asker, work: Callable[[], Outcome[D]]
+    ) -> Outcome[D]:
+        """Remember what one asker was told, even if he has not waited for it."""
+        # Again: while this waited for a worker, many before it may have spent what there was.
+        if overspent := self._overspent(asked, reading, asker.identity):
+            return Outcome(error=overspent, by=asker.identity)
         outcome = work()
+        is_guess = isinstance(outcome.error, Refused) and reading.entry is None
+        if is_guess or isinstance(outcome.error, InstanceNotFound):
+            self._budget.spend(asker.identity)
         if isinstance(outcome.error, Refused):
             self._refusals.add(asker, asked, outcome.error.copy)
         return outcome
@@ -176,15 +212,22 @@ class Loader(Generic[D]):
         outcome: Outcome[D] | None = yield Wait(flight.future, seconds)
         return outcome or Outcome()
 
-    def _fresh(self, asked: str, entry: Entry[D], reading: Reading[D]) -> Found[D]:
+    def _hit(
+        self, asked: str, entry: Entry[D], ahead: tuple[Callable[[], None], ...] = ()
+    ) -> Found[D]:
         if entry.document is None:
             self._count("negative_hits")
             raise InstanceNotFound(f"{asked!r} does not exist.")
         self._count("hits")
-        due = self._is_due(asked, entry) and not self._fetcher.rests(asked, reading)
-        ahead = (partial(self._refresh_ahead, asked, reading, entry.document),) if due else ()
         remaining = entry.ttl_remaining(time())
         return Found(entry.document, Source.CACHE, entry.cached_at, remaining, ahead)
+
+    def _fresh(self, asked: str, entry: Entry[D], reading: Reading[D]) -> Found[D]:
+        document = entry.document
+        due = self._is_due(asked, entry) and not self._fetcher.rests(asked, reading)
+        if document is None or not due:
+            return self._hit(asked, entry)
+        return self._hit(asked, entry, (partial(self._refresh_ahead, asked, reading, document),))
 
     def _refresh_ahead(self, asked: str, reading: Reading[D], document: D) -> None:
         """Begin to fetch in the background what is about to become stale, if nobody has yet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec import Struct
@@ -12,6 +12,7 @@ from instance_lookup.locks import Guarded
 
 if TYPE_CHECKING:
     from instance_lookup.entry import Entry, Generation
+    from instance_lookup.near import NearCache
 
 D = TypeVar("D", bound=Struct)
 
@@ -36,6 +37,9 @@ class LocalKnowledge(Guarded, Generic[D]):
         self._owed: Expiring[int] = Expiring(invalidations_live, limit=_LIMIT + 1)
         # Numbers, not moments, which a clock that is put back would have come again.
         self._last = 0
+        self.near: NearCache[D] | None = None
+        """Entries at hand, where that is wanted."""
+        self._doubted_at = 0.0
 
     def answer(self, asked: str) -> Entry[D] | None:
         """Return what the Config Service answered a moment ago, the cache being down."""
@@ -54,7 +58,7 @@ class LocalKnowledge(Guarded, Generic[D]):
 
     def drop(self, asked: str) -> None:
         """Forget an answer: the cache holds something newer."""
-        if self._answers:
+        if self._answers.items:
             self._answers.drop(asked)
 
     def keep(self, asked: str, entry: Entry[D], *, since: int) -> None:
@@ -63,9 +67,33 @@ class LocalKnowledge(Guarded, Generic[D]):
             if since == self.since(asked):
                 self._answers.put(asked, entry)
 
+    def fill(self, asked: str, entry: Entry[D], *, since: int, read_at: float) -> None:
+        """Have an entry at hand that the cache held, unless something changed ``since``."""
+        with self._lock:
+            if self.near is None or read_at <= self._doubted_at:
+                return
+            if since == self.since(asked):
+                self.near.put(asked, entry, read_at)
+
+    def doubt(self) -> None:
+        """Have nothing at hand of what was read so far.
+
+        No change: answers under way are as good, and those who wait for the same one still do.
+        """
+        with self._lock:
+            self._doubted_at = monotonic()
+            if self.near is not None:
+                self.near.drop(None)
+
+    def outdated(self, asked: str) -> None:
+        """Have an entry not at hand: the cache took a newer one."""
+        with self._lock:
+            if self.near is not None:
+                self.near.drop(asked)
+
     def since(self, asked: str) -> int:
         """Return the number of the last change known here that concerns an id; 0: none."""
-        if not self._changes:
+        if not self._changes.items:
             return 0
         return max(self._changes.get(asked) or 0, self._changes.get(None) or 0)
 
@@ -90,6 +118,7 @@ class LocalKnowledge(Guarded, Generic[D]):
     def confirmed(self, asked: str | None, mark: int) -> None:
         """Note that the shared cache took the invalidation: generations do the rest."""
         with self._lock:
+            self._forget(asked)  # somebody may have read the old entry meanwhile
             if (self._owed.get(asked) or 0) <= mark:  # else there was another since
                 self._owed.drop(asked)
 
@@ -99,10 +128,12 @@ class LocalKnowledge(Guarded, Generic[D]):
 
     def owes(self, asked: str) -> bool:
         """Tell whether there is one that concerns an id."""
-        return bool(self._owed) and bool(self.owed(asked) or self.owed(None))
+        return bool(self._owed.items) and bool(self.owed(asked) or self.owed(None))
 
     def _forget(self, asked: str | None) -> int:
         self._last += 1
+        if self.near is not None:
+            self.near.drop(asked)
         self._note(self._changes, asked)
         if asked is None:
             self._answers.clear()
@@ -111,7 +142,7 @@ class LocalKnowledge(Guarded, Generic[D]):
         return self._last
 
     def _note(self, marks: Expiring[int], asked: str | None) -> None:
-        if len(marks) >= _LIMIT:  # too many to tell apart: all ids, rather than forget one
+        if len(marks.items) >= _LIMIT:  # too many to tell apart: all ids, rather than forget one
             marks.clear()
             asked = None
         marks.put(asked, self._last)

@@ -177,8 +177,8 @@ class LazyLookup(SimpleLazyObject):  # type: ignore[type-arg]  # generic in the 
     def __init__(
         self, lookup: RequestLookup, pick: Callable[[LookupResult], Any], name: str
     ) -> None:
-        # Past LazyObject's own: its __setattr__ would evaluate it.
-        self.__dict__.update(_lookup=lookup, _pick=pick, _name=name)
+        # Past LazyObject's own: its __setattr__ would evaluate it, its __getattribute__ is slow.
+        object.__setattr__(self, "__dict__", {"_lookup": lookup, "_pick": pick, "_name": name})
 
     @property
     def _wrapped(self) -> Any:

@@ -21,6 +21,8 @@ class Refusals:
 
     def __init__(self, ttl: float) -> None:
         self._refused: Expiring[list[Struct]] = Expiring(ttl)
+        self.any = self._refused.items
+        """Empty where nobody was refused anything."""
 
     def add(self, user: _User, asked: str, copy: Struct | None = None) -> None:
         """Remember that ``user`` was refused ``asked``, and the copy that the cache held of it."""
@@ -31,9 +33,6 @@ class Refusals:
         with suppress(IndexError):
             return (self._refused.get((user.identity, asked)) or []).pop()
         return None
-
-    def __bool__(self) -> bool:
-        return bool(self._refused)
 
     def __contains__(self, pair: tuple[_User, str]) -> bool:
         user, asked = pair

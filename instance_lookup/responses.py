@@ -20,9 +20,9 @@ R = TypeVar("R", bound="HttpResponseBase")
 
 PROBLEM_JSON = "application/problem+json"
 """RFC 9457."""
-_UNAVAILABLE_PAGE = """<!doctype html>
-<html lang="en"><head><title>Service unavailable</title></head>
-<body><h1>Service unavailable</h1><p>Please try again in a moment.</p></body></html>
+_PAGE = """<!doctype html>
+<html lang="en"><head><title>{title}</title></head>
+<body><h1>{title}</h1><p>Please try again in a moment.</p></body></html>
 """
 
 
@@ -57,7 +57,8 @@ def error_response(request: HttpRequest, error: InstanceLookupError) -> HttpResp
             problem(request, error), status=error.status_code, content_type=PROBLEM_JSON
         )
     elif isinstance(error, ConfigServiceUnavailable):
-        response = HttpResponse(_UNAVAILABLE_PAGE, status=error.status_code)
+        title = HTTPStatus(error.status_code).phrase
+        response = HttpResponse(_PAGE.format(title=title), status=error.status_code)
     else:
         return None
     for name, value in problem_headers(error).items():
@@ -78,10 +79,18 @@ def quiet(response: R, error: InstanceLookupError) -> R:
 def finish(request: HttpRequest, response: HttpResponseBase) -> None:
     """Give a response the headers that its request's lookup calls for."""
     lookup = lookup_for(request)
-    if lookup.vary_headers:
+    if not lookup.touched:
+        return
+    headers = response.headers
+    # Where there is nothing to patch, without Django's parsing: it takes as long as the lookup.
+    if "Vary" in headers:
         patch_vary_headers(response, lookup.vary_headers)
-    if lookup.touched and "public" not in response.headers.get("Cache-Control", ""):
-        # Vary tells nobody that it depends on the user as well.
+    elif lookup.vary_headers:
+        headers["Vary"] = ", ".join(lookup.vary_headers)
+    # Vary tells nobody that it depends on the user as well.
+    if "Cache-Control" not in headers:
+        headers["Cache-Control"] = "private"
+    elif "public" not in headers["Cache-Control"]:
         patch_cache_control(response, private=True)
     if lookup.failed and response.status_code >= HTTPStatus.BAD_REQUEST:
         response.headers["Cache-Control"] = "no-store"

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
+from instance_lookup.channel import Channel, channel_of
 from instance_lookup.entry import pack, unpack
 from instance_lookup.exceptions import CacheError
 from instance_lookup.local import LocalKnowledge
+from instance_lookup.near import NearCache
 from instance_lookup.shared import Reading, SharedEntries
 
 if TYPE_CHECKING:
     from instance_lookup.conf import Settings
     from instance_lookup.counters import Counters
+    from instance_lookup.entry import Entry, Generation
     from instance_lookup.kinds import Kind
 
 D = TypeVar("D", bound=Struct)
+
+
+_NEAR_CACHE_SIZE = 1024
 
 
 class EntryStore(SharedEntries[D]):
@@ -29,6 +36,12 @@ class EntryStore(SharedEntries[D]):
             invalidations_live=self._known_life,
             stale_max_age=settings.stale_max_age,
         )
+        self._settings = settings
+
+    def at_hand(self, asked: str) -> Entry[D] | None:
+        """Return the entry of an id if it takes no I/O: fresh, and as the cache holds it."""
+        near = self.local.near
+        return None if near is None else near.get(asked)
 
     def read(self, asked: str, *, again: bool = False) -> Reading[D]:
         """Return the entry of an id, and the generation that a new one is to be stored under.
@@ -36,6 +49,8 @@ class EntryStore(SharedEntries[D]):
         First the invalidations are written that the cache did not take. What is unusable is
         counted, but not when it is looked at ``again``.
         """
+        if self.local.near is None and self._near_size:
+            self._open_near()
         since = self.local.since(asked)
         reading = self._read(asked, again=again, since=since)
         if not self.local.owes(asked):
@@ -44,10 +59,37 @@ class EntryStore(SharedEntries[D]):
             return Reading(None, self.local.answer(asked), since)
         return self._read(asked, again=True, since=since)
 
+    def have_at_hand(self, asked: str, reading: Reading[D], read_at: float) -> None:
+        """Have at hand what was read, at ``read_at`` of the monotonic clock."""
+        if self.local.near is not None and reading.entry is not None:
+            if self._channel is not None:
+                self._channel.listen(self)
+            self.local.fill(asked, reading.entry, since=reading.since, read_at=read_at)
+
+    def hear(self, kind: str | None, asked: str | None) -> None:
+        """Forget what another process invalidated."""
+        if kind is None or kind == self.kind.name:
+            self.local.forget(asked)
+
+    def doubt(self) -> None:
+        """Have nothing at hand that was read so far. What the service answered stays."""
+        self.local.doubt()
+
     def keep(self, asked: str, body: bytes, reading: Reading[D], **about: Any) -> None:
         """Keep in this process, for a while, what the cache does not take."""
         stored = pack(self.kind, asked, body, generation=reading.generation, **about)
         self.local.keep(asked, unpack(self.kind, asked, stored), since=reading.since)
+
+    def write(self, asked: str, body: bytes, **about: Any) -> None:
+        """Do so, and have nothing older at hand in this process."""
+        super().write(asked, body, **about)
+        self.local.outdated(asked)
+
+    def write_missing(self, asked: str, *, generation: Generation, asked_at: float) -> None:
+        """Do so, and have no process serve what it has at hand."""
+        super().write_missing(asked, generation=generation, asked_at=asked_at)
+        self.local.forget(asked)
+        self._publish(asked)
 
     def invalidate(self, asked: str) -> bool:
         """Do so at once in this process, whatever the cache does."""
@@ -63,6 +105,8 @@ class EntryStore(SharedEntries[D]):
         """Do so, and forget what this process knows."""
         self.local.forget(asked)
         super().expire(asked)
+        self.local.forget(asked)  # again: somebody may have read it meanwhile
+        self._publish(asked)
 
     def _catch_up(self, asked: str) -> bool:
         """Write the invalidations that the cache did not take, before what it holds is believed."""
@@ -78,8 +122,36 @@ class EntryStore(SharedEntries[D]):
     def _spread(self, asked: str, mark: int) -> bool:
         reached = super().invalidate(asked)
         self.local.confirmed(asked, mark)
+        self._publish(asked)
         return reached
 
     def _spread_all(self, mark: int) -> None:
         super().invalidate_all()
         self.local.confirmed(None, mark)
+        self._publish(None)
+
+    def _publish(self, asked: str | None) -> None:
+        if self._channel is not None:
+            try:
+                self._channel.publish(self.kind.name, asked)
+            except Exception as exc:
+                raise self._failure("publish the invalidation of", asked, exc) from exc
+
+    @cached_property
+    def _channel(self) -> Channel | None:
+        return None if self._settings.near_cache_size == 0 else channel_of(self._alias)
+
+    @cached_property
+    def _near_size(self) -> int:
+        size = self._settings.near_cache_size
+        return size if size is not None else _NEAR_CACHE_SIZE if self._channel else 0
+
+    def _open_near(self) -> None:
+        if self._channel is not None:  # before the first read: else what it reads may be news
+            self._channel.listen(self)
+        self.local.near = NearCache(
+            size=self._near_size,
+            ttl=self._settings.near_cache_ttl,
+            share=self._settings.refresh_ahead,
+            channel=self._channel,
+        )

@@ -55,6 +55,13 @@ def count(value: Any) -> str | None:
     return f"must be a positive integer, not {value!r}."
 
 
+def whole(value: Any) -> str | None:
+    """Accept 0 and positive integers."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return None
+    return f"must be 0 or a positive integer, not {value!r}."
+
+
 def header_name(value: Any) -> str | None:
     """Accept what HTTP accepts as the name of a header."""
     if isinstance(value, str) and _TOKEN.fullmatch(value) and "_" not in value:

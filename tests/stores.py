@@ -29,6 +29,7 @@ NOW = 1_800_000_000.0
 
 
 def make_store(**options: Any) -> Store:
+    options = {"near_cache_size": 0, **options}
     return EntryStore(instance_kind(InstanceConfig), make_settings(options), Counters())
 
 

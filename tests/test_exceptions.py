@@ -15,6 +15,7 @@ from instance_lookup.exceptions import (
     InstanceNotFound,
     InvalidContext,
     LookupErrorType,
+    MissBudgetSpent,
 )
 
 TREE: list[tuple[type[InstanceLookupError], type[Exception], str, int]] = [
@@ -22,6 +23,7 @@ TREE: list[tuple[type[InstanceLookupError], type[Exception], str, int]] = [
     (AccessDenied, PermissionDenied, "ACCESS_DENIED", 403),
     (InstanceNotFound, Http404, "INSTANCE_NOT_FOUND", 404),
     (ConfigServiceUnavailable, InstanceLookupError, "CONFIG_SERVICE_UNAVAILABLE", 503),
+    (MissBudgetSpent, ConfigServiceUnavailable, "MISS_BUDGET_SPENT", 429),
     (CacheError, InstanceLookupError, "CACHE_ERROR", 500),
 ]
 ERRORS = [row[0] for row in TREE]

@@ -52,19 +52,19 @@ def test_what_is_over_makes_room(clock: Monotonic) -> None:
     for key in ("a", "b", "c"):
         items.put(key, key)
         clock.now += 10
-    assert len(items) == 3
+    assert len(items.items) == 3
     items.put("d", "d")
-    assert (len(items), items.get("b")) == (3, "b")
+    assert (len(items.items), items.get("b")) == (3, "b")
     clock.now += 30
     items.put("e", "e")
-    assert (len(items), items.get("e")) == (1, "e")
+    assert (len(items.items), items.get("e")) == (1, "e")
 
 
 def test_ttl_too_short_to_tell() -> None:
     """A float may not hold it: nothing is kept, and nothing fails."""
     items: Expiring[str] = Expiring(1e-12, clock=lambda: 1e9)
     items.put("a", "one")
-    assert (len(items), items.get("a")) == (0, None)
+    assert (len(items.items), items.get("a")) == (0, None)
 
 
 def test_drop_forgets_one(items: Expiring[str]) -> None:

@@ -202,7 +202,7 @@ def test_answer_kept_is_dropped_for_what_was_stored(process: Process, service: S
         process.fetch()
     service.instances["acme"] = acme("second")
     process.fetcher.fetch("acme", reading, OLGA, Deadline.after(5))
-    assert not process.store.local._answers
+    assert not process.store.local._answers.items
 
 
 @pytest.mark.parametrize(("seconds", "skipped"), [(0.05, False), (0.2, True)])

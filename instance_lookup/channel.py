@@ -1,0 +1,164 @@
+"""Invalidations, told to the near caches of all processes by the pub/sub of Redis or Valkey.
+
+What is sent are ids, never values. A process that cannot be sure to hear of each invalidation
+serves nothing from its near cache for longer than a second.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from threading import Thread
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
+
+from django.core.cache import caches
+
+from instance_lookup.health import Health
+from instance_lookup.locks import Guarded
+from instance_lookup.near import DOUBTFUL
+
+if TYPE_CHECKING:
+    from django.core.cache.backends.base import BaseCache
+
+_PULSE = 0.2
+"""Seconds between two questions whether we are still heard."""
+_PAUSES = (0.1, 0.2, 0.5, 1.0)
+"""Seconds until the next try, after the first failure, the second, …"""
+EVERYTHING = "*"
+
+
+class Hears(Protocol):
+    """Who wants to know of invalidations."""
+
+    def hear(self, kind: str | None, asked: str | None) -> None:
+        """Trust nothing about an id any more; ``None``: about any, of either kind."""
+
+    def doubt(self) -> None:
+        """Have nothing at hand that was read so far: something may have gone unheard."""
+
+
+class Channel(Guarded):
+    """The channel of one cache alias, as this process hears it. Made by :func:`channel_of`."""
+
+    def __init__(self, alias: str, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.sure_until = 0.0
+        """By the monotonic clock: whatever was invalidated a second before that is known here."""
+        self._alias = alias
+        self._health = Health("Instance invalidations")
+        self._hearers: WeakSet[Hears] = WeakSet()
+        self._thread: Thread | None = None
+
+    def publish(self, kind: str, asked: str | None) -> None:
+        """Tell all processes. Raises what the backend raises."""
+        message = EVERYTHING if asked is None else f"{kind}:{asked}"
+        client_of(caches[self._alias]).publish(self.name, message.encode(errors="surrogatepass"))
+
+    def listen(self, hearer: Hears) -> None:
+        """Have ``hearer`` told from now on. Starts the process's one thread for it, if need be."""
+        if self._thread is None or hearer not in self._hearers:
+            with self._lock:
+                self._hearers.add(hearer)
+                if self._thread is None:
+                    name = f"instance-lookup-{self._alias}"
+                    self._thread = Thread(target=self._run, name=name, daemon=True)
+                    self._thread.start()
+
+    def _run(self) -> None:
+        pauses = iter(_PAUSES)
+        while self._hearers:
+            try:
+                self._hear()
+            except Exception as exc:  # noqa: BLE001  # whatever the backend raises
+                pauses = iter(_PAUSES) if self._doubt() else pauses
+                self._health.failed("down", f"entries at hand serve for a second only: {exc!r}")
+                sleep(next(pauses, _PAUSES[-1]))
+        with self._lock:
+            self._thread = None
+
+    def _hear(self) -> None:
+        """Listen until something fails, or nobody wants to know any more."""
+        with closing(client_of(caches[self._alias]).pubsub()) as pubsub:
+            pubsub.subscribe(self.name)
+            answered = asked = monotonic()
+            pubsub.ping(str(asked))
+            while self._hearers:
+                message = pubsub.get_message(timeout=_PULSE)
+                now = monotonic()
+                match message and message["type"]:
+                    case "subscribe":  # also again, where the client has reconnected by itself
+                        self._tell_doubt()
+                    case "pong":
+                        answered = now
+                        self.sure_until = float(message["data"] or 0) + DOUBTFUL
+                        self._health.ok()
+                    case "message":
+                        self._tell(*_parsed(message["data"]))
+                if now - answered > DOUBTFUL:
+                    raise TimeoutError("no answer on the subscription")
+                if now - asked >= _PULSE:
+                    asked = now
+                    pubsub.ping(str(asked))
+
+    def _doubt(self) -> bool:
+        """Serve nothing that is at hand; tell whether it was heard until now."""
+        was_sure = bool(self.sure_until)
+        self.sure_until = 0.0
+        self._tell_doubt()
+        return was_sure
+
+    def _tell(self, kind: str | None, asked: str | None) -> None:
+        for hearer in self._those_who_hear():
+            hearer.hear(kind, asked)
+
+    def _tell_doubt(self) -> None:
+        for hearer in self._those_who_hear():
+            hearer.doubt()
+
+    def _those_who_hear(self) -> tuple[Hears, ...]:
+        with self._lock:  # or it fails where one more begins to listen meanwhile
+            return tuple(self._hearers)
+
+    def _start_anew(self) -> None:
+        """Begin again in a child after a fork, which has none of its parent's threads."""
+        self.sure_until = 0.0
+        self._thread = None
+
+
+def channel_of(alias: str) -> Channel | None:
+    """Return the channel of a cache alias, ``None`` where its backend has no pub/sub."""
+    cache = caches[alias]
+    if client_of(cache) is None:
+        return None
+    name = f"{cache.key_prefix}:instance_invalidations"
+    # Without a lock, which a fork could leave locked; of two made at once one wins.
+    return _channels.setdefault((alias, name), Channel(alias, name))
+
+
+def client_of(cache: BaseCache) -> Any:
+    """Return the client that a cache of Redis or Valkey writes with, ``None`` for other caches."""
+    for name in ("client", "_cache"):  # of django-redis and django-valkey, of Django's own
+        if get_client := getattr(getattr(cache, name, None), "get_client", None):
+            client = get_client(write=True)
+            return client if hasattr(client, "pubsub") else None
+    return None
+
+
+def _parsed(data: bytes | str) -> tuple[str | None, str | None]:
+    text = data if isinstance(data, str) else data.decode(errors="surrogatepass")
+    kind, _, asked = text.partition(":")
+    return (kind, asked) if asked else (None, None)
+
+
+_channels: dict[tuple[str, str], Channel] = {}
+
+
+def _start_channels_anew() -> None:
+    for channel in _channels.values():
+        channel._start_anew()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_start_channels_anew)
