@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from dataclasses import dataclass
 from statistics import median, quantiles
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from asyncio import AbstractEventLoop
+    from collections.abc import Awaitable, Callable, Mapping
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Microseconds per call: what the rounds of one contender took."""
+class Sample(Struct, frozen=True):
+    """What the rounds of one contender came to."""
 
-    name: str
     rounds: tuple[float, ...]
 
     @property
@@ -25,38 +28,83 @@ class Timing:
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        low, _, high = quantiles(self.rounds, n=4)
+        if len(self.rounds) == 1:
+            return self.rounds[0], self.rounds[0]
+        low, _, high = quantiles(self.rounds, n=4, method="inclusive")
         return low, high
 
-    def ratio(self, other: Timing) -> float:
+    def ratio(self, other: Sample) -> float:
         """Return the median of the ratios, round by round: what drifts, drifts out of it."""
         return median(a / b for a, b in zip(self.rounds, other.rounds, strict=True))
 
+    def more(self, other: Sample) -> float:
+        """Return the median of the differences, round by round."""
+        return median(a - b for a, b in zip(self.rounds, other.rounds, strict=True))
 
-def interleaved(
-    contenders: Mapping[str, Callable[[], object]], *, rounds: int, calls: int
-) -> dict[str, Timing]:
-    """Time ``calls`` calls of each contender in each of ``rounds`` rounds, after one to warm up."""
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(rounds + 1):
+
+def in_turn(
+    contenders: Mapping[str, Callable[[], T]], *, rounds: int, warm_up: bool = True
+) -> dict[str, list[T]]:
+    """Return what each contender gave in each of ``rounds`` rounds, after one to warm up."""
+    given: dict[str, list[T]] = {name: [] for name in contenders}
+    for number in range(-1 if warm_up else 0, rounds):
         for name, contender in contenders.items():
             gc.collect()
+            value = contender()
+            if number >= 0:
+                given[name].append(value)
+    return given
+
+
+def interleaved(
+    batches: Mapping[str, Callable[[int], object]], *, rounds: int, calls: int
+) -> dict[str, Sample]:
+    """Return the microseconds per call of each contender: a batch is told how many to make."""
+
+    def timed(batch: Callable[[int], object]) -> Callable[[], float]:
+        def run() -> float:
             begun = perf_counter_ns()
-            for _ in range(calls):
-                contender()
-            if number:
-                taken[name].append((perf_counter_ns() - begun) / calls / 1_000)
-    return {name: Timing(name, tuple(each)) for name, each in taken.items()}
+            batch(calls)
+            return (perf_counter_ns() - begun) / calls / 1_000
+
+        return run
+
+    taken = in_turn({name: timed(batch) for name, batch in batches.items()}, rounds=rounds)
+    return sampled(taken)
 
 
-def table(timings: Mapping[str, Timing], *, against: str) -> str:
-    """Return the timings as a table of Markdown, each with its ratio to one of them."""
-    lines = [
-        f"| | median µs | quartiles µs | ratio to {against} |",
-        "|---|---:|---:|---:|",
-    ]
-    for name, timing in timings.items():
-        low, high = timing.quartiles
-        ratio = timing.ratio(timings[against])
-        lines.append(f"| {name} | {timing.median:.2f} | {low:.2f} to {high:.2f} | {ratio:.2f} |")
-    return "\n".join(lines)
+def sampled(taken: Mapping[str, list[float]]) -> dict[str, Sample]:
+    """Return a sample of each contender's rounds."""
+    return {name: Sample(tuple(each)) for name, each in taken.items()}
+
+
+def repeated(call: Callable[[], object]) -> Callable[[int], object]:
+    """Return a batch of calls one after the other."""
+
+    def batch(calls: int) -> None:
+        for _ in range(calls):
+            call()
+
+    return batch
+
+
+def awaited(loop: AbstractEventLoop, call: Callable[[], Awaitable[Any]]) -> Callable[[int], object]:
+    """Return a batch of calls one after the other, in a loop that is entered once for all."""
+
+    async def batch(calls: int) -> None:
+        for _ in range(calls):
+            await call()
+
+    return lambda calls: loop.run_until_complete(batch(calls))
+
+
+def gathered(
+    loop: AbstractEventLoop, call: Callable[[], Awaitable[Any]], *, at_once: int
+) -> Callable[[int], object]:
+    """Return a batch of calls of which so many are under way together."""
+
+    async def batch(calls: int) -> None:
+        for _ in range(calls // at_once):
+            await asyncio.gather(*(call() for _ in range(at_once)))
+
+    return lambda calls: loop.run_until_complete(batch(calls))

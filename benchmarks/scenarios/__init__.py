@@ -1,0 +1,21 @@
+"""One module for each row of the table: ``measure(effort)`` returns its results.
+
+Each runs in a process of its own: no threads, pools or pinned cores of another one are in its way.
+"""
+
+from __future__ import annotations
+
+NAMES = (
+    "near",
+    "shared",
+    "concurrent",
+    "herd",
+    "attach",
+    "crowd",
+    "outage",
+    "propagation",
+    "races",
+    "site",
+    "scale",
+    "sizes",
+)
