@@ -7,7 +7,7 @@ serves nothing from its near cache for longer than a second.
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from threading import Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Protocol
@@ -64,8 +64,11 @@ class Channel(Guarded):
                 self._hearers.add(hearer)
                 if self._thread is None:
                     name = f"instance-lookup-{self._alias}"
-                    self._thread = Thread(target=self._run, name=name, daemon=True)
-                    self._thread.start()
+                    thread = Thread(target=self._run, name=name, daemon=True)
+                    # Without it nothing is vouched for, and a process short of threads lives on.
+                    with suppress(RuntimeError):
+                        thread.start()
+                        self._thread = thread
 
     def _run(self) -> None:
         pauses = iter(_PAUSES)

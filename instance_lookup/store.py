@@ -139,7 +139,12 @@ class EntryStore(SharedEntries[D]):
 
     @cached_property
     def _channel(self) -> Channel | None:
-        return None if self._settings.near_cache_size == 0 else channel_of(self._alias)
+        if self._settings.near_cache_size == 0:
+            return None
+        try:
+            return channel_of(self._alias)
+        except Exception:  # noqa: BLE001  # the read that follows says what is wrong with the cache
+            return None
 
     @cached_property
     def _near_size(self) -> int:

@@ -13,7 +13,9 @@ from weakref import WeakSet
 
 import pytest
 
+from instance_lookup import Source
 from instance_lookup.channel import Channel
+from tests.lookups import asks
 from tests.near import (
     LONG,
     Hearer,
@@ -255,3 +257,27 @@ def test_hearers_are_counted_under_the_lock() -> None:
     made._hearers = Watched([hearer])
     made._tell("instance", "acme")
     assert hearer.told == [("instance", "acme")]
+
+
+class Refusing(threading.Thread):
+    """A thread in a process that has no more of them."""
+
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
+def test_no_thread_to_spare(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that can start no thread is answered, and has nothing at hand for long."""
+    monkeypatch.setattr("instance_lookup.channel.Thread", Refusing)
+    here = near_resolver()
+    first = seen(here)
+    assert seen(here) == first  # read from Redis, and at hand from now on
+    assert at_hand(here) == first
+    assert not is_sure()
+
+
+def test_cache_that_cannot_be_made(own_redis_server: RedisServer) -> None:
+    """A mistake in CACHES is the cache's failure, and not the lookup's."""
+    config = near_config("django-redis", own_redis_server.url())
+    with near_caches(instances={**config, "LOCATION": "nonsense://host"}):
+        assert near_resolver().resolve(asks()).source is Source.SERVICE
