@@ -8,6 +8,7 @@ from msgspec import Raw
 from instance_lookup import InstanceConfig
 from instance_lookup.entry import Entry, Freshness, Generation
 from instance_lookup.local import LocalKnowledge
+from instance_lookup.near import NearCache
 from tests.lookups import Clock
 from tests.monotonic import Monotonic
 
@@ -251,3 +252,11 @@ def test_answer_without_a_generation_is_used_while_there_is_none(
     """A cache that takes nothing at all has none to tell."""
     local.keep("acme", answered(clock.now), since=0)
     assert local.unwritten("acme", None) is not None
+
+
+def test_doubt_before_anything_is_at_hand(local: LocalKnowledge[Any]) -> None:
+    """What was read before a doubt is not kept after it, also where it came first."""
+    local.doubt()
+    local.near = NearCache(size=1, ttl=5, share=None)
+    local.fill("acme", answered(1_800_000_000.0), since=0, read_at=0.0)
+    assert len(local.near) == 0

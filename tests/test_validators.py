@@ -30,6 +30,7 @@ GOOD: list[tuple[Callable[[Any], str | None], list[Any]]] = [
     (is_valid.boolean, [True, False]),
     (is_valid.seconds, [1, 0.1, 1e9]),
     (is_valid.share, [0.01, 0.8, 1]),
+    (is_valid.whole, [0, 1, 10**9]),
     (is_valid.count, [1, 10**9]),
     (is_valid.header_name, ["X-Instance-ID", "x", "X!#$%&'*+.^`|~9"]),
     (is_valid.header_value, ["token", "a b"]),
@@ -48,6 +49,7 @@ BAD: list[tuple[Callable[[Any], str | None], list[Any], str]] = [
     (is_valid.text, [None, 5, b"a"], "must be a string, not "),
     (is_valid.boolean, ["False", 0, 1, None], "must be True or False, not "),
     (is_valid.seconds, [0, -1, True, "5", None, math.nan, math.inf], "must be a positive number"),
+    (is_valid.whole, [-1, 1.0, True, "1", None], "must be 0 or a positive integer"),
     (is_valid.share, [0, -1, 1.01, True, "1", None, math.nan], "must be a number above 0"),
     (is_valid.count, [0, -1, True, 1.0, "5", None], "must be a positive integer, not "),
     (
