@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from msgspec import Struct, structs
 
 from instance_lookup.backends.base import Document, NotModified, Query
-from instance_lookup.entry import DOES_NOT_EXIST, Entry, Freshness, Rejected, read_document
+from instance_lookup.entry import DOES_NOT_EXIST, Entry, Rejected, read_document
 from instance_lookup.exceptions import (
     AccessDenied,
     CacheError,
-    CacheUnwritable,
     ConfigServiceUnavailable,
     InstanceLookupError,
     InstanceNotFound,
@@ -23,15 +22,14 @@ from instance_lookup.exceptions import (
 )
 from instance_lookup.expiring import Expiring
 from instance_lookup.frozen import SecretBytes
-from instance_lookup.shared import Reading
 from instance_lookup.signals import instance_rejected
-from instance_lookup.transactions import OutsideTransaction
 from instance_lookup.types import Source
 from instance_lookup.vitals import WRITING, Vitals
 
 if TYPE_CHECKING:
     from instance_lookup.conf import Settings
     from instance_lookup.deadline import Deadline
+    from instance_lookup.shared import Reading
     from instance_lookup.store import EntryStore
 
 D = TypeVar("D", bound=Struct)
@@ -95,39 +93,7 @@ class Fetcher(Generic[D]):
         self._fetch = fetch
         self._settings = settings
         self.vitals = vitals
-        self._outside = OutsideTransaction(settings.cache_alias)
-        self._rejoined = 0
         self._resting: Expiring[bool] = Expiring(settings.retry_interval)
-
-    def read(self, asked: str, *, again: bool = False) -> Reading[D]:
-        """Return what the cache holds; while it is down, what was answered a moment ago."""
-        local, vitals = self._store.local, self.vitals
-        if not vitals.cache_breaker.enter():
-            return Reading(None, local.answer(asked), local.since(asked))
-        since, began = local.since(asked), monotonic()
-        try:
-            reading = self._outside.call(self._store.read, asked, again=again)
-        except CacheUnwritable as exc:  # what it holds of other ids is as good as ever
-            vitals.cache_unwritable(exc, began)
-            reading = Reading(None, local.unwritten(asked, None), since)
-        except CacheError as exc:
-            vitals.cache_breaker.failed()
-            vitals.cache.failed("down", exc)
-            return Reading(None, local.answer(asked), since)
-        vitals.cache_breaker.succeeded()
-        vitals.cache.ok()
-        if self._rejoined != vitals.cache_breaker.closings:
-            # What was answered in the outage has not heard what others invalidated meanwhile.
-            self._rejoined = vitals.cache_breaker.closings
-            local.forget(None)
-        if reading.generation is None:
-            return reading
-        if reading.entry is not None and reading.entry.freshness is Freshness.FRESH:
-            local.drop(asked)
-            self._store.have_at_hand(asked, reading, began)
-            return reading
-        unwritten = local.unwritten(asked, reading.generation)
-        return structs.replace(reading, entry=unwritten) if unwritten else reading
 
     def key(self, asked: str, reading: Reading[D]) -> tuple[object, ...]:
         """Return what must be the same for two who want it to share a fetch.

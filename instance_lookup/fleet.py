@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from instance_lookup.conf import Settings
     from instance_lookup.deadline import Deadline
+    from instance_lookup.reader import Reader
     from instance_lookup.shared import Reading
 
 D = TypeVar("D", bound=Struct)
@@ -35,8 +36,9 @@ _fetches = DaemonPool("instance-lookup-fetch", max_workers=64, idle_seconds=0.5)
 class Fleet(Generic[D]):
     """Fetches what another process is not fetching, else waits for that one."""
 
-    def __init__(self, fetcher: Fetcher[D], settings: Settings) -> None:
+    def __init__(self, fetcher: Fetcher[D], reader: Reader[D], settings: Settings) -> None:
         self._fetcher = fetcher
+        self._reader = reader
         self._settings = settings
 
     def fetch(
@@ -57,7 +59,7 @@ class Fleet(Generic[D]):
             return self._follow(asked, seen, asker, deadline, lease)
         try:
             # Somebody may have fetched it between our look and our lease.
-            latest = self._fetcher.read(asked, again=True)
+            latest = self._reader.read(asked, again=True)
             return _newer(latest, seen) or self._fetcher.fetch(asked, latest, asker, deadline)
         finally:
             lease.release()
@@ -76,7 +78,7 @@ class Fleet(Generic[D]):
             elif wait([own], pause).done:
                 return own.result()
             pause = min(_LAST_PAUSE, 1.5 * pause)
-            latest = self._fetcher.read(asked, again=True)
+            latest = self._reader.read(asked, again=True)
             if newer := _newer(latest, seen):
                 return newer
             if own is None and (

@@ -17,6 +17,7 @@ from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFoun
 from instance_lookup.fetcher import Asker, Fetch, Fetcher, Found, Outcome, Refused
 from instance_lookup.fleet import Fleet
 from instance_lookup.flight import Flight, Flights
+from instance_lookup.reader import Reader
 from instance_lookup.refusals import Refusals
 from instance_lookup.steps import Blocking, Steps, Wait
 from instance_lookup.types import InstanceConfig, Source
@@ -47,7 +48,8 @@ class Loader(Generic[D]):
         self, store: EntryStore[D], fetch: Fetch, settings: Settings, vitals: Vitals
     ) -> None:
         self._fetcher = Fetcher(store, fetch, settings, vitals)
-        self._fleet = Fleet(self._fetcher, settings)
+        self._reader = Reader(store, settings, vitals)
+        self._fleet = Fleet(self._fetcher, self._reader, settings)
         self._store = store
         self._flights: Flights[Outcome[D]] = Flights(
             _flights,
@@ -67,7 +69,7 @@ class Loader(Generic[D]):
         self._check(context, asked)
         if (near := self._store.at_hand(asked)) is not None:
             return self._hit(asked, near)
-        reading: Reading[D] = yield Blocking(partial(self._fetcher.read, asked))
+        reading: Reading[D] = yield Blocking(partial(self._reader.read, asked))
         entry = reading.entry
         if entry is not None and entry.freshness is Freshness.FRESH:
             found = self._fresh(asked, entry, reading)
@@ -106,7 +108,7 @@ class Loader(Generic[D]):
                 raise
             # Read again: while the service was asked somebody may have invalidated the copy, and
             # it has aged.
-            latest: Reading[D] = yield Blocking(partial(self._fetcher.read, asked, again=True))
+            latest: Reading[D] = yield Blocking(partial(self._reader.read, asked, again=True))
             if latest.entry is None or latest.entry.document is None:
                 if exc.details["reason"] != "busy":
                     raise
@@ -119,7 +121,7 @@ class Loader(Generic[D]):
 
         Raises as :meth:`load`.
         """
-        reading = self._fetcher.read(asked)
+        reading = self._reader.read(asked)
         outcome = self._fetcher.fetch(asked, reading, self._asker(context), deadline)
         if outcome.found is None:
             raise outcome.error or self._fetcher.unavailable(asked, "busy")

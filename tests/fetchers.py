@@ -11,6 +11,7 @@ from instance_lookup.deadline import Deadline
 from instance_lookup.fetcher import Asker, Fetcher
 from instance_lookup.fleet import Fleet
 from instance_lookup.kinds import instance_kind
+from instance_lookup.reader import Reader
 from instance_lookup.store import EntryStore
 from instance_lookup.vitals import Vitals
 from tests.monotonic import Monotonic
@@ -30,7 +31,8 @@ class Process:
         self.vitals = Vitals(settings, counters)
         self.store = EntryStore(instance_kind(InstanceConfig), settings, counters)
         self.fetcher = Fetcher(self.store, service.get_instance, settings, self.vitals)
-        self.fleet = Fleet(self.fetcher, settings)
+        self.reader = Reader(self.store, settings, self.vitals)
+        self.fleet = Fleet(self.fetcher, self.reader, settings)
         self.monotonic = Monotonic()
         self.vitals.breaker._clock = self.vitals.cache_breaker._clock = self.monotonic
         local = self.store.local
@@ -39,7 +41,7 @@ class Process:
 
     def fetch(self, asked: str = "acme", *, seconds: float = 5) -> Outcome[InstanceConfig]:
         """Ask for what the cache lacks, as olga."""
-        reading = self.fetcher.read(asked)
+        reading = self.reader.read(asked)
         return self.fetcher.fetch(asked, reading, OLGA, Deadline.after(seconds))
 
     def reason(self, asked: str = "acme", *, seconds: float = 5) -> object:
@@ -54,3 +56,22 @@ def bucket(outcome: Outcome[InstanceConfig]) -> str:
     assert outcome.error is None
     assert outcome.found is not None
     return outcome.found.document.r2_bucket
+
+
+def down(verb: str, key: str) -> None:
+    """Fail whatever the cache is asked to do, as a hook of it."""
+    raise OSError("no route to the cache")
+
+
+def unwritable(verb: str, key: str) -> None:
+    """Fail whatever writes."""
+    if verb != "get":
+        raise OSError("read-only")
+
+
+def kept_bucket(process: Process) -> str:
+    """Return the bucket of what need not be asked for, wherever it is kept."""
+    entry = process.reader.read("acme").entry
+    assert entry is not None
+    assert entry.document is not None
+    return entry.document.r2_bucket
