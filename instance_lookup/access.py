@@ -189,4 +189,4 @@ def verdict(policy: Allows, user: LookupUser, config: InstanceConfig) -> bool:
 
 def same_id(left: str | None, right: str | None) -> bool:
     """Compare two ids exactly; what is absent or blank is equal to nothing."""
-    return left == right and left is not None and bool(left.strip())
+    return left == right and left is not None and left.strip() != ""

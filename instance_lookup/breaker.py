@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from instance_lookup.locks import Guarded
+from instance_lookup.forks import Guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,9 +42,14 @@ class Breaker(Guarded):
         """How often it was open and has closed."""
         self._told_until = 0.0  # by the service itself: an answer that comes late does not lift it
 
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether there is no trouble at all."""
+        return not self._in_a_row and not self._told_until
+
     def enter(self) -> bool:
         """Tell whether to call. Whoever does says afterwards how it went."""
-        if not self._in_a_row and not self._told_until:
+        if self.is_closed:
             return True
         now = self._clock()
         with self._lock:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from instance_lookup.locks import Guarded
+from instance_lookup.forks import Guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

@@ -6,7 +6,6 @@ serves nothing from its near cache for longer than a second.
 
 from __future__ import annotations
 
-import os
 from contextlib import closing, suppress
 from threading import Thread
 from time import monotonic, sleep
@@ -15,8 +14,8 @@ from weakref import WeakSet
 
 from django.core.cache import caches
 
+from instance_lookup.forks import Guarded
 from instance_lookup.health import Health
-from instance_lookup.locks import Guarded
 from instance_lookup.near import DOUBTFUL
 
 if TYPE_CHECKING:
@@ -42,15 +41,16 @@ class Hears(Protocol):
 class Channel(Guarded):
     """The channel of one cache alias, as this process hears it. Made by :func:`channel_of`."""
 
+    sure_until: float
+    """By the monotonic clock: whatever was invalidated a second before that is known here."""
+    _thread: Thread | None
+
     def __init__(self, alias: str, name: str) -> None:
         super().__init__()
         self.name = name
-        self.sure_until = 0.0
-        """By the monotonic clock: whatever was invalidated a second before that is known here."""
         self._alias = alias
         self._health = Health("Instance invalidations")
         self._hearers: WeakSet[Hears] = WeakSet()
-        self._thread: Thread | None = None
 
     def publish(self, kind: str, asked: str | None) -> None:
         """Tell all processes. Raises what the backend raises."""
@@ -126,7 +126,7 @@ class Channel(Guarded):
             return tuple(self._hearers)
 
     def _start_anew(self) -> None:
-        """Begin again in a child after a fork, which has none of its parent's threads."""
+        super()._start_anew()
         self.sure_until = 0.0
         self._thread = None
 
@@ -157,11 +157,3 @@ def _parsed(data: bytes | str) -> tuple[str | None, str | None]:
 
 
 _channels: dict[tuple[str, str], Channel] = {}
-
-
-def _start_channels_anew() -> None:
-    for channel in _channels.values():
-        channel._start_anew()  # noqa: SLF001
-
-
-os.register_at_fork(after_in_child=_start_channels_anew)

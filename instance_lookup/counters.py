@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from itertools import count
 
-from instance_lookup.locks import Guarded
+from instance_lookup.forks import Guarded
 from instance_lookup.types import CacheStats
 
 _NAMES = [field.name for field in fields(CacheStats)]

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_pool = DaemonPool("instance-lookup", max_workers=32)
+pool = DaemonPool("instance-lookup", max_workers=32)
 
 
 async def in_executor(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Return ``function(*args, **kwargs)``, run in one of our threads."""
-    return await in_pool(_pool, function, *args, **kwargs)
+    return await in_pool(pool, function, *args, **kwargs)
 
 
 async def in_pool(
-    pool: DaemonPool, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    other: DaemonPool, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """Do so in a thread of another pool."""
-    return await asyncio.wrap_future(pool.submit(lambda: function(*args, **kwargs)))
+    return await asyncio.wrap_future(other.submit(lambda: function(*args, **kwargs)))

@@ -59,7 +59,7 @@ class Fleet(Generic[D]):
             return self._follow(asked, seen, asker, deadline, lease)
         try:
             # Somebody may have fetched it between our look and our lease.
-            latest = self._reader.read(asked, again=True)
+            latest = self._reader.read_again(asked)
             return _newer(latest, seen) or self._fetcher.fetch(asked, latest, asker, deadline)
         finally:
             lease.release()
@@ -78,7 +78,7 @@ class Fleet(Generic[D]):
             elif wait([own], pause).done:
                 return own.result()
             pause = min(_LAST_PAUSE, 1.5 * pause)
-            latest = self._reader.read(asked, again=True)
+            latest = self._reader.read_again(asked)
             if newer := _newer(latest, seen):
                 return newer
             if own is None and (

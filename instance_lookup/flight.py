@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from weakref import WeakSet
+
+from instance_lookup.forks import StartsAnew
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -28,7 +28,7 @@ class Flight(Generic[V]):
     """On the monotonic clock."""
 
 
-class Flights(Generic[V]):
+class Flights(StartsAnew, Generic[V]):
     """The fetches under way in this process, by what they fetch."""
 
     def __init__(self, pool: DaemonPool, *, longest: float, overdue: Callable[[], object]) -> None:
@@ -36,8 +36,7 @@ class Flights(Generic[V]):
         self._pool = pool
         self._longest = longest
         self._overdue = overdue
-        self._renew()
-        _all_flights.add(self)
+        super().__init__()
 
     def join(self, key: Hashable, work: Callable[[], V]) -> Flight[V]:
         """Return the flight for ``key``, having begun one with ``work`` if there was none.
@@ -61,7 +60,7 @@ class Flights(Generic[V]):
             self._overdue()
         return flight
 
-    def _renew(self) -> None:
+    def _start_anew(self) -> None:
         self._board = _Board()
 
 
@@ -106,14 +105,3 @@ def _passable(exc: BaseException) -> Exception:
     error = RuntimeError(f"A fetch ended with {type(exc).__name__}.")
     error.__cause__ = exc
     return error
-
-
-_all_flights: WeakSet[Flights[Any]] = WeakSet()
-
-
-def _renew_flights() -> None:
-    for flights in _all_flights:
-        flights._renew()  # noqa: SLF001
-
-
-os.register_at_fork(after_in_child=_renew_flights)

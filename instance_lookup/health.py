@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 
-from instance_lookup.locks import Guarded
+from instance_lookup.forks import Guarded
 
 logger = logging.getLogger("instance_lookup")
 

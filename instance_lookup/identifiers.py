@@ -208,6 +208,11 @@ def identify(
     return _within(named, context, identifiers, settings)
 
 
+def is_id(value: object, settings: Settings) -> bool:
+    """Tell whether this may be the id of an instance or a project."""
+    return isinstance(value, str) and settings.id_regex.fullmatch(value) is not None
+
+
 def _within(
     named: Ref, context: LookupContext, identifiers: Collection[Identifies], settings: Settings
 ) -> Ref:
@@ -240,7 +245,7 @@ def _checked(ref: Ref, settings: Settings) -> Ref:
         raise TypeError(
             f"identify() must return an InstanceRef, a ProjectRef or None, not {type(ref).__name__}"
         )
-    if isinstance(value, str) and settings.id_regex.fullmatch(value):
+    if is_id(value, settings):
         return ref
     kind = "instance" if isinstance(ref, InstanceRef) else "project"
     shown = repr(value)

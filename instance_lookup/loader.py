@@ -17,7 +17,7 @@ from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFoun
 from instance_lookup.fetcher import Asker, Fetch, Fetcher, Found, Outcome, Refused
 from instance_lookup.fleet import Fleet
 from instance_lookup.flight import Flight, Flights
-from instance_lookup.reader import Reader
+from instance_lookup.reader import Look, Reader
 from instance_lookup.refusals import Refusals
 from instance_lookup.steps import Blocking, Steps, Wait
 from instance_lookup.types import InstanceConfig, Source
@@ -69,7 +69,7 @@ class Loader(Generic[D]):
         self._check(context, asked)
         if (near := self._store.at_hand(asked)) is not None:
             return self._hit(asked, near)
-        reading: Reading[D] = yield Blocking(partial(self._reader.read, asked))
+        reading: Reading[D] = yield Look(self._reader, asked)
         entry = reading.entry
         if entry is not None and entry.freshness is Freshness.FRESH:
             found = self._fresh(asked, entry, reading)
@@ -108,7 +108,7 @@ class Loader(Generic[D]):
                 raise
             # Read again: while the service was asked somebody may have invalidated the copy, and
             # it has aged.
-            latest: Reading[D] = yield Blocking(partial(self._reader.read, asked, again=True))
+            latest: Reading[D] = yield Blocking(partial(self._reader.read_again, asked))
             if latest.entry is None or latest.entry.document is None:
                 if exc.details["reason"] != "busy":
                     raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from msgspec import Struct
 
 from instance_lookup.expiring import Expiring
-from instance_lookup.locks import Guarded
+from instance_lookup.forks import Guarded
 
 if TYPE_CHECKING:
     from instance_lookup.entry import Entry, Generation

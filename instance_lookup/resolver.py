@@ -26,11 +26,19 @@ from instance_lookup.exceptions import (
 from instance_lookup.executor import in_executor, in_pool
 from instance_lookup.failures import denied, renamed
 from instance_lookup.fetcher import Found, Refused
-from instance_lookup.identifiers import InstanceRef, ProjectIdentifier, ProjectRef, Ref, identify
+from instance_lookup.identifiers import (
+    InstanceRef,
+    ProjectIdentifier,
+    ProjectRef,
+    Ref,
+    identify,
+    is_id,
+)
 from instance_lookup.kinds import PROJECT, ProjectMapping
 from instance_lookup.loader import Loader
+from instance_lookup.notices import tell, tell_resolved
 from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
-from instance_lookup.steps import Blocking, Notify, Steps, adrive, asking, drive
+from instance_lookup.steps import Blocking, Steps, adrive, asking, drive
 from instance_lookup.store import EntryStore
 from instance_lookup.types import CacheStats, Grant, InstanceConfig, LookupResult, Source
 from instance_lookup.users import LookupUser, NotLoaded
@@ -40,7 +48,6 @@ from instance_lookup.workers import DaemonPool
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from django.dispatch import Signal
     from msgspec import Struct
 
 
@@ -178,13 +185,22 @@ class InstanceResolver:
         """
         user = context.user
         user_id = user.user_id
-        if not user_id or user_id.isspace() or instance_resolved.receivers:
+        if (
+            self.cache.store.local.near is None
+            or instance_resolved.receivers
+            or not user_id
+            or user_id.isspace()
+        ):
             return None
         try:
-            ref = identify(context, self.identifiers, self.settings)
-            if type(ref) is not InstanceRef or ref.within is not None:
+            if (asked := context.instance_id) is None:
+                ref = identify(context, self.identifiers, self.settings)
+                if type(ref) is not InstanceRef or ref.within is not None:
+                    return None
+                asked = ref.instance_id
+            elif not is_id(asked, self.settings):
                 return None
-            entry = self._load_config.at_hand(ref.instance_id, user)
+            entry = self._load_config.at_hand(asked, user)
             if entry is None or entry.document is None:
                 return None
             grant = authorize(user, entry.document, self.policy)
@@ -213,10 +229,10 @@ class InstanceResolver:
                 grant = yield from asking(may, missing)
         except Refused as refused:
             yield from self._distrust(user, refused.copy)
-            yield from _tell(access_denied, context, ref, by="service")
+            yield from tell(access_denied, context, ref, by="service")
             raise denied(ref, conceal=self.settings.conceal_denied) from None
         except AccessDenied:
-            yield from _tell(access_denied, context, ref, by="policy")
+            yield from tell(access_denied, context, ref, by="policy")
             raise denied(ref, conceal=self.settings.conceal_denied) from None
         except (InstanceNotFound, ConfigServiceUnavailable) as exc:
             raise renamed(ref, exc) from exc.__cause__
@@ -224,7 +240,7 @@ class InstanceResolver:
         for begin in found.ahead:
             begin()
         if instance_resolved.receivers or instance_stale_served.receivers:
-            yield from _tell_resolved(context, result)
+            yield from tell_resolved(context, result)
         return result
 
     def _load(
@@ -273,18 +289,3 @@ class InstanceResolver:
 
 def _result(found: Found[InstanceConfig], grant: Grant) -> LookupResult:
     return LookupResult(found.document, found.source, found.cached_at, found.ttl_remaining, grant)
-
-
-def _tell_resolved(context: LookupContext, result: LookupResult) -> Steps[None]:
-    ref = InstanceRef(result.config.instance_id)
-    yield from _tell(instance_resolved, context, ref, source=result.source)
-    if result.source is Source.STALE_CACHE:
-        yield from _tell(instance_stale_served, context, ref, age=time() - result.cached_at)
-
-
-def _tell(signal: Signal, context: LookupContext, ref: Ref, **about: Any) -> Steps[None]:
-    if signal.has_listeners():
-        about["instance_id"] = getattr(ref, "instance_id", None)
-        about["user_id"] = context.user.user_id
-        about["request_id"] = context.request_metadata.request_id
-        yield Notify(signal, about)

@@ -9,8 +9,9 @@ stored, but is never served: on every backend, without locks, without scanning.
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
+from itertools import chain
 from time import time
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -26,7 +27,7 @@ from instance_lookup.generations import mint, renew
 from instance_lookup.keys import EVERYTHING, Keys, as_token, new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from django.core.cache.backends.base import BaseCache
 
@@ -89,6 +90,24 @@ class SharedEntries(Generic[D]):
         stored = found.get(keys.entry)
         entry = None if stored is None else self._unpack(asked, stored, generation, again=again)
         return Reading(generation, entry, since)
+
+    def _look(self, since: Mapping[str, int]) -> dict[str, Reading[D]]:
+        """Return what one look finds of many ids, each with what the process itself knew of."""
+        keys = {asked: self._keys(asked) for asked in since}
+        try:
+            found = caches[self._alias].get_many({*chain.from_iterable(keys.values())})
+        except UNREADABLE:
+            return {}
+        except Exception as exc:
+            raise self._failure("read", next(iter(keys)), exc) from exc
+        readings = {}
+        for asked, own in keys.items():
+            stored, generation = found.get(own.entry), own.generation(found)
+            if stored is not None and generation is not None:
+                with suppress(ValueError):
+                    entry = self._entry(asked, stored, generation)
+                    readings[asked] = Reading(generation, entry, since[asked])
+        return readings
 
     def peek(self, asked: str) -> Peek[D]:
         """Look at what is stored for an id without changing anything: for inspection."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, wait
-from typing import Any, Never, TypeVar
+from typing import Any, Never, Protocol, TypeVar
 
 from django.dispatch import Signal
 from msgspec import Struct
@@ -76,7 +76,17 @@ class Notify(Struct, frozen=True):
         return await self.signal.asend_robust(None, **self.about)
 
 
-Steps = Generator[Load | Blocking | Wait | Notify, Any, T]
+class Step(Protocol):
+    """What is waited for, in a thread or in an event loop."""
+
+    def run(self) -> Any:
+        """Return what came of it."""
+
+    async def arun(self) -> Any:
+        """Twin of :meth:`run`."""
+
+
+Steps = Generator[Step, Any, T]
 
 
 def asking(ask: Callable[[], T], missing: NotLoaded | None = None) -> Steps[T]:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec import Struct
 
 from instance_lookup.channel import Channel, channel_of
-from instance_lookup.entry import pack, unpack
+from instance_lookup.entry import Freshness, pack, unpack
 from instance_lookup.exceptions import CacheError
 from instance_lookup.local import LocalKnowledge
 from instance_lookup.near import NearCache
 from instance_lookup.shared import Reading, SharedEntries
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from instance_lookup.conf import Settings
     from instance_lookup.counters import Counters
     from instance_lookup.entry import Entry, Generation
@@ -49,7 +51,7 @@ class EntryStore(SharedEntries[D]):
         First the invalidations are written that the cache did not take. What is unusable is
         counted, but not when it is looked at ``again``.
         """
-        if self.local.near is None and self._near_size:
+        if self.local.near is None:
             self._open_near()
         since = self.local.since(asked)
         reading = self._read(asked, again=again, since=since)
@@ -58,6 +60,19 @@ class EntryStore(SharedEntries[D]):
         if not self._catch_up(asked):
             return Reading(None, self.local.answer(asked), since)
         return self._read(asked, again=True, since=since)
+
+    def look(self, ids: Collection[str]) -> dict[str, Reading[D]]:
+        """Return what one look finds fresh of many ids; what else there may be, :meth:`read`."""
+        if self.local.near is None:
+            self._open_near()
+        readings = self._look({asked: self.local.since(asked) for asked in ids})
+        return {
+            asked: reading
+            for asked, reading in readings.items()
+            if reading.entry is not None
+            and reading.entry.freshness is Freshness.FRESH
+            and not self.local.owes(asked)
+        }
 
     def have_at_hand(self, asked: str, reading: Reading[D], read_at: float) -> None:
         """Have at hand what was read, at ``read_at`` of the monotonic clock."""
@@ -152,6 +167,8 @@ class EntryStore(SharedEntries[D]):
         return size if size is not None else _NEAR_CACHE_SIZE if self._channel else 0
 
     def _open_near(self) -> None:
+        if not self._near_size:
+            return
         if self._channel is not None:  # before the first read: else what it reads may be news
             self._channel.listen(self)
         self.local.near = NearCache(

@@ -6,24 +6,24 @@ up every restart. These threads are left behind instead.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from threading import Condition, Thread
 from typing import TypeVar, TypeVarTuple
-from weakref import WeakSet
 
 from django.conf import settings
 from django.db import close_old_connections, connections
+
+from instance_lookup.forks import StartsAnew
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 Job = Callable[[], None]
 
 
-class DaemonPool:
+class DaemonPool(StartsAnew):
     """Run functions on at most ``max_workers`` daemon threads.
 
     Threads start with the first job and end after ``idle_seconds`` without one. A job must never
@@ -37,8 +37,7 @@ class DaemonPool:
         self._name = name
         self._max_workers = max_workers
         self._idle_seconds = idle_seconds
-        self._crew = _Crew()
-        _pools.add(self)
+        super().__init__()
 
     def submit(self, fn: Callable[[*Ts], T], *args: *Ts) -> Future[T]:
         """Have ``fn(*args)`` called by a worker, and return the future of its result."""
@@ -69,7 +68,7 @@ class DaemonPool:
         if settings.configured:
             connections.close_all()
 
-    def _renew(self) -> None:
+    def _start_anew(self) -> None:
         self._crew = _Crew()
 
 
@@ -123,15 +122,3 @@ def _with_own_connections(call: Callable[[], T]) -> T:
         return call()
     finally:
         close_old_connections()
-
-
-_pools: WeakSet[DaemonPool] = WeakSet()
-
-
-def _renew_pools() -> None:
-    """Forget threads and locks that stayed behind in the parent process."""
-    for pool in _pools:
-        pool._renew()  # noqa: SLF001
-
-
-os.register_at_fork(after_in_child=_renew_pools)

@@ -27,7 +27,8 @@ class Process:
     """What one process has: on one cache there may be several."""
 
     def __init__(self, service: DictConfigService, **options: Any) -> None:
-        settings, counters = make_settings(options), Counters()
+        settings, self.counters = make_settings(options), Counters()
+        counters = self.counters
         self.vitals = Vitals(settings, counters)
         self.store = EntryStore(instance_kind(InstanceConfig), settings, counters)
         self.fetcher = Fetcher(self.store, service.get_instance, settings, self.vitals)

@@ -64,7 +64,17 @@ class Service(DictConfigService):
 class Clock:
     """The wall clock of every module that looks at it."""
 
-    MODULES = ("shared", "loader", "fetcher", "fleet", "local", "near", "cache", "resolver")
+    MODULES = (
+        "shared",
+        "loader",
+        "fetcher",
+        "fleet",
+        "local",
+        "near",
+        "notices",
+        "cache",
+        "resolver",
+    )
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_800_000_000.0

@@ -221,14 +221,14 @@ def test_follower_takes_what_comes_first(
         theirs.fetch()
 
     service.meanwhile = hang
-    own = ours.reader.read
+    own = ours.reader.read_again
 
-    def read(asked: str, *, again: bool = False) -> Reading[InstanceConfig]:
+    def read(asked: str) -> Reading[InstanceConfig]:
         if hanging.is_set():
             answer()
-        return own(asked, again=again)
+        return own(asked)
 
-    ours.reader.read = read  # type: ignore[method-assign]
+    ours.reader.read_again = read  # type: ignore[method-assign]
     at_each_pause(lease.release)
     try:
         outcome = fetch(ours, seen)

@@ -70,7 +70,7 @@ def make(server: ScriptedServer, clock: Clock) -> Iterator[Callable[..., Instanc
             "config_service_url": server.url,
             "config_service_token": TOKEN,
             "config_service_max_bytes": 4096,
-            "config_service_timeout": 0.3,
+            "config_service_timeout": 1.0,
             **options,
         }
         made.append(InstanceResolver(**options))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import pytest
+from django.core.cache import caches
 from django.test import override_settings
 
+from instance_lookup import CacheError
 from instance_lookup.deadline import Deadline
 from tests.fetchers import OLGA, Process, bucket, down, kept_bucket, unwritable
 from tests.lookups import Clock, HookedCache, Service, acme, hooked_caches, hooks
@@ -154,3 +157,116 @@ def test_entry_remembered_is_replaced_meanwhile(
     entry = process.reader.read("acme").entry
     assert entry is not None
     assert entry.document is not None
+
+
+def look(process: Process, *ids: str) -> dict[str, str | None]:
+    """Return the buckets of what one look finds; ``None`` for what is known not to exist."""
+    found: dict[str, str | None] = {}
+    for asked, reading in process.reader._look(ids).items():
+        assert reading.entry is not None
+        assert reading.generation is not None
+        document = reading.entry.document
+        found[asked] = None if document is None else document.r2_bucket
+    return found
+
+
+def test_look_finds_what_is_fresh(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is known not to exist, of all ids at once. Not what takes more than a look."""
+    clock = Clock(monkeypatch)
+    service.instances["late"] = acme("second", instance_id="late")
+    with override_settings(CACHES=hooked_caches()):
+        process = Process(service)
+        assert look(process, "acme", "late", "gone", "other") == {}
+        process.fetch("late")
+        clock.now += 290
+        process.fetch("acme")
+        process.fetch("gone")
+        found = {"acme": "first", "late": "second", "gone": None}
+        assert look(process, "acme", "late", "gone", "other") == found
+        clock.now += 10
+        assert look(process, "acme", "late", "gone", "other") == {"acme": "first", "gone": None}
+        process.store.expire("acme")
+        assert look(process, "acme", "late", "gone", "other") == {"gone": None}
+
+
+def test_look_of_a_cache_that_is_down(process: Process, caplog: pytest.LogCaptureFixture) -> None:
+    """It finds nothing, and nobody looks for a while."""
+    process.fetch()
+    gets: list[str] = []
+
+    def fail(verb: str, key: str) -> None:
+        gets.append(verb)
+        raise OSError("no route to the cache")
+
+    with hooks(fail):
+        assert [look(process, "acme", "gone") for _ in range(3)] == [{}] * 3
+        assert process.reader.read("acme").entry is None
+    assert gets == ["get"]
+    assert process.vitals.cache_breaker.wait() > 0
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    process.monotonic.now += 5
+    assert look(process, "acme") == {}  # a read finds out
+    assert kept_bucket(process) == "first"
+    assert look(process, "acme") == {"acme": "first"}
+
+
+def test_look_of_a_cache_that_swallows_its_failures(process: Process) -> None:
+    """To find nothing is no news, neither good nor bad."""
+    with hooks(lambda verb, key: HookedCache.SKIP):
+        assert look(process, "acme", "gone") == {}
+        assert process.vitals.cache_breaker.is_closed
+        process.reader.read("acme")
+        assert look(process, "acme", "gone") == {}
+        assert not process.vitals.cache_breaker.is_closed
+
+
+def test_look_honours_an_invalidation_that_the_cache_did_not_take(process: Process) -> None:
+    """Whatever the cache holds of that id; the others are as good as ever."""
+    process.fetch()
+    process.fetch("gone")
+    with hooks(down), pytest.raises(CacheError):
+        process.store.invalidate("acme")
+    assert look(process, "acme", "gone") == {"gone": None}
+    assert process.reader.read("acme").entry is None  # and the cache has taken it
+    assert not process.store.local.owes("acme")
+
+
+def test_look_leaves_to_a_read_what_is_corrupt(process: Process) -> None:
+    """It is counted once."""
+    process.fetch()
+    process.fetch("gone")
+    caches["default"].set(process.store._keys("acme").entry, "{", None)
+    assert look(process, "acme", "gone") == {"gone": None}
+    assert process.reader.read("acme").entry is None
+    assert process.counters.read().rejected == 1
+
+
+def test_look_leaves_to_a_read_what_cannot_be_read(process: Process) -> None:
+    """Which tells key by key which one it is, and deletes that."""
+    process.fetch()
+    entry = process.store._keys("acme").entry
+
+    def fail(verb: str, key: str) -> None:
+        if verb == "get" and key == entry:
+            raise UnpicklingError("of another release")
+
+    with hooks(fail):
+        assert look(process, "acme", "gone") == {}
+        assert process.reader.read("acme").entry is None
+    assert caches["default"].get(entry) is None
+
+
+def test_look_during_which_something_changed(service: Service) -> None:
+    """What it found is not at hand afterwards; what did not change is."""
+    with override_settings(CACHES=hooked_caches()):
+        process = Process(service, near_cache_size=10)
+        process.fetch()
+        process.fetch("gone")
+
+        def change(verb: str, key: str) -> None:
+            process.store.local.forget("acme")
+
+        with hooks(change):
+            assert look(process, "acme", "gone") == {"acme": "first", "gone": None}
+        assert process.store.at_hand("acme") is None
+        assert process.store.at_hand("gone") is not None

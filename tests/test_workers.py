@@ -193,7 +193,7 @@ def test_renewed_pool_has_nothing_of_the_old_one() -> None:
     before = pool.submit(release.wait, 5)
     pool._crew.changed.acquire()
     old = pool._crew
-    workers._renew_pools()
+    pool._start_anew()
     try:
         assert pool.submit(str, 3).result(5) == "3"
     finally:

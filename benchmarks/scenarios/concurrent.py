@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import redis.asyncio
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 AT_ONCE = 100
-BOUNDS = (Bound("await aresolve()", 0.6, "Django's aget, django-redis"),)
+OURS = ("await aresolve(), one instance", f"await aresolve(), {AT_ONCE} instances")
+BOUNDS = tuple(Bound(ours, 0.6, "Django's aget, django-redis") for ours in OURS)
 
 
 def measure(effort: Effort) -> list[Result]:
@@ -29,7 +31,8 @@ def measure(effort: Effort) -> list[Result]:
             "redis.asyncio GET + msgspec": _redis(loop, server.url()),
             "Django's aget, django-redis": _aget("default"),
             "Django's aget, RedisCache": _aget("builtin"),
-            "await aresolve()": _aresolve(),
+            OURS[0]: _aresolve(1),
+            OURS[1]: _aresolve(AT_ONCE),
         }
         samples = interleaved(
             {name: gathered(loop, call, at_once=AT_ONCE) for name, call in calls.items()},
@@ -41,7 +44,7 @@ def measure(effort: Effort) -> list[Result]:
             title=f"A shared hit through the event loop, {AT_ONCE} at once, per call",
             unit="µs",
             samples=samples,
-            ours=("await aresolve()",),
+            ours=OURS,
             against="redis.asyncio GET + msgspec",
             bounds=BOUNDS,
             placement=f"client and server on core {core}",
@@ -70,6 +73,10 @@ def _aget(alias: str) -> Callable[[], Awaitable[object]]:
     return get
 
 
-def _aresolve() -> Callable[[], Awaitable[object]]:
-    resolver, context = work.resolver(near=False), work.context()
-    return lambda: resolver.aresolve(context)
+def _aresolve(instances: int) -> Callable[[], Awaitable[object]]:
+    resolver = work.resolver(near=False)
+    contexts = [work.context(f"studio-{number}") for number in range(instances)]
+    for context in contexts:
+        resolver.resolve(context)
+    turns = cycle(contexts)
+    return lambda: resolver.aresolve(next(turns))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from instance_lookup import ConfigServiceUnavailable, InstanceResolver
+from instance_lookup import ConfigServiceUnavailable, InstanceResolver, forks
 from instance_lookup.backends.http import HttpConfigService
-from instance_lookup.flight import _all_flights
+from instance_lookup.flight import Flights
 from tests.lookups import Twin, asks
 from tests.servers import (
     Answer,
@@ -95,4 +95,4 @@ def has_landed(resolver: InstanceResolver) -> bool:
 
 
 def all_landed() -> bool:
-    return not any(flights._board.flights for flights in list(_all_flights))
+    return not any(each._board.flights for each in list(forks._all) if isinstance(each, Flights))

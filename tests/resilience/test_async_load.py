@@ -156,6 +156,27 @@ async def test_shared_hit(
         assert hops == ["DaemonPool.submit"]
 
 
+@pytest.mark.parametrize("kind", SHARED_CACHES)
+async def test_shared_hits_share_a_hop(
+    kind: str, request: pytest.FixtureRequest, hops: list[str]
+) -> None:
+    """Of fifty instances at the same moment, and each caller gets what he may have."""
+    names = [f"shared-{number}" for number in range(50)]
+    with shared_cache(kind, request) as alias:
+        one, other = (
+            InstanceResolver(config_service_backend=Service(), cache_alias=alias) for _ in range(2)
+        )
+        one.cache.warm(map(config, names))
+        hops.clear()
+        contexts = [asks(user, name) for name in names for user in (OLGA, SAM)]
+        found = await asyncio.gather(*map(other.aresolve, contexts), return_exceptions=True)
+    for name, (mine, theirs) in zip(names, zip(found[::2], found[1::2], strict=True), strict=True):
+        assert not isinstance(mine, BaseException)
+        assert (mine.config.instance_id, mine.source) == (name, Source.CACHE)
+        assert isinstance(theirs, AccessDenied)
+    assert hops == ["DaemonPool.submit"]
+
+
 async def test_shared_hit_of_a_request(service: Service, hops: list[str]) -> None:
     """The same through ``request.ainstance_config()``."""
     resolver = InstanceResolver(config_service_backend=service)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from instance_lookup import locks
+from instance_lookup import forks
 from instance_lookup.counters import Counters
 
 # One thread holds the lock for good, another forks: the child is left with one thread and the
@@ -87,13 +87,14 @@ def test_holder_that_forks_goes_on_in_the_child() -> None:
     assert run(script) == 1
 
 
-def test_locks_are_renewed_at_a_fork() -> None:
+def test_locks_are_renewed_at_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a child inherits stays as it was, but for the lock."""
     counters = Counters()
     counters.add("hits")
     before = counters._lock
+    monkeypatch.setattr(forks, "_all", {counters})
     with before:
-        locks._renew_locks()
+        forks._start_all_anew()
         counters.add("hits")
     assert counters.read().hits == 2
     assert counters._lock is not before

@@ -38,7 +38,9 @@ class Site:
 
     def __init__(self, wall: Clock, **options: Any) -> None:
         self.service = Service()
-        ours = {"config_service_backend": self.service, "refresh_ahead": None}
+        # A busy machine is not to decide what is served.
+        ours: dict[str, Any] = {"soft_timeout": 5.0, "refresh_ahead": None}
+        ours["config_service_backend"] = self.service
         self.resolver = InstanceResolver(**{**ours, **options})
         self.wall = wall
         self.monotonic = Monotonic(self.resolver)

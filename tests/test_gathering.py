@@ -1,0 +1,196 @@
+"""Coroutines that want something at the same moment share a look, in a thread of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from instance_lookup import executor
+from instance_lookup.gathering import Gathering
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+LONG = 10
+
+
+class Source:
+    """What is looked at: it finds keys that begin with "a", and has what begins with "b"."""
+
+    def __init__(self) -> None:
+        self.looks: list[list[str]] = []
+        self.reads: list[str] = []
+        self.threads: set[str] = set()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.looking = threading.Event()
+
+    def look(self, keys: Collection[str]) -> dict[str, str]:
+        self._wait()
+        self.looks.append(list(keys))
+        if "broken" in keys:
+            raise LookupError("broken")
+        return {key: f"seen {key}" for key in keys if key.startswith("a")}
+
+    def read(self, key: str) -> str:
+        self._wait()
+        self.reads.append(key)
+        if key == "broken":
+            raise LookupError("broken")
+        return f"read {key}"
+
+    def _wait(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.looking.set()
+        assert self.gate.wait(LONG)
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+class Getting:
+    """A gathering on a source."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.gathering = Gathering[str]()
+
+    async def get(self, key: str) -> str:
+        return await self.gathering.get(key, self.source.look, self.source.read)
+
+
+@pytest.fixture
+def gathering(source: Source) -> Getting:
+    return Getting(source)
+
+
+async def all_of(gathering: Getting, *keys: str) -> list[str]:
+    return await asyncio.wait_for(asyncio.gather(*map(gathering.get, keys)), LONG)
+
+
+async def test_one_look_for_all(gathering: Getting, source: Source) -> None:
+    """Of the same and of different keys, in one of our threads."""
+    found = await all_of(gathering, "a1", "a2", "a1", "a3")
+    assert found == ["seen a1", "seen a2", "seen a1", "seen a3"]
+    assert (source.looks, source.reads) == ([["a1", "a2", "a3"]], [])
+    assert source.threads == {"instance-lookup"}
+
+
+async def test_one_key_is_read(gathering: Getting, source: Source) -> None:
+    """However many want it: a look might find nothing, and would have been for nothing."""
+    assert await all_of(gathering, "a1", "a1") == ["read a1"] * 2
+    assert (source.looks, source.reads) == ([], ["a1"])
+
+
+async def test_what_a_look_does_not_find_is_read(gathering: Getting, source: Source) -> None:
+    """Each by itself, once."""
+    assert await all_of(gathering, "a1", "b1", "b2", "b1") == [
+        "seen a1",
+        "read b1",
+        "read b2",
+        "read b1",
+    ]
+    assert sorted(source.reads) == ["b1", "b2"]
+
+
+async def test_what_is_found_does_not_wait_for_what_is_not(
+    gathering: Getting, source: Source
+) -> None:
+    """A look is short; a read may take the cache's whole timeout."""
+    release = threading.Event()
+    original = source.read
+
+    def slow(key: str) -> str:
+        assert release.wait(LONG)
+        return original(key)
+
+    source.read = slow  # type: ignore[method-assign]
+    found, missing = (asyncio.create_task(gathering.get(key)) for key in ("a1", "b1"))
+    assert await asyncio.wait_for(found, LONG) == "seen a1"
+    assert not missing.done()
+    release.set()
+    assert await asyncio.wait_for(missing, LONG) == "read b1"
+
+
+async def test_no_more_than_so_many_in_one_look(gathering: Getting, source: Source) -> None:
+    """The last look may be of one key, which is read."""
+    keys = [f"a{number}" for number in range(129)]
+    assert len(await all_of(gathering, *keys)) == 129
+    assert [len(look) for look in sorted(source.looks)] == [64, 64]
+    assert source.reads == ["a128"]
+
+
+async def test_whoever_comes_later_is_looked_up_later(gathering: Getting, source: Source) -> None:
+    """What was asked for while a look was under way is not answered with what that found."""
+    source.gate.clear()
+    first = [asyncio.create_task(gathering.get(key)) for key in ("a1", "a2")]
+    await asyncio.to_thread(source.looking.wait, LONG)
+    second = [asyncio.create_task(gathering.get(key)) for key in ("a1", "a2")]
+    await asyncio.sleep(0)
+    source.gate.set()
+    await asyncio.wait_for(asyncio.gather(*first, *second), LONG)
+    assert source.looks == [["a1", "a2"]] * 2
+
+
+async def test_whoever_leaves_leaves_the_others_alone(gathering: Getting, source: Source) -> None:
+    """One who is cancelled takes neither the look nor the answer with him."""
+    source.gate.clear()
+    tasks = [asyncio.create_task(gathering.get(key)) for key in ("a1", "a1", "a2")]
+    await asyncio.to_thread(source.looking.wait, LONG)
+    tasks[0].cancel()
+    tasks[2].cancel()
+    source.gate.set()
+    assert await asyncio.wait_for(tasks[1], LONG) == "seen a1"
+    assert all(task.cancelled() for task in (tasks[0], tasks[2]))
+
+
+async def test_errors(gathering: Getting) -> None:
+    """A look that fails is no look; what a read raises is for those who wanted just that."""
+    found = await asyncio.gather(
+        *map(gathering.get, ("a1", "broken", "broken")), return_exceptions=True
+    )
+    assert found[0] == "read a1"
+    assert [str(error) for error in found[1:]] == ["broken"] * 2
+
+
+async def test_no_more_threads(gathering: Getting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is left waiting."""
+
+    def submit(*args: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(executor.pool, "submit", submit)
+    errors = await asyncio.gather(*map(gathering.get, ("a1", "a2")), return_exceptions=True)
+    assert [str(error) for error in errors] == ["can't start new thread"] * 2
+
+
+def test_loop_that_is_closed_meanwhile(source: Source, gathering: Getting) -> None:
+    """Its look comes back to nobody, and the next loop has its own."""
+    source.gate.clear()
+
+    async def leave() -> None:
+        task = asyncio.create_task(gathering.get("a1"))
+        await asyncio.to_thread(source.looking.wait, LONG)
+        task.cancel()
+
+    asyncio.run(leave())
+    source.gate.set()
+    assert asyncio.run(all_of(gathering, "a1", "a2")) == ["seen a1", "seen a2"]
+
+
+def test_loops_of_several_threads(gathering: Getting) -> None:
+    """Each gathers its own."""
+    keys = [f"a{number}" for number in range(10)]
+
+    def crowd(_: int) -> list[str]:
+        return asyncio.run(all_of(gathering, *keys))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(crowd, range(8))) == [[f"seen {key}" for key in keys]] * 8
+    assert gathering.gathering._next == {}

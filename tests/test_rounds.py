@@ -1,0 +1,158 @@
+"""Threads that want the same thing at the same moment share the next round, never the present."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import pytest
+
+from instance_lookup.rounds import Rounds
+from tests.waiting import wait_until
+
+LONG = 10
+
+
+class Source:
+    """What is read: numbers, one higher each time. Each read waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.reads: list[str] = []
+        self.gates: dict[int, Event] = {}
+        self.fails: set[int] = set()
+
+    def read(self, key: str) -> int:
+        self.reads.append(key)
+        number = len(self.reads)
+        if number in self.gates:
+            assert self.gates[number].wait(LONG)
+        if number in self.fails:
+            raise LookupError(number)
+        return number
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def rounds() -> Rounds[int]:
+    return Rounds(patience=LONG)
+
+
+def waiting(rounds: Rounds[int], key: str = "a") -> int:
+    """Return how many wait for the end of the present round, or of the next."""
+    now = rounds._under_way[key]
+    return 0 if now.next is None else len(now.waiting) + len(now.next.waiting)
+
+
+def test_one_after_the_other(rounds: Rounds[int], source: Source) -> None:
+    """Nothing is kept: each reads anew."""
+    assert [
+        rounds.get("a", source.read),
+        rounds.get("a", source.read),
+        rounds.get("b", source.read),
+    ] == [1, 2, 3]
+    assert source.reads == ["a", "a", "b"]
+    assert rounds._under_way == {}
+
+
+def test_those_who_come_meanwhile_share_the_next(rounds: Rounds[int], source: Source) -> None:
+    """Not the present one, which may have read what was changed before they came."""
+    source.gates = {1: Event(), 2: Event()}
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(rounds.get, "a", source.read)
+        wait_until(lambda: len(source.reads) == 1)
+        second = [pool.submit(rounds.get, "a", source.read) for _ in range(5)]
+        wait_until(lambda: waiting(rounds) == 5)
+        assert not any(each.done() for each in second)
+        source.gates[1].set()
+        wait_until(lambda: len(source.reads) == 2)
+        third = [pool.submit(rounds.get, "a", source.read) for _ in range(2)]
+        wait_until(lambda: waiting(rounds) == 4 + 2)
+        source.gates[2].set()
+        assert first.result(LONG) == 1
+        assert [each.result(LONG) for each in second] == [2] * 5
+        assert [each.result(LONG) for each in third] == [3] * 2
+    assert rounds._under_way == {}
+
+
+def test_keys_do_not_wait_for_each_other(rounds: Rounds[int], source: Source) -> None:
+    """Whoever wants something else goes ahead."""
+    source.gates = {1: Event()}
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(rounds.get, "a", source.read)
+        wait_until(lambda: len(source.reads) == 1)
+        assert rounds.get("b", source.read) == 2
+        source.gates[1].set()
+        assert first.result(LONG) == 1
+
+
+def test_failure_is_for_whoever_made_it(rounds: Rounds[int], source: Source) -> None:
+    """Those who waited for it try for themselves, and those who come later are not held up."""
+    source.gates = {1: Event(), 2: Event()}
+    source.fails = {1, 2}
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(rounds.get, "a", source.read)
+        wait_until(lambda: len(source.reads) == 1)
+        second = [pool.submit(rounds.get, "a", source.read) for _ in range(3)]
+        wait_until(lambda: waiting(rounds) == 3)
+        source.gates[1].set()
+        wait_until(lambda: len(source.reads) == 2)
+        source.gates[2].set()
+        with pytest.raises(LookupError, match="1"):
+            first.result(LONG)
+        errors = [each.exception(LONG) for each in second]
+    assert [type(error) for error in errors if error] == [LookupError]
+    assert sorted(each.result() for each in second if not each.exception()) == [3, 4]
+    assert rounds.get("a", source.read) == 5
+
+
+def test_nobody_waits_for_a_thread_that_hangs(source: Source) -> None:
+    """Whoever was to lead the next round does, and if that hangs too the others read alone."""
+    rounds = Rounds[int](patience=0.1)
+    source.gates = {1: Event(), 2: Event()}
+    with ThreadPoolExecutor(8) as pool:
+        hangs = pool.submit(rounds.get, "a", source.read)
+        wait_until(lambda: len(source.reads) == 1)
+        others = [pool.submit(rounds.get, "a", source.read) for _ in range(3)]
+        wait_until(lambda: len(source.reads) == 4)
+        wait_until(lambda: sum(each.done() for each in others) == 2)
+        source.gates[2].set()
+        assert sorted(each.result(LONG) for each in others) == [2, 3, 4]
+        assert rounds.get("a", source.read) == 5
+        assert not hangs.done()
+        source.gates[1].set()
+        assert hangs.result(LONG) == 1
+    assert rounds._under_way == {}
+
+
+def test_fork_in_the_middle() -> None:
+    """Neither waits for a thread that the child does not have, nor ends a round of another."""
+    script = """
+import os, signal, sys, threading
+from instance_lookup.rounds import Rounds
+begun = threading.Event()
+here = os.getpid()
+
+def read(key):
+    if key == "slow" and os.getpid() == here:
+        begun.set()
+        threading.Event().wait()
+    if key == "forking" and os.getpid() == here:
+        return os.fork()
+    return 7
+
+rounds = Rounds(patience=5)
+threading.Thread(target=rounds.get, args=["slow", read], daemon=True).start()
+begun.wait()
+if rounds.get("forking", read) == 0:
+    signal.alarm(10)
+    os._exit(rounds.get("slow", read) + rounds.get("forking", read))
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
+    assert done.returncode == 14
