@@ -49,8 +49,15 @@ def measured(names: list[str] | tuple[str, ...], *, quick: bool) -> Report:
 
 def _scenario(name: str, *, quick: bool) -> list[Result]:
     command = [sys.executable, "-m", "benchmarks.scenario", name, *(["--quick"] if quick else [])]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
-    return msgspec.json.decode(done.stdout, type=list[Result])
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        try:
+            said, _ = process.communicate()
+        except BaseException:
+            process.terminate()  # not killed: it has servers to end
+            raise
+    if process.returncode:
+        raise SystemExit(f"The scenario {name} ended with {process.returncode}.")
+    return msgspec.json.decode(said, type=list[Result])
 
 
 def _draw(found: Report, path: Path) -> None:

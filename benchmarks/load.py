@@ -1,18 +1,21 @@
-"""Load on a site: by wrk where it is on PATH, else by ``python -m benchmarks.load``.
+"""Load on a site: by wrk where it is on PATH, and by ``python -m benchmarks.load``.
 
 The generator here is one thread and a selector. It sends one prepared request on each connection,
 counts the bytes of the answer, and sends the next. On a core of its own it keeps many times as many
 requests going as Django answers on another, and it tells how busy it was, so that nobody has to
 believe that. Sharing a core with the site it would draw every ratio towards 1.
+
+It changes from one path to the next several times a second, which wrk cannot: what a shared machine
+does to a second is more than the difference that is looked for.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from time import perf_counter, process_time
@@ -25,53 +28,66 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Load(Struct):
-    """What came of it."""
+    """What came of it: requests a second of each path, round by round."""
 
-    per_second: float
+    per_second: dict[str, list[float]]
     busy: float | None = None
     """The share of its core that the generator used; wrk does not tell."""
     site_busy: float = 0.0
     """The share of its core that the site used, if somebody watched."""
 
 
-def generator() -> str:
-    return "wrk" if shutil.which("wrk") else "its own generator"
+class Order(Struct):
+    """What load is wanted."""
+
+    port: int
+    headers: dict[str, str]
+    paths: list[str]
+    at_once: int
+    seconds: float
+    """Of one path in one round."""
+    rounds: int
 
 
-def put(port: int, path: str, headers: dict[str, str], *, seconds: float, at_once: int) -> Load:
-    """Load one path in another process, which runs on the cores that this one is pinned to."""
-    if wrk := shutil.which("wrk"):
-        command = [wrk, "-t1", f"-c{at_once}", f"-d{max(1, round(seconds))}s"]
-        for name, value in headers.items():
-            command += ["-H", f"{name}: {value}"]
-        command += [f"http://127.0.0.1:{port}{path}"]
-        return _read_wrk(_said(command))
-    given = [str(port), path, str(seconds), str(at_once), msgspec.json.encode(headers).decode()]
-    return msgspec.json.decode(_said([sys.executable, "-m", "benchmarks.load", *given]), type=Load)
+def wrk(order: Order) -> Load:
+    """Load each path in turn with wrk. Raise ``FileNotFoundError`` where there is none."""
+    command = ["wrk", "-t1", f"-c{order.at_once}", f"-d{max(1, round(order.seconds))}s"]
+    for name, value in order.headers.items():
+        command += ["-H", f"{name}: {value}"]
+    found: dict[str, list[float]] = {path: [] for path in order.paths}
+    for _ in range(order.rounds):
+        for path, rates in found.items():
+            rates.append(_read_wrk(_said([*command, f"http://127.0.0.1:{order.port}{path}"])))
+    return Load(found)
+
+
+def put(order: Order) -> Load:
+    """Do so with our own generator, in a process on the cores that this one is pinned to."""
+    given = msgspec.json.encode(order).decode()
+    return msgspec.json.decode(_said([sys.executable, "-m", "benchmarks.load", given]), type=Load)
 
 
 def _said(command: list[str]) -> str:
     return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout
 
 
-def _read_wrk(said: str) -> Load:
+def _read_wrk(said: str) -> float:
     found = re.search(r"Requests/sec: *([\d.]+)", said)
     if found is None or "Non-2xx" in said or "Socket errors" in said:
         raise RuntimeError(f"wrk met errors:\n{said}")
-    return Load(float(found[1]))
+    return float(found[1])
 
 
 class Connection:
     """One connection that has one request under way."""
 
-    def __init__(self, port: int, request: bytes) -> None:
+    def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
-        self._request = request
         self._got = b""
 
-    def ask(self) -> None:
+    def ask(self, request: bytes) -> None:
         self._got = b""
-        self.socket.sendall(self._request)
+        self.socket.sendall(request)
         # Else a server without TCP_NODELAY sends the body 40 ms after the headers, when we have
         # acknowledged these, and the load is none.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
@@ -87,37 +103,43 @@ class Connection:
         return bool(end) and length is not None and len(body) >= int(length[1])
 
 
-def run(port: int, path: str, headers: dict[str, str], *, seconds: float, at_once: int) -> Load:
-    """Keep ``at_once`` requests under way for so long."""
-    lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *map(": ".join, headers.items())]
-    request = ("\r\n".join(lines) + "\r\n\r\n").encode()
-    answers = 0
-    with DefaultSelector() as selector:
-        for _ in range(at_once):
-            connection = Connection(port, request)
+def run(order: Order) -> Load:
+    """Load the paths in turn, on connections that stay open."""
+    lines = ["Host: 127.0.0.1", *map(": ".join, order.headers.items())]
+    requests = {
+        path: ("\r\n".join([f"GET {path} HTTP/1.1", *lines]) + "\r\n\r\n").encode()
+        for path in order.paths
+    }
+    found: dict[str, list[float]] = {path: [] for path in order.paths}
+    with DefaultSelector() as selector, ExitStack() as stack:
+        for _ in range(order.at_once):
+            connection = Connection(order.port)
+            stack.enter_context(connection.socket)
             selector.register(connection.socket, EVENT_READ, connection)
-            connection.ask()
         begun, used = perf_counter(), process_time()
-        while (now := perf_counter()) < begun + seconds:
-            for key, _ in selector.select(timeout=1):
-                if key.data.is_answered():
-                    answers += 1
-                    key.data.ask()
-        taken, worked = now - begun, process_time() - used
-        for key in list(selector.get_map().values()):
-            key.data.socket.close()
-    if not answers:
-        raise RuntimeError(f"no whole answer from {path} in {seconds} s")
-    return Load(answers / taken, worked / taken)
+        for _ in range(order.rounds):
+            for path, request in requests.items():
+                found[path].append(_rate(selector, request, order.seconds))
+        return Load(found, (process_time() - used) / (perf_counter() - begun))
+
+
+def _rate(selector: DefaultSelector, request: bytes, seconds: float) -> float:
+    """Ask for so long, wait for the last answers, and return how many there were in a second."""
+    begun = perf_counter()
+    connections = [key.data for key in selector.get_map().values()]
+    for connection in connections:
+        connection.ask(request)
+    answers, under_way = 0, len(connections)
+    while under_way:
+        for key, _ in selector.select(timeout=20):
+            if key.data.is_answered():
+                answers += 1
+                if perf_counter() - begun < seconds:
+                    key.data.ask(request)
+                else:
+                    under_way -= 1
+    return answers / (perf_counter() - begun)
 
 
 if __name__ == "__main__":
-    _port, _path, _seconds, _at_once, _headers = sys.argv[1:]
-    _made = run(
-        int(_port),
-        _path,
-        msgspec.json.decode(_headers, type=dict[str, str]),
-        seconds=float(_seconds),
-        at_once=int(_at_once),
-    )
-    sys.stdout.buffer.write(msgspec.json.encode(_made))
+    sys.stdout.buffer.write(msgspec.json.encode(run(msgspec.json.decode(sys.argv[1], type=Order))))

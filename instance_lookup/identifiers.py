@@ -7,6 +7,7 @@ mistyped tenant's job in another tenant.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from django.core.exceptions import ImproperlyConfigured
@@ -261,7 +262,12 @@ def _id(ref: Ref) -> str:
 
 
 def _header(request: HttpRequest | None, name: str) -> str | None:
-    return None if request is None else request.META.get("HTTP_" + name.upper().replace("-", "_"))
+    return None if request is None else request.META.get(_in_meta(name))
+
+
+@lru_cache(maxsize=16)
+def _in_meta(header: str) -> str:
+    return "HTTP_" + header.upper().replace("-", "_")
 
 
 def _url_kwarg(request: HttpRequest | None, name: str) -> str | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +22,16 @@ from instance_lookup.users import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from django.http import HttpRequest
 
     from instance_lookup.access import Allows
+    from instance_lookup.resolver import InstanceResolver
     from instance_lookup.types import InstanceConfig, LookupResult
+
+
+_NOBODY = LookupUser.anonymous()
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +42,7 @@ class Outcome:
     """What stood on the request as its user, be it loaded or not."""
     nobody: type | None = None
     """The class of an anonymous user: another one of it gets the same answer."""
-    user: LookupUser = field(default_factory=LookupUser.anonymous)
+    user: LookupUser = _NOBODY
     result: LookupResult | None = None
     error: Exception | None = None
 
@@ -99,20 +102,22 @@ class RequestLookup:
                 "The request's instance is not looked up yet, and to do it here would block the "
                 "event loop: first 'await request.ainstance_config()'."
             )
-        with self._noted() as outcome:
+        with _Noting(self) as outcome:
             user = current_user(self.request)
-            self._begin(outcome, user, lookup_user(user, self.request))
-            outcome.result = get_resolver().resolve(self._context(outcome))
+            resolver = get_resolver()
+            self._begin(outcome, resolver, user, lookup_user(user, self.request))
+            outcome.result = resolver.resolve(self._context(outcome))
             return outcome.result
 
     async def aget(self) -> LookupResult:
         """Twin of :meth:`get`."""
         if (result := self.peek()) is not None:
             return result
-        with self._noted() as outcome:
+        with _Noting(self) as outcome:
             user = await acurrent_user(self.request)
-            self._begin(outcome, user, await alookup_user(user, self.request))
-            outcome.result = await get_resolver().aresolve(self._context(outcome))
+            resolver = get_resolver()
+            self._begin(outcome, resolver, user, await alookup_user(user, self.request))
+            outcome.result = await resolver.aresolve(self._context(outcome))
             return outcome.result
 
     async def aconfig(self) -> InstanceConfig:
@@ -121,7 +126,7 @@ class RequestLookup:
 
     def allows(self, policy: Allows, config: InstanceConfig) -> bool:
         """Tell whether a stricter policy allows the user of the last lookup to have ``config``."""
-        user = self._outcome.user if self._outcome else LookupUser.anonymous()
+        user = self._outcome.user if self._outcome else _NOBODY
         return get_resolver().permits(policy, user, config)
 
     def _is_for(self, outcome: Outcome) -> bool:
@@ -130,33 +135,47 @@ class RequestLookup:
             return True
         return outcome.nobody is not None and outcome.nobody is _nobody(peek_user(self.request))
 
-    @contextmanager
-    def _noted(self) -> Iterator[Outcome]:
-        """Keep what comes of a lookup, all at once: another may be under way for another user."""
-        outcome = Outcome(_asker(self.request))
-        try:
-            yield outcome
-        except AttributeError as exc:
-            # Python would take it for "no such attribute", and DRF would ask again and again.
-            outcome.error = RuntimeError(f"The lookup failed with an AttributeError: {exc}")
-            raise outcome.error from exc
-        except Exception as exc:
-            outcome.error = exc
-            raise
-        finally:
-            self.failed |= outcome.error is not None
-            self._outcome = outcome
+    def note(self, outcome: Outcome) -> None:
+        """Keep what came of a lookup, all at once: another may be under way for another user."""
+        self.failed |= outcome.error is not None
+        self._outcome = outcome
 
-    def _begin(self, outcome: Outcome, user: object, lookup_user: LookupUser) -> None:
+    def _begin(
+        self, outcome: Outcome, resolver: InstanceResolver, user: object, lookup_user: LookupUser
+    ) -> None:
         outcome.user = lookup_user
         if lookup_user.is_anonymous:
             outcome.nobody = _nobody(user)
-        self.vary_headers = get_resolver().vary_headers
+        self.vary_headers = resolver.vary_headers
 
     def _context(self, outcome: Outcome) -> LookupContext:
-        return LookupContext.from_request(
-            self.request, user=outcome.user, request_metadata=self.metadata
+        return LookupContext(
+            user=outcome.user, request=self.request, request_metadata=self.metadata
         )
+
+
+class _Noting:
+    """Has a lookup keep what comes of it, also where that is an error."""
+
+    __slots__ = ("_lookup", "_outcome")
+
+    def __init__(self, lookup: RequestLookup) -> None:
+        self._lookup = lookup
+        self._outcome = Outcome(_asker(lookup.request))
+
+    def __enter__(self) -> Outcome:
+        return self._outcome
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        outcome = self._outcome
+        if isinstance(error, AttributeError):
+            # Python would take it for "no such attribute", and DRF would ask again and again.
+            outcome.error = RuntimeError(f"The lookup failed with an AttributeError: {error}")
+        elif isinstance(error, Exception):
+            outcome.error = error
+        self._lookup.note(outcome)
+        if outcome.error is not error and outcome.error is not None:
+            raise outcome.error from error
 
 
 def _asker(request: HttpRequest) -> object:
@@ -177,13 +196,16 @@ class LazyLookup(SimpleLazyObject):  # type: ignore[type-arg]  # generic in the 
     def __init__(
         self, lookup: RequestLookup, pick: Callable[[LookupResult], Any], name: str
     ) -> None:
-        # Past LazyObject's own: its __setattr__ would evaluate it, its __getattribute__ is slow.
+        # Past LazyObject's own, which would evaluate it.
         object.__setattr__(self, "__dict__", {"_lookup": lookup, "_pick": pick, "_name": name})
 
-    @property
-    def _wrapped(self) -> Any:
-        own = self.__dict__
-        return own["_pick"](own["_lookup"].get())
+    def __getattribute__(self, name: str) -> Any:
+        # One call: LazyObject's own ways come to four, and an exception on the way.
+        own: dict[str, Any] = object.__getattribute__(self, "__dict__")
+        if name == "__dict__":
+            return own
+        found = own["_pick"](own["_lookup"].get())
+        return found if name == "_wrapped" else getattr(found, name)
 
     def __repr__(self) -> str:
         """Do no I/O: this is what a debugger or an error page calls."""

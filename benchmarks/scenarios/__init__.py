@@ -7,6 +7,7 @@ from __future__ import annotations
 
 NAMES = (
     "near",
+    "steps",
     "shared",
     "concurrent",
     "herd",

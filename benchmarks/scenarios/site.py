@@ -7,19 +7,18 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 import requests
-from msgspec import structs
+from msgspec import Struct, structs
 
 from benchmarks import load, work
+from benchmarks.load import Order
 from benchmarks.machine import cores, pin, redis_on, watched
 from benchmarks.results import Bound, Effort, Result
-from benchmarks.rounds import in_turn, sampled
-from benchmarks.site import HEADERS
+from benchmarks.rounds import Sample
 from instance_lookup.testing import FakeConfigService
 from tests.redis_server import free_port
 
@@ -38,9 +37,16 @@ COMMANDS = {
 }
 
 
+class Site(Struct):
+    """A site that is up, and what the requests of somebody who is logged in carry."""
+
+    port: int
+    headers: dict[str, str]
+
+
 def measure(effort: Effort) -> list[Result]:
     there, here = cores()
-    results = []
+    results: list[Result] = []
     # The server's Redis shares its core: what it costs, the site pays.
     with (
         redis_on(there, client=there) as redis,
@@ -48,48 +54,61 @@ def measure(effort: Effort) -> list[Result]:
     ):
         for server in COMMANDS:
             pin(there)  # the server inherits it
-            with _serving(server, redis.url(), service.url) as port:
+            with _serving(server, redis.url(), service.url) as site:
                 pin(here)
-                results.append(_measure(effort, server, port, site_core=there, load_core=here))
+                results += _measure(effort, server, site, site_core=there, load_core=here)
     return results
 
 
-def _measure(effort: Effort, server: str, port: int, *, site_core: int, load_core: int) -> Result:
-    seconds = 0.5 if effort.quick else 3.0
-    loads = {
-        f"view {kind}": partial(_put, port, f"/{server}/{kind}", seconds, site_core)
-        for kind in ("without", "with")
-    }
-    taken = in_turn(loads, rounds=2 if effort.quick else 9)
-    return Result(
-        title=f"Requests a second of a whole site, {server}, 4 workers",
+def _measure(
+    effort: Effort, server: str, site: Site, *, site_core: int, load_core: int
+) -> Iterator[Result]:
+    ours, other = f"/{server}/with", f"/{server}/without"
+    order = Order(site.port, site.headers, [other, ours], AT_ONCE, seconds=0.3, rounds=150)
+    if effort.quick:
+        order.rounds = 2
+    load.put(structs.replace(order, rounds=2))  # to warm up
+    with watched(site_core) as site_busy:
+        turns = load.put(order)
+    result = Result(
+        title=f"Requests a second of a whole site, {server}, 4 workers, turn by turn",
         unit="requests/s",
-        samples=sampled({name: [one.per_second for one in each] for name, each in taken.items()}),
+        samples=_samples(turns),
         ours=("view with",),
         against="view without",
         bounds=(Bound("view with", 0.97, "view without", at_least=True),),
         placement=f"workers and Redis on core {site_core}, load on core {load_core}",
-        notes=(_about([one for each in taken.values() for one in each]),),
+        notes=(
+            f"{order.rounds} turns of {order.seconds} s each, {AT_ONCE} connections; the site's "
+            f"core was busy for {site_busy():.0%} of the time, the generator's for "
+            f"{turns.busy:.0%}.",
+        ),
+    )
+    yield result
+    order.seconds, order.rounds = (1, 1) if effort.quick else (3, 3)
+    try:
+        alone = load.wrk(order)
+    except FileNotFoundError:
+        return
+    yield structs.replace(
+        result,
+        title=f"Requests a second of a whole site, {server}, 4 workers, by wrk",
+        samples=_samples(alone),
+        bounds=(),
+        notes=(f"{order.rounds} turns of {order.seconds:g} s each, {AT_ONCE} connections.",),
     )
 
 
-def _put(port: int, path: str, seconds: float, site_core: int) -> Load:
-    with watched(site_core) as busy:
-        found = load.put(port, path, HEADERS, seconds=seconds, at_once=AT_ONCE)
-    return structs.replace(found, site_busy=busy())
-
-
-def _about(loads: list[Load]) -> str:
-    site = min(one.site_busy for one in loads)
-    said = f"Load from {load.generator()}, {AT_ONCE} connections; the site's core was busy for at "
-    said += f"least {site:.0%} of the time"
-    busy = max(one.busy or 0.0 for one in loads)
-    return f"{said}, the generator's for at most {busy:.0%}." if busy else f"{said}."
+def _samples(found: Load) -> dict[str, Sample]:
+    return {
+        f"view {path.rpartition('/')[2]}": Sample(tuple(rounds))
+        for path, rounds in found.per_second.items()
+    }
 
 
 @contextmanager
-def _serving(server: str, redis_url: str, service_url: str) -> Iterator[int]:
-    """Run a server with four workers on a free port, and yield the port once it answers."""
+def _serving(server: str, redis_url: str, service_url: str) -> Iterator[Site]:
+    """Run a server with four workers on a free port, and yield the site once it answers."""
     with (
         tempfile.TemporaryDirectory(prefix="instance-lookup-bench-") as directory,
         Path(directory, "log").open("wb") as log,
@@ -97,16 +116,24 @@ def _serving(server: str, redis_url: str, service_url: str) -> Iterator[int]:
         port = free_port()
         options = COMMANDS[server].format(port=port, tmp=directory).split()
         command = [sys.executable, "-m", server, *options]
+        environment = {
+            **os.environ,
+            "BENCH_REDIS_URL": redis_url,
+            "BENCH_SERVICE_URL": service_url,
+            "BENCH_DATABASE": str(Path(directory, "db.sqlite3")),
+        }
+        migrate = [sys.executable, "-m", "django", "migrate", "--settings", "benchmarks.site"]
+        subprocess.run([*migrate, "--verbosity", "0"], cwd=ROOT, env=environment, check=True)
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, "BENCH_REDIS_URL": redis_url, "BENCH_SERVICE_URL": service_url},
+            env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
         try:
-            _await_answer(f"http://127.0.0.1:{port}/{server}/with", Path(directory, "log"))
-            yield port
+            cookie = _logged_in(f"http://127.0.0.1:{port}/login", Path(directory, "log"))
+            yield Site(port, {"X-Instance-ID": work.ID, "Cookie": cookie})
         finally:
             process.terminate()
             try:
@@ -116,14 +143,15 @@ def _serving(server: str, redis_url: str, service_url: str) -> Iterator[int]:
                 process.wait()
 
 
-def _await_answer(url: str, log: Path) -> None:
+def _logged_in(url: str, log: Path) -> str:
+    """Return the cookie of a session, once the site gives one."""
     give_up = monotonic() + 30
     with requests.Session() as session:
         session.trust_env = False
         while monotonic() < give_up:
             try:
-                if session.get(url, headers=HEADERS, timeout=20).ok:
-                    return
+                if cookie := session.get(url, timeout=20).cookies.get("sessionid"):
+                    return f"sessionid={cookie}"
             except requests.RequestException:
                 pass
             sleep(0.1)
