@@ -138,14 +138,8 @@ class Settings:
 
     def load(self, name: str) -> Any:
         """Return the object that the setting ``name`` stands for, importing a dotted path."""
-        if name not in self._loaded:
-            value = getattr(self, name)
-            self._loaded[name] = import_string(value) if isinstance(value, str) else value
-        return self._loaded[name]
-
-    @cached_property
-    def _loaded(self) -> dict[str, Any]:
-        return {}
+        value = getattr(self, name)
+        return import_string(value) if isinstance(value, str) else value
 
     @classmethod
     def names(cls) -> list[str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import cached_property
-from random import getrandbits
+import secrets
+from itertools import count
 from typing import Any
 
 from django.http import HttpRequest
 from msgspec import Struct
 
+from instance_lookup.forks import StartsAnew
 from instance_lookup.users import (
     LookupUser,
     acurrent_user,
@@ -22,8 +22,7 @@ from instance_lookup.users import (
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
-@dataclass(frozen=True, eq=False)
-class RequestMetadata:
+class RequestMetadata(Struct, frozen=True):
     """Where a lookup comes from, for logs and for the Config Service. It decides nothing."""
 
     ip: str | None = None
@@ -33,41 +32,10 @@ class RequestMetadata:
     @classmethod
     def from_request(cls, request: HttpRequest) -> RequestMetadata:
         """Read it from a request. A missing or odd ``X-Request-ID`` is replaced by a fresh one."""
-        return _OfRequest(request)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RequestMetadata) and self._values() == other._values()
-
-    def __hash__(self) -> int:
-        return hash(self._values())
-
-    def __repr__(self) -> str:
-        return "RequestMetadata(ip={!r}, user_agent={!r}, request_id={!r})".format(*self._values())
-
-    def _values(self) -> tuple[str | None, str | None, str | None]:
-        return self.ip, self.user_agent, self.request_id
-
-
-class _OfRequest(RequestMetadata):
-    """Read when somebody asks for it, since most lookups need none of it."""
-
-    _meta: dict[str, str]
-
-    def __init__(self, request: HttpRequest) -> None:
-        self.__dict__["_meta"] = request.META  # it is frozen
-
-    @cached_property
-    def ip(self) -> str | None:
-        return self._meta.get("REMOTE_ADDR")
-
-    @cached_property
-    def user_agent(self) -> str | None:
-        return self._meta.get("HTTP_USER_AGENT")
-
-    @cached_property
-    def request_id(self) -> str:
-        given = self._meta.get("HTTP_X_REQUEST_ID", "")
-        return given if _REQUEST_ID.fullmatch(given) else fresh_request_id()
+        get = request.META.get
+        given = get("HTTP_X_REQUEST_ID", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else fresh_request_id()
+        return cls(get("REMOTE_ADDR"), get("HTTP_USER_AGENT"), request_id)
 
 
 class LookupContext(Struct, frozen=True):
@@ -119,6 +87,16 @@ class LookupContext(Struct, frozen=True):
         return cls(**fields)
 
 
-def fresh_request_id() -> str:
-    """Return an id for a request that came without one: for logs, so it is no secret."""
-    return f"{getrandbits(128):032x}"
+class _RequestIds(StartsAnew):
+    """Ids for logs, which need not be secret: random once in each process, then counted."""
+
+    def _start_anew(self) -> None:
+        self._prefix = secrets.token_hex(12)
+        self._numbers = count()
+
+    def fresh(self) -> str:
+        return f"{self._prefix}{next(self._numbers):08x}"
+
+
+fresh_request_id = _RequestIds().fresh
+"""Return an id for a request that came without one."""

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from instance_lookup.forks import StartsAnew
+from instance_lookup.workers import passable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -77,7 +78,7 @@ def _fly(board: _Board, key: Hashable, flight: Flight[V], work: Callable[[], V])
         result = work()
     except BaseException as exc:  # noqa: BLE001  # whoever waits gets it
         _leave(board, key, flight)
-        flight.future.set_exception(_passable(exc))
+        flight.future.set_exception(passable(exc))
     else:
         _leave(board, key, flight)
         flight.future.set_result(result)
@@ -92,16 +93,4 @@ def _leave(board: _Board, key: Hashable, flight: Flight[Any]) -> None:
 def _land(board: _Board, key: Hashable, flight: Flight[Any], job: Future[None]) -> None:
     if (exc := job.exception()) and not flight.future.done():  # else it failed after the work
         _leave(board, key, flight)
-        flight.future.set_exception(_passable(exc))
-
-
-def _passable(exc: BaseException) -> Exception:
-    """Return what to raise in others.
-
-    ``CancelledError`` or ``SystemExit`` would end them too, and asyncio refuses ``StopIteration``.
-    """
-    if isinstance(exc, Exception) and not isinstance(exc, StopIteration):
-        return exc
-    error = RuntimeError(f"A fetch ended with {type(exc).__name__}.")
-    error.__cause__ = exc
-    return error
+        flight.future.set_exception(passable(exc))

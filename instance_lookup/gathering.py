@@ -14,6 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from instance_lookup.executor import pool
+from instance_lookup.workers import passable
 
 V = TypeVar("V")
 
@@ -45,12 +46,14 @@ class Gathering(Generic[V]):
         loop = get_running_loop()
         mine = self._next.get(loop)
         if mine is None:
-            mine = self._next[loop] = _Look(loop, find, read)
+            # Before anybody can join what would never set off.
             loop.call_soon(self._set_off, loop)  # after all who are ready to run now
+            mine = self._next[loop] = _Look(loop, find, read)
         return await shield(mine.want(key))  # for whoever else waits for it
 
     def _set_off(self, loop: AbstractEventLoop) -> None:
-        self._next.pop(loop).set_off()
+        if mine := self._next.pop(loop, None):
+            mine.set_off()
 
 
 class _Look(Generic[V]):
@@ -77,7 +80,7 @@ class _Look(Generic[V]):
             job = pool.submit(self._find if len(wanted) > 1 else self._read_one, wanted)
         except RuntimeError as exc:  # the system has no more threads to give
             for future in wanted.values():
-                future.set_exception(exc)
+                _fail(future, exc)
         else:
             job.add_done_callback(partial(self._return, wanted))
 
@@ -90,11 +93,16 @@ class _Look(Generic[V]):
 
     def _deliver(self, wanted: Wanted[V], job: Future[Mapping[str, V]]) -> None:
         error = job.exception()
-        found = {} if error else job.result()
+        found = job.result() if error is None else {}
         for key, future in wanted.items():
             if key in found:
                 future.set_result(found[key])
-            elif error and len(wanted) == 1:
-                future.set_exception(error)
+            elif error is not None and len(wanted) == 1:
+                _fail(future, passable(error))
             else:
                 self._send({key: future})
+
+
+def _fail(future: Awaited[V], error: Exception) -> None:
+    future.set_exception(error)
+    future.exception()  # it is no news to asyncio where all who wanted it have left

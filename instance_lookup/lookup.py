@@ -196,16 +196,17 @@ class LazyLookup(SimpleLazyObject):  # type: ignore[type-arg]  # generic in the 
     def __init__(
         self, lookup: RequestLookup, pick: Callable[[LookupResult], Any], name: str
     ) -> None:
-        # Past LazyObject's own, which would evaluate it.
+        # Past LazyObject's own: its __setattr__ would evaluate it, its __getattribute__ is slow.
         object.__setattr__(self, "__dict__", {"_lookup": lookup, "_pick": pick, "_name": name})
 
-    def __getattribute__(self, name: str) -> Any:
-        # One call: LazyObject's own ways come to four, and an exception on the way.
-        own: dict[str, Any] = object.__getattribute__(self, "__dict__")
-        if name == "__dict__":
-            return own
-        found = own["_pick"](own["_lookup"].get())
-        return found if name == "_wrapped" else getattr(found, name)
+    @property
+    def _wrapped(self) -> Any:
+        own = object.__getattribute__(self, "__dict__")  # past LazyObject's own, which is slow
+        return own["_pick"](own["_lookup"].get())
+
+    def __getattr__(self, name: str) -> Any:
+        own = object.__getattribute__(self, "__dict__")  # and which asks for _wrapped twice
+        return getattr(own["_pick"](own["_lookup"].get()), name)
 
     def __repr__(self) -> str:
         """Do no I/O: this is what a debugger or an error page calls."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
+    from instance_lookup.lookup import RequestLookup
+
 
 class InstanceConfigMiddleware:
     """Attaches the lookup to the request and answers for its errors. It does no I/O of its own.
@@ -37,16 +39,18 @@ class InstanceConfigMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Attach, and pass on."""
-        attach(request)
+        lookup = attach(request)
         if self._is_async:
-            return self._acall(request)
+            return self._acall(request, lookup)
         response: HttpResponseBase = self.get_response(request)
-        finish(request, response)
+        if lookup.touched:
+            finish(request, response)
         return response
 
-    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+    async def _acall(self, request: HttpRequest, lookup: RequestLookup) -> HttpResponseBase:
         response: HttpResponseBase = await self.get_response(request)
-        finish(request, response)
+        if lookup.touched:
+            finish(request, response)
         return response
 
     def process_template_response(self, request: HttpRequest, response: Any) -> Any:

@@ -48,7 +48,7 @@ class Reader(Generic[D]):
         self._outside = OutsideTransaction(settings.cache_alias)
         self._rejoined = 0
         self._gathering = Gathering[Reading[D]]()
-        self._rounds = Rounds[Reading[D]](patience=settings.config_service_timeout)
+        self._rounds = Rounds[Reading[D]]()
 
     def read(self, asked: str) -> Reading[D]:
         """Return what is held of an id. Threads that read it at the same moment share a look."""

@@ -184,13 +184,8 @@ class InstanceResolver:
         The straight line through :meth:`_resolve`, which has the other cases.
         """
         user = context.user
-        user_id = user.user_id
-        if (
-            self.cache.store.local.near is None
-            or instance_resolved.receivers
-            or not user_id
-            or user_id.isspace()
-        ):
+        near = self.cache.store.local.near
+        if near is None or instance_resolved.receivers or user.is_anonymous:
             return None
         try:
             if (asked := context.instance_id) is None:
@@ -207,7 +202,7 @@ class InstanceResolver:
         except (NotLoaded, AccessDenied):
             return None
         self._count("hits")
-        remaining = entry.cached_at + entry.ttl - time()
+        remaining = max(0.0, entry.cached_at + entry.ttl - time())
         return LookupResult(entry.document, Source.CACHE, entry.cached_at, remaining, grant)
 
     def _resolve(self, context: LookupContext) -> Steps[LookupResult]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Lock
+from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from instance_lookup.forks import Guarded
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 
+_PATIENCE = 0.25
+"""Seconds to wait for another thread: it may hang, and a read takes some milliseconds."""
+
 
 class _Round(Generic[V]):
     is_over = False
@@ -19,6 +22,8 @@ class _Round(Generic[V]):
     """Still ``None`` when it is over: it failed."""
     next: _Round[V] | None = None
     waiting: tuple[Lock, ...] = ()
+    leader = 0
+    """The thread that reads."""
 
     def queue(self) -> Lock:
         """Return what can be acquired once the round is over."""
@@ -34,11 +39,6 @@ class Rounds(Guarded, Generic[V]):
     So what anybody gets was read after he asked, never before.
     """
 
-    def __init__(self, *, patience: float) -> None:
-        """Wait for another thread for no more than ``patience`` seconds: it may hang."""
-        super().__init__()
-        self._patience = patience
-
     def get(self, key: str, read: Callable[[str], V]) -> V:
         """Return ``read(key)``, of this thread or another one. Raises what it raises."""
         mine: _Round[V] = _Round()
@@ -49,6 +49,7 @@ class Rounds(Guarded, Generic[V]):
             if mine.is_over:  # somebody else led it
                 return read(key) if mine.value is None else mine.value
         try:
+            mine.leader = get_ident()
             value = mine.value = read(key)
             return value
         finally:
@@ -61,14 +62,25 @@ class Rounds(Guarded, Generic[V]):
             now = self._under_way.setdefault(key, mine)
             if now is mine:
                 return mine
-            leads = now.next is None
-            mine = now.next = now.next or mine
+            if now.leader == get_ident():  # as where reading logs, and logging reads
+                return None
+            if leads := now.next is None or now.next.is_over:
+                now.next = mine
+            else:
+                mine = now.next
             turn = (now if leads else mine).queue()
-        if turn.acquire(timeout=self._patience):
+        try:
+            in_time = turn.acquire(timeout=_PATIENCE)
+        except BaseException:
+            if leads:  # nobody does
+                self._end(key, mine)
+            raise
+        if in_time:
             return mine
         if not leads:
             return None
         with self._lock:
+            now.next = None
             if self._under_way.get(key) is now:
                 self._under_way[key] = mine  # which overtakes
         return mine
@@ -77,11 +89,12 @@ class Rounds(Guarded, Generic[V]):
         with self._lock:
             mine.is_over = True
             # Else the next one has overtaken this, or this is the child of a fork.
+            following, mine.next = mine.next, None
             if self._under_way.get(key) is mine:
-                if mine.next is None:
+                if following is None or following.is_over:
                     del self._under_way[key]
                 else:
-                    self._under_way[key] = mine.next
+                    self._under_way[key] = following
         for turn in mine.waiting:
             turn.release()
 

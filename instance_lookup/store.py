@@ -53,9 +53,10 @@ class EntryStore(SharedEntries[D]):
         """
         if self.local.near is None:
             self._open_near()
-        since = self.local.since(asked)
+        # Before and after: meanwhile another thread may have written what was owed.
+        since, owed = self.local.since(asked), self.local.owes(asked)
         reading = self._read(asked, again=again, since=since)
-        if not self.local.owes(asked):
+        if not owed and not self.local.owes(asked):
             return reading
         if not self._catch_up(asked):
             return Reading(None, self.local.answer(asked), since)
@@ -65,7 +66,8 @@ class EntryStore(SharedEntries[D]):
         """Return what one look finds fresh of many ids; what else there may be, :meth:`read`."""
         if self.local.near is None:
             self._open_near()
-        readings = self._look({asked: self.local.since(asked) for asked in ids})
+        since = {asked: self.local.since(asked) for asked in ids if not self.local.owes(asked)}
+        readings = self._look(since) if since else {}
         return {
             asked: reading
             for asked, reading in readings.items()

@@ -111,13 +111,13 @@ class DjangoUser(LookupUser):
     _settings: Settings
 
     @classmethod
-    def of(cls, user: Any, settings: Settings) -> DjangoUser:
-        """Wrap a user. Does no I/O."""
+    def of(cls, user: Any, pk: object, settings: Settings) -> DjangoUser:
+        """Wrap a user, whose key is ``pk``. Does no I/O."""
         self = cls.__new__(cls)
         email = getattr(user, "email", None)
         # Frozen, and its other fields are not to be read yet: so past __init__ and __setattr__.
         self.__dict__.update(
-            user_id=str(user.pk),
+            user_id=str(pk),
             email=email if isinstance(email, str) else None,
             _user=user,
             _settings=settings,
@@ -176,9 +176,9 @@ def user_context(user: Any, request: HttpRequest | None = None) -> LookupUser:  
     Nobody, inactive and unsaved users are anonymous.
     """
     known = getattr(user, "is_authenticated", False) and getattr(user, "is_active", True)
-    if not known or user.pk is None:
+    if not known or (pk := user.pk) is None:
         return LookupUser.anonymous()
-    return DjangoUser.of(user, get_settings())
+    return DjangoUser.of(user, pk, get_settings())
 
 
 def peek_user(request: HttpRequest) -> Any:

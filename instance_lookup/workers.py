@@ -122,3 +122,15 @@ def _with_own_connections(call: Callable[[], T]) -> T:
         return call()
     finally:
         close_old_connections()
+
+
+def passable(exc: BaseException) -> Exception:
+    """Return what to raise in others.
+
+    ``CancelledError`` or ``SystemExit`` would end them too, and asyncio refuses ``StopIteration``.
+    """
+    if isinstance(exc, Exception) and not isinstance(exc, StopIteration):
+        return exc
+    error = RuntimeError(f"A job ended with {type(exc).__name__}.")
+    error.__cause__ = exc
+    return error

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -219,3 +221,13 @@ def test_contexts_are_equal_by_value() -> None:
     given = SimpleNamespace()
     first = LookupContext(LookupUser("7"), "acme", request=given)  # type: ignore[arg-type]
     assert first == LookupContext(LookupUser("7"), "acme")
+
+
+def test_metadata_is_a_value() -> None:
+    """It can be sent to a job, and brings nothing else of its request along."""
+    request = request_of(HTTP_AUTHORIZATION="Bearer sk-live", REMOTE_ADDR="10.0.0.1")
+    metadata = RequestMetadata.from_request(request)
+    sent = pickle.dumps(metadata)
+    assert b"sk-live" not in sent
+    assert pickle.loads(sent) == copy.deepcopy(metadata) == metadata
+    assert metadata.request_id == metadata.request_id

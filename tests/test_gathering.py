@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -194,3 +195,58 @@ def test_loops_of_several_threads(gathering: Getting) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(crowd, range(8))) == [[f"seen {key}" for key in keys]] * 8
     assert gathering.gathering._next == {}
+
+
+class Empty(LookupError):
+    """An error that is false."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [(Empty("e"), Empty), (SystemExit(3), RuntimeError)], ids=["false", "exit"]
+)
+async def test_any_error_comes_out(
+    gathering: Getting, source: Source, error: BaseException, raised: type[Exception]
+) -> None:
+    """Nobody waits for ever, and no thread's end is that of whoever waits for it."""
+
+    def fail(key: str) -> str:
+        raise error
+
+    source.read = fail  # type: ignore[method-assign]
+    with pytest.raises(raised):
+        await asyncio.wait_for(gathering.get("b1"), LONG)
+
+
+async def test_error_that_nobody_waits_for(gathering: Getting, source: Source) -> None:
+    """asyncio has nothing to say about it."""
+    said: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: said.append(about))
+    source.gate.clear()
+    task = asyncio.create_task(gathering.get("broken"))
+    await asyncio.to_thread(source.looking.wait, LONG)
+    task.cancel()
+    await asyncio.wait([task])
+    source.gate.set()
+    await asyncio.wait_for(gathering.get("b1"), LONG)
+    await asyncio.sleep(0.05)
+    gc.collect()
+    assert said == []
+
+
+async def test_whoever_fails_to_begin_is_in_nobodys_way(
+    gathering: Getting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a stack that is too deep just there: the others would join what never sets off."""
+    loop = asyncio.get_running_loop()
+
+    def fail(*args: object) -> None:
+        raise RecursionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "call_soon", fail)
+        with pytest.raises(RecursionError):
+            gathering.get("a1").send(None)
+    assert await asyncio.wait_for(gathering.get("a1"), LONG) == "read a1"

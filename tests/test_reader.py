@@ -270,3 +270,24 @@ def test_look_during_which_something_changed(service: Service) -> None:
             assert look(process, "acme", "gone") == {"acme": "first", "gone": None}
         assert process.store.at_hand("acme") is None
         assert process.store.at_hand("gone") is not None
+
+
+@pytest.mark.parametrize("how", ["read", "look"])
+def test_invalidation_that_another_thread_writes_meanwhile(process: Process, how: str) -> None:
+    """What was read before it was written is not served, though nothing is owed any more."""
+    process.fetch()
+    process.fetch("gone")
+    with hooks(down), pytest.raises(CacheError):
+        process.store.invalidate("acme")
+    seen: list[str] = []
+
+    def catch_up(verb: str, key: str) -> None:
+        seen.append(key)
+        if verb == "get" and len(seen) == 4:  # all that a read takes is on its way back
+            assert process.store._catch_up("acme")
+
+    with hooks(catch_up):
+        if how == "look":
+            assert look(process, "acme", "gone") == {"gone": None}
+        else:
+            assert process.reader.read("acme").entry is None

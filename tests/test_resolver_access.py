@@ -276,3 +276,21 @@ def test_no_secret_anywhere(
     resolver.invalidate_cache("acme")
     shown.append("".join(traceback.format_exception(error_of(call, resolver))))
     assert SECRET not in "".join(shown) + caplog.text
+
+
+class Suspended(LookupUser):
+    """A project's own idea of nobody."""
+
+    @property
+    def is_anonymous(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("size", [0, 10])
+def test_anonymous_by_the_projects_own_idea(size: int) -> None:
+    """Whether the answer is near or not: ``ALLOW_ANONYMOUS`` is what lets nobody in."""
+    resolver = InstanceResolver(config_service_backend=Service(), near_cache_size=size)
+    for _ in range(2):
+        resolver.resolve(asks())
+    with pytest.raises(AccessDenied, match="Anonymous"):
+        resolver.resolve(asks(Suspended("olga")))

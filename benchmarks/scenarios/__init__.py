@@ -10,6 +10,7 @@ NAMES = (
     "steps",
     "shared",
     "concurrent",
+    "lag",
     "herd",
     "attach",
     "crowd",
