@@ -45,7 +45,9 @@ class DaemonPool(StartsAnew):
         job = partial(_run, future, partial(fn, *args))
         crew = self._crew
         with crew.changed:
-            if len(crew.jobs) >= crew.idle and crew.workers < self._max_workers:
+            # One that is starting starts others: to start a thread is to wait until it runs, and
+            # an event loop that did so for each job would stand still for long.
+            if not crew.starting and crew.hires(self._max_workers, jobs=len(crew.jobs) + 1):
                 self._start_worker(crew)
             crew.jobs.append(job)
             crew.changed.notify()
@@ -54,14 +56,20 @@ class DaemonPool(StartsAnew):
     def _start_worker(self, crew: _Crew) -> None:
         try:
             Thread(target=self._work, args=[crew], name=self._name, daemon=True).start()
-        except RuntimeError:  # the system has no more threads to give
+        except (RuntimeError, MemoryError):  # the system has no more threads to give
+            with crew.changed:
+                crew.workers -= 1
+                crew.starting = False
             # Before the job is queued: where nobody could do it, nothing is left behind.
             if not crew.workers:
                 raise
-        else:
-            crew.workers += 1
 
     def _work(self, crew: _Crew) -> None:
+        with crew.changed:
+            crew.starting = False
+            hires = crew.hires(self._max_workers, jobs=len(crew.jobs) - 1)  # one is for this one
+        if hires:
+            self._start_worker(crew)
         while job := crew.next_job(self._idle_seconds):
             job()
             del job  # else an idle worker keeps the last result alive
@@ -84,6 +92,15 @@ class _Crew:
         self.jobs: deque[Job] = deque()
         self.workers = 0
         self.idle = 0
+        self.starting = False
+
+    def hires(self, most: int, *, jobs: int) -> bool:
+        """Tell whether to start another worker, and count it in."""
+        hires = jobs > self.idle and self.workers < most
+        if hires:
+            self.workers += 1
+            self.starting = True
+        return hires
 
     def next_job(self, patience: float) -> Job | None:
         """Wait for a job; return ``None``, and count the worker out, when none comes."""

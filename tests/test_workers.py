@@ -61,9 +61,37 @@ def test_pool_is_bounded() -> None:
     pool = DaemonPool("bounded", 2)
     release = threading.Event()
     jobs = [pool.submit(release.wait, 5) for _ in range(6)]
+    wait_until(lambda: len(threads_named("bounded")) == 2)
+    time.sleep(0.05)
     assert len(threads_named("bounded")) == 2
     release.set()
     assert [job.result(5) for job in jobs] == [True] * 6
+
+
+def test_only_the_first_worker_is_started_by_who_submits() -> None:
+    """The others start each other: an event loop that waited for each would stand still."""
+    pool = DaemonPool("hiring", 8)
+    release = threading.Event()
+    with pool._crew.changed:  # no worker gets to work
+        jobs = [pool.submit(release.wait, 5) for _ in range(8)]
+        assert len(threads_named("hiring")) == 1
+    wait_until(lambda: len(threads_named("hiring")) == 8)
+    release.set()
+    assert [job.result(5) for job in jobs] == [True] * 8
+
+
+def test_worker_that_cannot_start_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does all by itself."""
+    pool = DaemonPool("alone", 8)
+    with pool._crew.changed:
+        jobs = [pool.submit(str, number) for number in range(3)]
+
+        def start(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+    assert [job.result(5) for job in jobs] == ["0", "1", "2"]
+    assert pool._crew.workers == 1
 
 
 def test_idle_worker_is_used_again() -> None:
