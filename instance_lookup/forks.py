@@ -16,7 +16,6 @@ class StartsAnew:
 
     def _start_anew(self) -> None:
         """Set what a child must not have from its parent."""
-        raise NotImplementedError
 
 
 class Guarded(StartsAnew):

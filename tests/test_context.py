@@ -231,3 +231,9 @@ def test_metadata_is_a_value() -> None:
     assert b"sk-live" not in sent
     assert pickle.loads(sent) == copy.deepcopy(metadata) == metadata
     assert metadata.request_id == metadata.request_id
+
+
+def test_contexts_that_are_equal_have_one_hash() -> None:
+    """They can be keys."""
+    first, second = (LookupContext(LookupUser("7"), "acme") for _ in range(2))
+    assert {first: 1}[second] == 1
