@@ -237,3 +237,10 @@ def test_contexts_that_are_equal_have_one_hash() -> None:
     """They can be keys."""
     first, second = (LookupContext(LookupUser("7"), "acme") for _ in range(2))
     assert {first: 1}[second] == 1
+
+
+def test_metadata_may_be_given() -> None:
+    """Of a job that goes on with a request's id, for instance."""
+    given = RequestMetadata(request_id="r-1")
+    context = LookupContext.from_request(request_of(), user=LookupUser("7"), request_metadata=given)
+    assert context.request_metadata is given

@@ -250,3 +250,9 @@ async def test_whoever_fails_to_begin_is_in_nobodys_way(
         with pytest.raises(RecursionError):
             gathering.get("a1").send(None)
     assert await asyncio.wait_for(gathering.get("a1"), LONG) == "read a1"
+
+
+async def test_nothing_is_left_to_set_off(gathering: Getting, source: Source) -> None:
+    """As where whoever asked for it failed to begin."""
+    gathering.gathering._set_off(asyncio.get_running_loop())
+    assert await gathering.get("a1") == "read a1"

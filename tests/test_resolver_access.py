@@ -17,6 +17,7 @@ from instance_lookup import (
     InstanceLookupError,
     InstanceNotFound,
     InstanceResolver,
+    InvalidContext,
     LookupUser,
     RequestMetadata,
 )
@@ -294,3 +295,22 @@ def test_anonymous_by_the_projects_own_idea(size: int) -> None:
         resolver.resolve(asks())
     with pytest.raises(AccessDenied, match="Anonymous"):
         resolver.resolve(asks(Suspended("olga")))
+
+
+def test_refused_whatever_is_near() -> None:
+    """Whom the service refused is not served what another has at hand."""
+    resolver = InstanceResolver(config_service_backend=Service(), near_cache_size=10)
+    for _ in range(2):
+        resolver.resolve(asks())
+    resolver._load_config._refusals.add(ADA, "acme")
+    with pytest.raises(AccessDenied):
+        resolver.resolve(asks(ADA))
+    assert resolver.resolve(asks()).config.instance_id == "acme"
+
+
+def test_malformed_id_with_something_near() -> None:
+    """It is no id, so nothing looks for it."""
+    resolver = InstanceResolver(config_service_backend=Service(), near_cache_size=10)
+    resolver.resolve(asks())
+    with pytest.raises(InvalidContext, match="not a valid instance id"):
+        resolver.resolve(asks(instance_id="../acme"))

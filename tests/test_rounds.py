@@ -200,3 +200,52 @@ def test_leader_who_leaves(rounds: Rounds[int], source: Source) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert rounds._under_way == {}
+
+
+def test_follower_who_leaves(rounds: Rounds[int], source: Source) -> None:
+    """The round that he waited for goes on without him."""
+    source.gates = {1: Event()}
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            first = pool.submit(rounds.get, "a", source.read)
+            wait_until(lambda: len(source.reads) == 1)
+            leads = pool.submit(rounds.get, "a", source.read)
+            wait_until(lambda: waiting(rounds) == 1)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(Interrupted):
+                rounds.get("a", source.read)
+            source.gates[1].set()
+            assert [first.result(LONG), leads.result(LONG)] == [1, 2]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert rounds._under_way == {}
+
+
+def test_round_that_is_gone_before_it_is_waited_for(rounds: Rounds[int]) -> None:
+    """Whoever was about to wait for it leads the next one at once."""
+    mine = rounds._next("a")
+    assert mine is not None
+    assert rounds._under_way == {"a": mine}
+    rounds._end("a", mine)
+    assert rounds._under_way == {}
+
+
+def test_round_that_is_gone_when_it_would_be_overtaken(rounds: Rounds[int], source: Source) -> None:
+    """As in the child of a fork: its other rounds are left alone."""
+    source.gates = {1: Event()}
+    with ThreadPoolExecutor(4) as pool:
+        hangs = pool.submit(rounds.get, "a", source.read)
+        wait_until(lambda: len(source.reads) == 1)
+        leads = pool.submit(rounds.get, "a", source.read)
+        wait_until(lambda: waiting(rounds) == 1)
+        rounds._start_anew()
+        assert leads.result(LONG) == 2
+        assert rounds._under_way == {}
+        source.gates[1].set()
+        assert hangs.result(LONG) == 1
