@@ -104,9 +104,10 @@ def test_near_hit_asks_nobody(here: InstanceResolver, monkeypatch: pytest.Monkey
 
 
 def test_missing_is_at_hand(here: InstanceResolver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So is "does not exist"."""
-    for _ in range(2):
-        assert seen(here, "nobody") == "InstanceNotFound"
+    """So is "does not exist", once this process has heard its own news of it."""
+    assert seen(here, "nobody") == "InstanceNotFound"
+    wait_for_delivery()
+    assert seen(here, "nobody") == "InstanceNotFound"
     monkeypatch.setattr(here.cache.store, "read", None)
     assert seen(here, "nobody") == "InstanceNotFound"
 
