@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from django.conf import settings
 from django.core.cache import caches
 
 from tests.caches import KINDS, REDIS_KINDS, use_cache
@@ -61,6 +62,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         deselected = [item for item in items if _is_extra(item)]
         items[:] = [item for item in items if item not in deselected]
         config.hook.pytest_deselected(items=deselected)
+
+
+def pytest_unconfigure() -> None:
+    # What SQLite leaves beside a database that a thread had still open when it was deleted.
+    database = Path(settings.TEST_DATABASE)
+    for leftover in database.parent.glob(f"{database.name}*"):
+        leftover.unlink(missing_ok=True)
 
 
 def _needs_extra(path: Path) -> bool:

@@ -45,7 +45,7 @@ TEMPLATES = [
 
 # A file, since threads do not share an in-memory database without locking each other out, and one
 # per process, so that two runs at the same time do not meet.
-_TEST_DATABASE = Path(tempfile.gettempdir()) / f"instance-lookup-{os.getpid()}.sqlite3"
+TEST_DATABASE = Path(tempfile.gettempdir()) / f"instance-lookup-{os.getpid()}.sqlite3"
 
 DATABASES = {
     "default": {
@@ -57,7 +57,7 @@ DATABASES = {
             "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;",
             "timeout": 20,
         },
-        "TEST": {"NAME": _TEST_DATABASE},
+        "TEST": {"NAME": TEST_DATABASE},
     },
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
