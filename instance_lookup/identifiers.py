@@ -1,26 +1,17 @@
-"""Which instance? Each identifier looks in one place; none of them does I/O.
-
-What an identifier finds malformed fails the lookup: falling through to the next one would run a
-mistyped tenant's job in another tenant.
-"""
+"""The places that name an instance. Each identifier looks at one; none of them does I/O."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port
 from django.urls import Resolver404, resolve
 from msgspec import Struct
-from msgspec.structs import replace
-
-from instance_lookup.exceptions import InvalidContext
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from django.http import HttpRequest
 
     from instance_lookup.conf import Settings
@@ -42,9 +33,6 @@ class ProjectRef(Struct, frozen=True):
 
 
 Ref = InstanceRef | ProjectRef
-
-_SHOWN = 100
-"""Characters of a malformed id that an error message repeats."""
 
 
 class Identifies(Protocol):
@@ -69,7 +57,24 @@ class Identifier:
 
 
 @dataclass(frozen=True)
-class HeaderIdentifier(Identifier):
+class _InHeader(Identifier):
+    """Base of those that look at a request header of their own."""
+
+    header: str
+
+    @property
+    def headers(self) -> tuple[str, ...]:  # type: ignore[override]  # fixed by the header's name
+        """The header."""
+        return (self.header,)
+
+    @cached_property
+    def key(self) -> str:
+        """What the header is called in ``request.META``."""
+        return "HTTP_" + self.header.upper().replace("-", "_")
+
+
+@dataclass(frozen=True)
+class HeaderIdentifier(_InHeader):
     """The request header ``INSTANCE_HEADER``."""
 
     header: str = "X-Instance-ID"
@@ -80,19 +85,14 @@ class HeaderIdentifier(Identifier):
         """Read ``INSTANCE_HEADER``."""
         return cls(settings.instance_header)
 
-    @property
-    def headers(self) -> tuple[str, ...]:  # type: ignore[override]  # fixed by the header's name
-        """The header."""
-        return (self.header,)
-
     def identify(self, context: LookupContext, request: HttpRequest | None = None) -> Ref | None:
         """Return the instance that the header names."""
-        value = _header(request, self.header)
+        value = None if request is None else request.META.get(self.key)
         return None if value is None else InstanceRef(value)
 
 
 @dataclass(frozen=True)
-class ProjectIdentifier(Identifier):
+class ProjectIdentifier(_InHeader):
     """A project id: the context's, the URL's ``project_id``, or the header ``PROJECT_HEADER``."""
 
     header: str = "X-Project-ID"
@@ -102,16 +102,11 @@ class ProjectIdentifier(Identifier):
         """Read ``PROJECT_HEADER``."""
         return cls(settings.project_header)
 
-    @property
-    def headers(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The header."""
-        return (self.header,)
-
     def identify(self, context: LookupContext, request: HttpRequest | None = None) -> Ref | None:
         """Return the project that is named."""
         if (outright := self.outright(context, request)) is not None:
             return outright
-        value = _header(request, self.header)
+        value = None if request is None else request.META.get(self.key)
         return None if value is None else ProjectRef(value)
 
     def outright(self, context: LookupContext, request: HttpRequest | None) -> ProjectRef | None:
@@ -176,98 +171,15 @@ class SubdomainIdentifier(Identifier):
         return InstanceRef(label)
 
 
-def identify(
-    context: LookupContext, identifiers: Collection[Identifies], settings: Settings
-) -> Ref:
-    """Return what the context names. Raise ``InvalidContext`` where that is not one thing."""
-    if context.instance_id is not None:
-        return _checked(InstanceRef(context.instance_id), settings)
-    named: Ref | None = None
-    outright: Ref | None = None
-    for identifier in identifiers:
-        explicit = getattr(identifier, "explicit", False)
-        if named is not None and not explicit:
-            continue
-        ref = identifier.identify(context, context.request)
-        if ref is None:
-            continue
-        _checked(ref, settings)
-        if explicit and outright is not None and ref != outright:
-            raise InvalidContext(
-                f"The request names two instances: {_id(outright)!r} and {_id(ref)!r}."
-            )
-        if explicit:
-            outright = ref
-        named = named or ref
-    if named is None:
-        raise InvalidContext(
-            f"The request names no instance: send {settings.instance_header}, "
-            "or give the user a default."
-        )
-    if context.project_id is None and context.request is None:
-        return named
-    return _within(named, context, identifiers, settings)
-
-
-def is_id(value: object, settings: Settings) -> bool:
-    """Tell whether this may be the id of an instance or a project."""
-    return isinstance(value, str) and settings.id_regex.fullmatch(value) is not None
-
-
-def _within(
-    named: Ref, context: LookupContext, identifiers: Collection[Identifies], settings: Settings
-) -> Ref:
-    """Return what is named together with the project that it has to agree with.
-
-    A view at ``/projects/<project_id>/`` works on that project, whatever a client's header says.
-    """
-    for identifier in identifiers:
-        if isinstance(identifier, ProjectIdentifier) and isinstance(named, InstanceRef):
-            project = identifier.outright(context, context.request)
-            if project is not None:
-                _checked(project, settings)
-                return replace(named, within=project)
-    return named
-
-
 def about(ref: Ref) -> dict[str, str]:
     """Return what is named, for the details of an error."""
     kind = "instance_id" if isinstance(ref, InstanceRef) else "project_id"
-    return {kind: _id(ref)}
+    return {kind: id_of(ref)}
 
 
-def _checked(ref: Ref, settings: Settings) -> Ref:
-    value: Any  # callers may hand over anything
-    if isinstance(ref, InstanceRef):
-        value = ref.instance_id
-    elif isinstance(ref, ProjectRef):
-        value = ref.project_id
-    else:
-        raise TypeError(
-            f"identify() must return an InstanceRef, a ProjectRef or None, not {type(ref).__name__}"
-        )
-    if is_id(value, settings):
-        return ref
-    kind = "instance" if isinstance(ref, InstanceRef) else "project"
-    shown = repr(value)
-    if len(shown) > _SHOWN:
-        shown = shown[:_SHOWN] + "…"
-    raise InvalidContext(
-        f"{shown} is not a valid {kind} id (one that matches {settings.instance_id_pattern})."
-    )
-
-
-def _id(ref: Ref) -> str:
+def id_of(ref: Ref) -> str:
+    """Return the id of what is named."""
     return ref.instance_id if isinstance(ref, InstanceRef) else ref.project_id
-
-
-def _header(request: HttpRequest | None, name: str) -> str | None:
-    return None if request is None else request.META.get(_in_meta(name))
-
-
-@lru_cache(maxsize=16)
-def _in_meta(header: str) -> str:
-    return "HTTP_" + header.upper().replace("-", "_")
 
 
 def _url_kwarg(request: HttpRequest | None, name: str) -> str | None:

@@ -7,10 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from instance_lookup.context import LookupContext
 from instance_lookup.exceptions import InstanceLookupError
-from instance_lookup.identifiers import identify
-from instance_lookup.users import LookupUser
+from instance_lookup.identifiers import InstanceRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -83,7 +81,7 @@ class Listing:
 
 def check_id(instance_id: str, resolver: InstanceResolver) -> None:
     """Raise ``InvalidContext`` unless it is an id, as the resolver would."""
-    identify(LookupContext(LookupUser.service(), instance_id=instance_id), (), resolver.settings)
+    resolver.naming.checked(InstanceRef(instance_id))
 
 
 def checked_ids(instance_ids: Iterable[str], resolver: InstanceResolver) -> Iterator[str | Failure]:

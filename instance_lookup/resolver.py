@@ -26,16 +26,10 @@ from instance_lookup.exceptions import (
 from instance_lookup.executor import in_executor, in_pool
 from instance_lookup.failures import denied, renamed
 from instance_lookup.fetcher import Found, Refused
-from instance_lookup.identifiers import (
-    InstanceRef,
-    ProjectIdentifier,
-    ProjectRef,
-    Ref,
-    identify,
-    is_id,
-)
+from instance_lookup.identifiers import InstanceRef, ProjectRef, Ref
 from instance_lookup.kinds import PROJECT, ProjectMapping
 from instance_lookup.loader import Loader
+from instance_lookup.naming import Naming
 from instance_lookup.notices import tell, tell_resolved
 from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
 from instance_lookup.steps import Blocking, Steps, adrive, asking, drive
@@ -72,11 +66,8 @@ class InstanceResolver:
         self.backend = made(settings.config_service_backend, settings)
         self.policy = bound(made(settings.access_policy, settings), settings)
         self.identifiers = tuple(made(identifier, settings) for identifier in settings.identifiers)
-        self.vary_headers = tuple(
-            header
-            for identifier in self.identifiers
-            for header in getattr(identifier, "headers", ())
-        )
+        self.naming = Naming(self.identifiers, settings)
+        self.vary_headers = self.naming.headers
         """The request headers that may decide the instance."""
         counters = self.cache.counters
         self._count = counters.add
@@ -103,7 +94,7 @@ class InstanceResolver:
     def refresh(self, instance_id: str) -> LookupResult:
         """Fetch a configuration for the site itself, whatever the cache holds, and store it."""
         context = LookupContext(user=LookupUser.service(), instance_id=instance_id)
-        ref = identify(context, (), self.settings)
+        ref = self.naming.checked(InstanceRef(instance_id))
         try:
             found = self._load_config.refresh(instance_id, context, self._deadline())
         except (InstanceNotFound, ConfigServiceUnavailable) as exc:
@@ -152,8 +143,7 @@ class InstanceResolver:
 
     def invalidate_project(self, project_id: str) -> bool:
         """Forget which instance a project belongs to; tell if known. Raise ``CacheError``."""
-        context = LookupContext(LookupUser.service(), project_id=project_id)
-        identify(context, (ProjectIdentifier(),), self.settings)
+        self.naming.checked(ProjectRef(project_id))
         return self.projects.invalidate(project_id)
 
     async def ainvalidate_project(self, project_id: str) -> bool:
@@ -189,11 +179,11 @@ class InstanceResolver:
             return None
         try:
             if (asked := context.instance_id) is None:
-                ref = identify(context, self.identifiers, self.settings)
+                ref = self.naming.named(context)
                 if type(ref) is not InstanceRef or ref.within is not None:
                     return None
                 asked = ref.instance_id
-            elif not is_id(asked, self.settings):
+            elif not self.naming.is_id(asked):
                 return None
             entry = self._load_config.at_hand(asked, user)
             if entry is None or entry.document is None:
@@ -211,10 +201,9 @@ class InstanceResolver:
             raise AccessDenied("Anonymous callers may not use any instance.")
         deadline = self._deadline()
         try:
-            ref = identify(context, self.identifiers, self.settings)
+            ref = self.naming.named(context)
         except NotLoaded as missing:
-            which = partial(identify, context, self.identifiers, self.settings)
-            ref = yield from asking(which, missing)
+            ref = yield from asking(partial(self.naming.named, context), missing)
         try:
             found = yield from self._load(ref, context, deadline)
             try:

@@ -18,8 +18,8 @@ from instance_lookup.identifiers import (
     ProjectRef,
     SubdomainIdentifier,
     UserDefaultIdentifier,
-    identify,
 )
+from instance_lookup.naming import Naming
 from instance_lookup.users import LookupUser
 
 if TYPE_CHECKING:
@@ -155,4 +155,6 @@ def test_headers_looked_at_are_told() -> None:
     assert [identifier.headers for identifier in made] == [("X-Tenant",), ("X-Proj",)]
     assert UserDefaultIdentifier.from_settings(settings).headers == ()
     context = context_of(HTTP_X_TENANT="acme")
-    assert identify(context, made, settings) == InstanceRef("acme")
+    naming = Naming(made, settings)
+    assert naming.headers == ("X-Tenant", "X-Proj")
+    assert naming.named(context) == InstanceRef("acme")

@@ -10,7 +10,6 @@ from benchmarks.machine import cores, pin, redis_on
 from benchmarks.results import Effort, Result
 from benchmarks.rounds import interleaved, repeated
 from instance_lookup.access import authorize
-from instance_lookup.identifiers import is_id
 from instance_lookup.types import LookupResult, Source
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def _steps(resolver: Any, context: Any) -> dict[str, Callable[[], object]]:
     near = resolver.cache.store.local.near
     return {
         "dict + clock": lambda: ({work.ID: config}[work.ID], monotonic()),
-        "id check": lambda: is_id(work.ID, resolver.settings),
+        "id check": lambda: resolver.naming.is_id(work.ID),
         "entry: freshness, sure of invalidations, last used": lambda: near.get(work.ID),
         "access policy, and the grant": lambda: authorize(user, config, resolver.policy),
         "statistics": lambda: resolver.cache.counters.add("hits"),

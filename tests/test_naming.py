@@ -19,8 +19,8 @@ from instance_lookup.identifiers import (
     ProjectRef,
     SubdomainIdentifier,
     UserDefaultIdentifier,
-    identify,
 )
+from instance_lookup.naming import Naming
 from instance_lookup.users import LookupUser
 from tests.test_identifiers import DEFAULTS, SETTINGS, context_of
 
@@ -29,7 +29,7 @@ unhurried = settings(deadline=None)
 
 
 def named(context: LookupContext, *identifiers: Any) -> Any:
-    return identify(context, identifiers or DEFAULTS, SETTINGS)
+    return Naming(identifiers or DEFAULTS, SETTINGS).named(context)
 
 
 def test_given_id_is_taken_before_all_others() -> None:

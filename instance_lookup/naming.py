@@ -1,0 +1,113 @@
+"""Which instance does a context name? The rules that stand above the single identifiers.
+
+What an identifier finds malformed fails the lookup: falling through to the next one would run a
+mistyped tenant's job in another tenant.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from instance_lookup.exceptions import InvalidContext
+from instance_lookup.identifiers import (
+    InstanceRef,
+    ProjectIdentifier,
+    ProjectRef,
+    Ref,
+    id_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from instance_lookup.conf import Settings
+    from instance_lookup.context import LookupContext
+    from instance_lookup.identifiers import Identifies
+
+_SHOWN = 100
+"""Characters of a malformed id that an error message repeats."""
+
+
+class Naming:
+    """Finds what contexts name, by the identifiers given, in their order. Does no I/O."""
+
+    def __init__(self, identifiers: Collection[Identifies], settings: Settings) -> None:
+        self._asked = tuple(
+            (each.identify, bool(getattr(each, "explicit", False))) for each in identifiers
+        )
+        self._projects = tuple(each for each in identifiers if isinstance(each, ProjectIdentifier))
+        self.headers: tuple[str, ...] = tuple(
+            header for each in identifiers for header in getattr(each, "headers", ())
+        )
+        """The request headers that may decide the instance."""
+        self._settings = settings
+        self._matches = settings.id_regex.fullmatch
+
+    def named(self, context: LookupContext) -> Ref:
+        """Return what the context names. Raise ``InvalidContext`` where that is not one thing."""
+        if context.instance_id is not None:
+            return self.checked(InstanceRef(context.instance_id))
+        request = context.request
+        named: Ref | None = None
+        outright: Ref | None = None
+        for identify, explicit in self._asked:
+            if named is not None and not explicit:
+                continue
+            ref = identify(context, request)
+            if ref is None:
+                continue
+            self.checked(ref)
+            if explicit and outright is not None and ref != outright:
+                raise InvalidContext(
+                    f"The request names two instances: {id_of(outright)!r} and {id_of(ref)!r}."
+                )
+            if explicit:
+                outright = ref
+            named = named or ref
+        if named is None:
+            raise InvalidContext(
+                f"The request names no instance: send {self._settings.instance_header}, "
+                "or give the user a default."
+            )
+        for identifier in self._projects:
+            if (project := identifier.outright(context, request)) is not None:
+                return self._within(named, project)
+        return named
+
+    def is_id(self, value: object) -> bool:
+        """Tell whether this may be the id of an instance or a project."""
+        return isinstance(value, str) and self._matches(value) is not None
+
+    def checked(self, ref: Ref) -> Ref:
+        """Return what is named. Raise ``InvalidContext`` where that is no id."""
+        value: Any  # callers may hand over anything
+        if isinstance(ref, InstanceRef):
+            value = ref.instance_id
+        elif isinstance(ref, ProjectRef):
+            value = ref.project_id
+        else:
+            raise TypeError(
+                "identify() must return an InstanceRef, a ProjectRef or None, "
+                f"not {type(ref).__name__}"
+            )
+        if self.is_id(value):
+            return ref
+        kind = "instance" if isinstance(ref, InstanceRef) else "project"
+        shown = repr(value)
+        if len(shown) > _SHOWN:
+            shown = shown[:_SHOWN] + "…"
+        raise InvalidContext(
+            f"{shown} is not a valid {kind} id "
+            f"(one that matches {self._settings.instance_id_pattern})."
+        )
+
+    def _within(self, named: Ref, project: ProjectRef) -> Ref:
+        """Return what is named together with the project that it has to agree with.
+
+        A view at ``/projects/<project_id>/`` works on that project, whatever a client's header
+        says.
+        """
+        self.checked(project)
+        return replace(named, within=project) if isinstance(named, InstanceRef) else named
