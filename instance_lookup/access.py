@@ -125,9 +125,12 @@ class AnyOf(Policy):
 
     def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
         """Ask until one allows it."""
-        for policy in self.policies:  # noqa: SIM110  # any() of a generator costs more than IsOwner
-            if verdict(policy, user, config):
+        for policy in self.policies:
+            answer = policy.allows(user, config)
+            if answer is True:
                 return True
+            if answer is not False:
+                raise _undecided(policy, answer)
         return False
 
     def bind(self, settings: Settings) -> Policy:
@@ -184,7 +187,12 @@ def verdict(policy: Allows, user: LookupUser, config: InstanceConfig) -> bool:
     answer = policy.allows(user, config)
     if answer is True or answer is False:
         return answer
-    raise TypeError(f"{policy!r}.allows() must return True or False, not {type(answer).__name__}")
+    raise _undecided(policy, answer)
+
+
+def _undecided(policy: Allows, answer: object) -> TypeError:
+    answered = type(answer).__name__
+    return TypeError(f"{policy!r}.allows() must return True or False, not {answered}")
 
 
 def same_id(left: str | None, right: str | None) -> bool:

@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from django.http import HttpRequest
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from instance_lookup.forks import StartsAnew
 from instance_lookup.users import (
@@ -31,11 +31,19 @@ class RequestMetadata(Struct, frozen=True):
 
     @classmethod
     def from_request(cls, request: HttpRequest) -> RequestMetadata:
-        """Read it from a request. A missing or odd ``X-Request-ID`` is replaced by a fresh one."""
-        get = request.META.get
-        given = get("HTTP_X_REQUEST_ID", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else fresh_request_id()
-        return cls(get("REMOTE_ADDR"), get("HTTP_USER_AGENT"), request_id)
+        """Return that of a request, Django's or DRF's: the same one each time.
+
+        A missing or odd ``X-Request-ID`` is replaced by a fresh one.
+        """
+        plain: Any = getattr(request, "_request", request)
+        known: RequestMetadata | None = plain.__dict__.get("_instance_metadata")
+        if known is None:
+            get = plain.META.get
+            given = get("HTTP_X_REQUEST_ID", "")
+            request_id = given if _REQUEST_ID.fullmatch(given) else fresh_request_id()
+            known = cls(get("REMOTE_ADDR"), get("HTTP_USER_AGENT"), request_id)
+            plain.__dict__["_instance_metadata"] = known
+        return known
 
 
 class LookupContext(Struct, frozen=True):
@@ -47,6 +55,7 @@ class LookupContext(Struct, frozen=True):
     project_id: str | None = None
     """What :class:`ProjectIdentifier` uses before it looks at the request."""
     request_metadata: RequestMetadata = RequestMetadata()
+    """That of the request, where none is given: see :meth:`with_metadata`."""
     request: HttpRequest | None = None
     """What identifiers may look at."""
 
@@ -78,6 +87,13 @@ class LookupContext(Struct, frozen=True):
         if "user" not in overrides:
             overrides["user"] = await alookup_user(await acurrent_user(request), request)
         return cls._of(request, overrides)
+
+    def with_metadata(self) -> LookupContext:
+        """Return the context with the metadata of its request, unless it has some."""
+        if self.request is None or self.request_metadata != RequestMetadata():
+            return self
+        metadata = RequestMetadata.from_request(self.request)
+        return structs.replace(self, request_metadata=metadata)
 
     @classmethod
     def _of(cls, request: HttpRequest, fields: dict[str, Any]) -> LookupContext:

@@ -102,5 +102,5 @@ def _answered(request: HttpRequest, error: InstanceLookupError) -> HttpResponseB
 def _finished(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     # The middleware does this too, where there is one; twice is as good as once.
     if isinstance(response, HttpResponseBase):  # else Django says better what is wrong
-        finish(request, response)
+        finish(lookup_for(request), response)
     return response

@@ -51,6 +51,7 @@ class Loader(Generic[D]):
         self._reader = Reader(store, settings, vitals)
         self._fleet = Fleet(self._fetcher, self._reader, settings)
         self._store = store
+        self._local = store.local
         self._flights: Flights[Outcome[D]] = Flights(
             _flights,
             longest=settings.config_service_timeout + _LANDING,
@@ -80,7 +81,7 @@ class Loader(Generic[D]):
 
     def at_hand(self, asked: str, user: LookupUser) -> Entry[D] | None:
         """Return the entry of an id if it takes no I/O, and the service did not refuse it."""
-        near = self._store.local.near
+        near = self._local.near
         if near is None or (self._refusals.any and (user, asked) in self._refusals):
             return None
         return near.get(asked)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils.functional import SimpleLazyObject
+from msgspec import Struct
 
-from instance_lookup.context import LookupContext, RequestMetadata
+from instance_lookup.context import LookupContext
 from instance_lookup.registry import get_resolver
+from instance_lookup.types import LookupResult
 from instance_lookup.users import (
     LookupUser,
     acurrent_user,
@@ -28,21 +29,20 @@ if TYPE_CHECKING:
 
     from instance_lookup.access import Allows
     from instance_lookup.resolver import InstanceResolver
-    from instance_lookup.types import InstanceConfig, LookupResult
+    from instance_lookup.types import InstanceConfig
 
 
 _NOBODY = LookupUser.anonymous()
 
 
-@dataclass(slots=True, eq=False)
-class Outcome:
+class _Outcome(Struct, eq=False):
     """What came of one lookup, and whom it was for."""
 
     asker: object
     """What stood on the request as its user, be it loaded or not."""
-    nobody: type | None = None
-    """The class of an anonymous user: another one of it gets the same answer."""
-    user: LookupUser = _NOBODY
+    user: object = None
+    """The one that it stood for."""
+    who: LookupUser = _NOBODY
     result: LookupResult | None = None
     error: Exception | None = None
 
@@ -54,7 +54,7 @@ class RequestLookup:
     and what the session's user may have is nothing to the token's.
     """
 
-    __slots__ = ("_metadata", "_outcome", "failed", "request", "touched", "vary_headers")
+    __slots__ = ("_outcome", "failed", "request", "touched", "vary_headers")
 
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
@@ -64,15 +64,7 @@ class RequestLookup:
         """Somebody wanted to know the instance, so the response is for this caller alone."""
         self.vary_headers: tuple[str, ...] = ()
         """The request headers that decided something so far."""
-        self._outcome: Outcome | None = None
-        self._metadata: RequestMetadata | None = None
-
-    @property
-    def metadata(self) -> RequestMetadata:
-        """Where the request comes from; its ``request_id`` is the same for every lookup of it."""
-        if self._metadata is None:
-            self._metadata = RequestMetadata.from_request(self.request)
-        return self._metadata
+        self._outcome: _Outcome | None = None
 
     @property
     def error(self) -> Exception | None:
@@ -102,23 +94,34 @@ class RequestLookup:
                 "The request's instance is not looked up yet, and to do it here would block the "
                 "event loop: first 'await request.ainstance_config()'."
             )
-        with _Noting(self) as outcome:
-            user = current_user(self.request)
-            resolver = get_resolver()
-            self._begin(outcome, resolver, user, lookup_user(user, self.request))
-            outcome.result = resolver.resolve(self._context(outcome))
-            return outcome.result
+        outcome = _Outcome(getattr(self.request, "user", None))
+        try:
+            outcome.user = user = current_user(self.request)
+            outcome.who = who = lookup_user(user, self.request)
+            resolver, context = self._begin(who)
+            outcome.result = result = resolver.resolve(context)
+        except Exception as exc:
+            self._fail(outcome, exc)
+            raise
+        self._outcome = outcome
+        return result
 
     async def aget(self) -> LookupResult:
         """Twin of :meth:`get`."""
         if (result := self.peek()) is not None:
             return result
-        with _Noting(self) as outcome:
-            user = await acurrent_user(self.request)
-            resolver = get_resolver()
-            self._begin(outcome, resolver, user, await alookup_user(user, self.request))
-            outcome.result = await resolver.aresolve(self._context(outcome))
-            return outcome.result
+        outcome = _Outcome(getattr(self.request, "user", None))
+        try:
+            outcome.user = user = await acurrent_user(self.request)
+            outcome.who = who = await alookup_user(user, self.request)
+            resolver, context = self._begin(who)
+            outcome.result = result = await resolver.aresolve(context)
+        except Exception as exc:
+            self._fail(outcome, exc)
+            raise
+        # All at once: another lookup may be under way for another user.
+        self._outcome = outcome
+        return result
 
     async def aconfig(self) -> InstanceConfig:
         """Return the configuration: ``await request.ainstance_config()``."""
@@ -126,65 +129,35 @@ class RequestLookup:
 
     def allows(self, policy: Allows, config: InstanceConfig) -> bool:
         """Tell whether a stricter policy allows the user of the last lookup to have ``config``."""
-        user = self._outcome.user if self._outcome else _NOBODY
-        return get_resolver().permits(policy, user, config)
+        who = self._outcome.who if self._outcome else _NOBODY
+        return get_resolver().permits(policy, who, config)
 
-    def _is_for(self, outcome: Outcome) -> bool:
+    def _is_for(self, outcome: _Outcome) -> bool:
         # The very object: of two equal users a token may narrow what one of them may have.
-        if _asker(self.request) is outcome.asker:
+        if getattr(self.request, "user", None) is outcome.asker:
             return True
-        return outcome.nobody is not None and outcome.nobody is _nobody(peek_user(self.request))
+        return outcome.who.is_anonymous and _alike(outcome.user, peek_user(self.request))
 
-    def note(self, outcome: Outcome) -> None:
-        """Keep what came of a lookup, all at once: another may be under way for another user."""
-        self.failed |= outcome.error is not None
-        self._outcome = outcome
-
-    def _begin(
-        self, outcome: Outcome, resolver: InstanceResolver, user: object, lookup_user: LookupUser
-    ) -> None:
-        outcome.user = lookup_user
-        if lookup_user.is_anonymous:
-            outcome.nobody = _nobody(user)
+    def _begin(self, who: LookupUser) -> tuple[InstanceResolver, LookupContext]:
+        resolver = get_resolver()
         self.vary_headers = resolver.vary_headers
+        return resolver, LookupContext(who, request=self.request)
 
-    def _context(self, outcome: Outcome) -> LookupContext:
-        return LookupContext(
-            user=outcome.user, request=self.request, request_metadata=self.metadata
-        )
-
-
-class _Noting:
-    """Has a lookup keep what comes of it, also where that is an error."""
-
-    __slots__ = ("_lookup", "_outcome")
-
-    def __init__(self, lookup: RequestLookup) -> None:
-        self._lookup = lookup
-        self._outcome = Outcome(_asker(lookup.request))
-
-    def __enter__(self) -> Outcome:
-        return self._outcome
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        outcome = self._outcome
+    def _fail(self, outcome: _Outcome, error: Exception) -> None:
+        self.failed = True
+        self._outcome = outcome
+        outcome.error = error
         if isinstance(error, AttributeError):
             # Python would take it for "no such attribute", and DRF would ask again and again.
             outcome.error = RuntimeError(f"The lookup failed with an AttributeError: {error}")
-        elif isinstance(error, Exception):
-            outcome.error = error
-        self._lookup.note(outcome)
-        if outcome.error is not error and outcome.error is not None:
             raise outcome.error from error
 
 
-def _asker(request: HttpRequest) -> object:
-    return getattr(request, "user", None)
-
-
-def _nobody(user: object) -> type | None:
-    """Return the class of a user who is not authenticated: DRF makes another ``AnonymousUser``."""
-    return None if getattr(user, "is_authenticated", False) else user.__class__
+def _alike(*users: object) -> bool:
+    """Tell whether these are nobody, each: DRF makes another ``AnonymousUser``."""
+    if any(getattr(user, "is_authenticated", False) for user in users):
+        return False
+    return len({user.__class__ for user in users}) == 1
 
 
 class LazyLookup(SimpleLazyObject):  # type: ignore[type-arg]  # generic in the stubs only
@@ -204,7 +177,9 @@ class LazyLookup(SimpleLazyObject):  # type: ignore[type-arg]  # generic in the 
         own = object.__getattribute__(self, "__dict__")  # past LazyObject's own, which is slow
         return own["_pick"](own["_lookup"].get())
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattribute__(self, name: str) -> Any:
+        if name[:1] == "_":
+            return super().__getattribute__(name)
         own = object.__getattribute__(self, "__dict__")  # and which asks for _wrapped twice
         return getattr(own["_pick"](own["_lookup"].get()), name)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 from instance_lookup.exceptions import InstanceLookupError
-from instance_lookup.lookup import attach
+from instance_lookup.lookup import attach, lookup_for
 from instance_lookup.responses import error_response, finish
 
 if TYPE_CHECKING:
@@ -44,22 +44,22 @@ class InstanceConfigMiddleware:
             return self._acall(request, lookup)
         response: HttpResponseBase = self.get_response(request)
         if lookup.touched:
-            finish(request, response)
+            finish(lookup, response)
         return response
 
     async def _acall(self, request: HttpRequest, lookup: RequestLookup) -> HttpResponseBase:
         response: HttpResponseBase = await self.get_response(request)
         if lookup.touched:
-            finish(request, response)
+            finish(lookup, response)
         return response
 
     def process_template_response(self, request: HttpRequest, response: Any) -> Any:
         """Set the headers before it is rendered: then ``@cache_page`` stores a DRF view's page."""
-        finish(request, response)
+        finish(lookup_for(request), response)
         return response
 
     async def _aprocess_template_response(self, request: HttpRequest, response: Any) -> Any:
-        finish(request, response)
+        finish(lookup_for(request), response)
         return response
 
     def process_exception(

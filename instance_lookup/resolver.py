@@ -63,6 +63,7 @@ class InstanceResolver:
         """Raise ``ImproperlyConfigured`` for options or settings that are wrong. Does no I/O."""
         self.settings = settings = with_options(options)
         self.cache = InstanceCache.from_settings(settings)
+        self._local = self.cache.store.local
         self.backend = made(settings.config_service_backend, settings)
         self.policy = bound(made(settings.access_policy, settings), settings)
         self.identifiers = tuple(made(identifier, settings) for identifier in settings.identifiers)
@@ -174,8 +175,7 @@ class InstanceResolver:
         The straight line through :meth:`_resolve`, which has the other cases.
         """
         user = context.user
-        near = self.cache.store.local.near
-        if near is None or instance_resolved.receivers or user.is_anonymous:
+        if self._local.near is None or instance_resolved.receivers or user.is_anonymous:
             return None
         try:
             if (asked := context.instance_id) is None:
@@ -199,6 +199,7 @@ class InstanceResolver:
         user = context.user
         if user.is_anonymous and not self.settings.allow_anonymous:
             raise AccessDenied("Anonymous callers may not use any instance.")
+        context = context.with_metadata()
         deadline = self._deadline()
         try:
             ref = self.naming.named(context)

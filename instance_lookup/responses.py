@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.http import HttpResponse, JsonResponse
 from django.utils.cache import patch_cache_control, patch_vary_headers
 
+from instance_lookup.context import RequestMetadata
 from instance_lookup.exceptions import CacheError, ConfigServiceUnavailable, InstanceLookupError
 from instance_lookup.lookup import lookup_for
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
+
+    from instance_lookup.lookup import RequestLookup
 
 R = TypeVar("R", bound="HttpResponseBase")
 
@@ -34,7 +37,7 @@ def problem(request: Any, error: InstanceLookupError) -> dict[str, Any]:
         "status": error.status_code,
         "detail": str(error),
         "instance_id": error.instance_id,
-        "request_id": lookup_for(request).metadata.request_id,
+        "request_id": RequestMetadata.from_request(request).request_id,
     }
 
 
@@ -76,19 +79,19 @@ def quiet(response: R, error: InstanceLookupError) -> R:
     return response
 
 
-def finish(request: HttpRequest, response: HttpResponseBase) -> None:
+def finish(lookup: RequestLookup, response: HttpResponseBase) -> None:
     """Give a response the headers that its request's lookup calls for."""
-    lookup = lookup_for(request)
     if not lookup.touched:
         return
     headers = response.headers
     # Where there is nothing to patch, without Django's parsing: it takes as long as the lookup.
-    if "Vary" in headers:
+    present = {name.lower() for name in headers}
+    if "vary" in present:
         patch_vary_headers(response, lookup.vary_headers)
     elif lookup.vary_headers:
         headers["Vary"] = ", ".join(lookup.vary_headers)
     # Vary tells nobody that it depends on the user as well.
-    if "Cache-Control" not in headers:
+    if "cache-control" not in present:
         headers["Cache-Control"] = "private"
     elif "public" not in headers["Cache-Control"]:
         patch_cache_control(response, private=True)

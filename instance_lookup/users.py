@@ -108,21 +108,15 @@ class DjangoUser(LookupUser):
     """A Django user. What may cost a query is read when something asks for it, and once."""
 
     _user: Any
-    _settings: Settings
 
     @classmethod
-    def of(cls, user: Any, pk: object, settings: Settings) -> DjangoUser:
+    def of(cls, user: Any, pk: object) -> DjangoUser:
         """Wrap a user, whose key is ``pk``. Does no I/O."""
         self = cls.__new__(cls)
-        email = getattr(user, "email", None)
         # Frozen, and its other fields are not to be read yet: so past __init__ and __setattr__.
-        self.__dict__.update(
-            user_id=str(pk),
-            email=email if isinstance(email, str) else None,
-            _user=user,
-            _settings=settings,
-        )
-        if default := _id_or_none(vars(user).get("default_instance_id")):
+        self.__dict__.update(user_id=str(pk), _user=user)
+        default = vars(user).get("default_instance_id")
+        if isinstance(default, str) and default:
             self.__dict__["default_instance_id"] = default
         return self
 
@@ -133,16 +127,23 @@ class DjangoUser(LookupUser):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(user_id={self.user_id!r})"
 
+    @cached_property
+    def email(self) -> str | None:
+        """The user's, where that is a string."""
+        email = getattr(self._user, "email", None)
+        return email if isinstance(email, str) else None
+
     @deferred
     def roles(self) -> frozenset[str]:  # a field of the base, read late here
         """Group names, and "admin" for superusers; which are an admin's is for settings to say."""
-        user, admin_roles = self._user, set(self._settings.admin_roles)
+        user, settings = self._user, get_settings()
+        admin_roles = set(settings.admin_roles)
         groups: set[str] = set()
         manager: Any = getattr(user, "groups", None)
         if hasattr(manager, "values_list"):
             groups.update(manager.values_list("name", flat=True))
         roles = groups - admin_roles
-        if groups & set(self._settings.admin_groups):
+        if groups & set(settings.admin_groups):
             roles |= admin_roles
         # "is True": the user of a JWT answers any attribute, with whatever the token holds.
         if getattr(user, "is_superuser", False) is True:
@@ -178,7 +179,11 @@ def user_context(user: Any, request: HttpRequest | None = None) -> LookupUser:  
     known = getattr(user, "is_authenticated", False) and getattr(user, "is_active", True)
     if not known or (pk := user.pk) is None:
         return LookupUser.anonymous()
-    return DjangoUser.of(user, pk, get_settings())
+    return DjangoUser.of(user, pk)
+
+
+_DEFAULT = (Settings.user_context, user_context)
+"""What ``USER_CONTEXT`` is unless a project has its own."""
 
 
 def peek_user(request: HttpRequest) -> Any:
@@ -189,7 +194,8 @@ def peek_user(request: HttpRequest) -> Any:
     user = getattr(request, "user", None)
     if not isinstance(user, LazyObject):
         return user
-    if (known := _wrapped(user)) is not empty or not _is_of_session(user):
+    known = object.__getattribute__(user, "_wrapped")  # past its own, which is slow
+    if known is not empty or not _is_of_session(user):
         return known
     return getattr(request, "_cached_user", getattr(request, "_acached_user", empty))
 
@@ -200,7 +206,7 @@ def current_user(request: HttpRequest) -> Any:
     if user is empty:
         lazy: Any = request.user
         bool(lazy.is_authenticated)  # evaluates it
-        user = _wrapped(lazy)
+        user = lazy._wrapped  # noqa: SLF001  # Django offers no other look
     return user
 
 
@@ -214,10 +220,6 @@ async def acurrent_user(request: HttpRequest) -> Any:
     return await sync_to_async(current_user)(request)
 
 
-def _wrapped(user: LazyObject[Any]) -> Any:
-    return user._wrapped  # noqa: SLF001  # Django offers no other look that does no I/O
-
-
 def _is_of_session(user: object) -> bool:
     """Tell whether this lazy user is of Django's own middleware.
 
@@ -229,7 +231,10 @@ def _is_of_session(user: object) -> bool:
 
 def lookup_user(user: Any, request: HttpRequest | None = None) -> LookupUser:
     """Return what ``USER_CONTEXT`` says about a user."""
-    function = get_settings().load("user_context")
+    settings = get_settings()
+    if settings.user_context in _DEFAULT:
+        return user_context(user, request)
+    function = settings.load("user_context")
     if _is_async(function):
         function = async_to_sync(function)
     return _checked(function(user, request))
@@ -237,11 +242,12 @@ def lookup_user(user: Any, request: HttpRequest | None = None) -> LookupUser:
 
 async def alookup_user(user: Any, request: HttpRequest | None = None) -> LookupUser:
     """Return what ``USER_CONTEXT`` says about a user, without blocking the event loop."""
-    function = get_settings().load("user_context")
+    settings = get_settings()
+    if settings.user_context in _DEFAULT:  # which does no I/O, so it is spared the hop
+        return user_context(user, request)
+    function = settings.load("user_context")
     if _is_async(function):
         return _checked(await function(user, request))
-    if function is user_context:  # which does no I/O, so it is spared the hop
-        return _checked(function(user, request))
     return _checked(await sync_to_async(function)(user, request))
 
 

@@ -239,8 +239,26 @@ def test_contexts_that_are_equal_have_one_hash() -> None:
     assert {first: 1}[second] == 1
 
 
+def test_metadata_of_a_request_is_the_same_each_time() -> None:
+    """Logs, the Config Service and the answer to the client name the same request, DRF's too."""
+    request = request_of()
+    metadata = RequestMetadata.from_request(request)
+    context = LookupContext(LookupUser("7"), request=request)
+    wrapped: Any = SimpleNamespace(_request=request)
+    assert RequestMetadata.from_request(wrapped) is metadata
+    assert context.with_metadata().request_metadata is metadata
+    assert LookupContext.from_request(request, user=LookupUser("7")).request_metadata is metadata
+
+
 def test_metadata_may_be_given() -> None:
     """Of a job that goes on with a request's id, for instance."""
     given = RequestMetadata(request_id="r-1")
     context = LookupContext.from_request(request_of(), user=LookupUser("7"), request_metadata=given)
     assert context.request_metadata is given
+    assert context.with_metadata() is context
+
+
+def test_metadata_without_a_request() -> None:
+    """A job's context has none unless it is given some."""
+    context = LookupContext(LookupUser("7"))
+    assert context.with_metadata() is context

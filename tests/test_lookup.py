@@ -204,14 +204,6 @@ def test_request_without_middleware_gets_the_lookup_on_demand(service: DictConfi
         str(request.instance_config.instance_id)
 
 
-def test_all_lookups_of_a_request_have_one_request_id(request_: Any) -> None:
-    """Logs of the service and the answer to the client name the same request."""
-    lookup = lookup_for(request_)
-
-    assert lookup.metadata is lookup.metadata
-    assert lookup.metadata.request_id
-
-
 def test_nobody_is_allowed_anything_before_a_lookup(request_: Any) -> None:
     """A policy is asked about the user of a lookup; without one that is nobody."""
     config = InstanceConfig(instance_id="acme")
