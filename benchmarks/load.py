@@ -5,7 +5,7 @@ counts the bytes of the answer, and sends the next. On a core of its own it keep
 requests going as Django answers on another, and it tells how busy it was, so that nobody has to
 believe that. Sharing a core with the site it would draw every ratio towards 1.
 
-It changes from one path to the next several times a second, which wrk cannot: what a shared machine
+It changes from one path to the next many times a second, which wrk cannot: what a shared machine
 does to a second is more than the difference that is looked for.
 """
 
@@ -118,13 +118,18 @@ def run(order: Order) -> Load:
             selector.register(connection.socket, EVENT_READ, connection)
         begun, used = perf_counter(), process_time()
         for _ in range(order.rounds):
-            for path, request in requests.items():
-                found[path].append(_rate(selector, request, order.seconds))
+            turns: dict[str, list[tuple[int, float]]] = {path: [] for path in order.paths}
+            # There and back: each finds the processor's caches as the one before has left them.
+            for path in (*order.paths, *reversed(order.paths)):
+                turns[path].append(_turn(selector, requests[path], order.seconds))
+            for path, taken in turns.items():
+                answers, seconds = map(sum, zip(*taken, strict=True))
+                found[path].append(answers / seconds)
         return Load(found, (process_time() - used) / (perf_counter() - begun))
 
 
-def _rate(selector: DefaultSelector, request: bytes, seconds: float) -> float:
-    """Ask for so long, wait for the last answers, and return how many there were in a second."""
+def _turn(selector: DefaultSelector, request: bytes, seconds: float) -> tuple[int, float]:
+    """Ask for so long, and wait for the last answers; return how many, and how long it took."""
     begun = perf_counter()
     connections = [key.data for key in selector.get_map().values()]
     for connection in connections:
@@ -138,7 +143,7 @@ def _rate(selector: DefaultSelector, request: bytes, seconds: float) -> float:
                     key.data.ask(request)
                 else:
                     under_way -= 1
-    return answers / (perf_counter() - begun)
+    return answers, perf_counter() - begun
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ class RequestLookup:
         """Somebody wanted to know the instance, so the response is for this caller alone."""
         self.vary_headers: tuple[str, ...] = ()
         """The request headers that decided something so far."""
+        # Set all at once: another lookup may be under way for another user.
         self._outcome: _Outcome | None = None
 
     @property
@@ -119,7 +120,6 @@ class RequestLookup:
         except Exception as exc:
             self._fail(outcome, exc)
             raise
-        # All at once: another lookup may be under way for another user.
         self._outcome = outcome
         return result
 

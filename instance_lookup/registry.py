@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from instance_lookup.conf import Settings, on_change, with_options
+from instance_lookup.conf import Settings, get_settings, on_change, with_options
 from instance_lookup.resolver import InstanceResolver
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ def get_resolver(**options: Any) -> InstanceResolver:
     """
     if _overrides:
         return _overrides[-1]
-    if not options and (default := _resolvers.get(None)) is not None:
+    settings = with_options(options) if options else get_settings()
+    if not options and (default := _resolvers.get(None)) and default.settings is settings:
         return default
-    settings = with_options(options)
     if (resolver := _resolvers.get(settings)) is None:
         # Without a lock, which a fork could leave locked; of two made at once one wins.
         resolver = _resolvers.setdefault(settings, InstanceResolver(**options))

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import stdev
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 AT_ONCE = 32
+TURN = 0.03
+"""Seconds of new requests of one view; then come the last answers, and the other view's turn."""
+ROUNDS = {"gunicorn": 600, "uvicorn": 300}
+"""Of two turns for each view: as many as it takes for a standard error of some 0.3 %."""
 COMMANDS = {
     "gunicorn": "benchmarks.site:wsgi() --workers 4 --threads 4 --keep-alive 60 "
     "--bind 127.0.0.1:{port} --no-control-socket --worker-tmp-dir {tmp}",
@@ -64,10 +69,10 @@ def _measure(
     effort: Effort, server: str, site: Site, *, site_core: int, load_core: int
 ) -> Iterator[Result]:
     ours, other = f"/{server}/with", f"/{server}/without"
-    order = Order(site.port, site.headers, [other, ours], AT_ONCE, seconds=0.3, rounds=150)
+    order = Order(site.port, site.headers, [other, ours], AT_ONCE, TURN, rounds=ROUNDS[server])
     if effort.quick:
         order.rounds = 2
-    load.put(structs.replace(order, rounds=2))  # to warm up
+    load.put(structs.replace(order, rounds=2 if effort.quick else 20))  # to warm up
     with watched(site_core) as site_busy:
         turns = load.put(order)
     result = Result(
@@ -79,8 +84,9 @@ def _measure(
         bounds=(Bound("view with", 0.97, "view without", at_least=True),),
         placement=f"workers and Redis on core {site_core}, load on core {load_core}",
         notes=(
-            f"{order.rounds} turns of {order.seconds} s each, {AT_ONCE} connections; the site's "
-            f"core was busy for {site_busy():.0%} of the time, the generator's for "
+            f"{order.rounds} rounds, in each two turns of {order.seconds} s for either view, "
+            f"{AT_ONCE} connections; standard error of the ratio {_error(turns, ours, other):.4f}. "
+            f"The site's core was busy for {site_busy():.0%} of the time, the generator's for "
             f"{turns.busy:.0%}.",
         ),
     )
@@ -97,6 +103,13 @@ def _measure(
         bounds=(),
         notes=(f"{order.rounds} turns of {order.seconds:g} s each, {AT_ONCE} connections.",),
     )
+
+
+def _error(found: Load, ours: str, other: str) -> float:
+    """Return the standard error of the mean ratio; that of the median is about a quarter more."""
+    pairs = zip(found.per_second[ours], found.per_second[other], strict=True)
+    ratios = [a / b for a, b in pairs]
+    return float(stdev(ratios) / len(ratios) ** 0.5)
 
 
 def _samples(found: Load) -> dict[str, Sample]:
