@@ -23,6 +23,7 @@ from tests.lookups import SECRET
 from tests.monotonic import Monotonic
 
 if TYPE_CHECKING:
+    from instance_lookup.backends.base import Document, NotModified, Query
     from instance_lookup.backends.memory import DictConfigService
 
 VIEWS = ["plain", "aplain", "required", "arequired", "mixed", "amixed"]
@@ -82,6 +83,29 @@ def test_failed_lookup_is_answered_with_problem_details(
     assert body["status"] == status
     assert body["instance_id"] == (None if status == 400 else instance)
     assert body["request_id"] == "r-1"
+
+
+@pytest.mark.parametrize("is_async", CALLERS)
+@pytest.mark.parametrize("path", VIEWS)
+def test_service_and_client_hear_of_one_request(
+    sam: User,
+    service: DictConfigService,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    *,
+    is_async: bool,
+) -> None:
+    """The id of a request that came without one is the same in the answer and at the service."""
+    asked: list[str] = []
+    answer = service.get_instance
+
+    def note(instance_id: str, query: Query) -> Document | NotModified:
+        asked.append(query.request_id)
+        return answer(instance_id, query)
+
+    monkeypatch.setattr(service, "get_instance", note)
+    response = Caller(is_async=is_async).login(sam)(path, "nobody")
+    assert [json.loads(response.content)["request_id"]] == asked
 
 
 @pytest.mark.parametrize("path", VIEWS)
