@@ -55,7 +55,7 @@ class LookupContext(Struct, frozen=True):
     project_id: str | None = None
     """What :class:`ProjectIdentifier` uses before it looks at the request."""
     request_metadata: RequestMetadata = RequestMetadata()
-    """That of the request, where none is given: see :meth:`with_metadata`."""
+    """Where none is given, a lookup that goes beyond what is at hand takes the request's."""
     request: HttpRequest | None = None
     """What identifiers may look at."""
 
