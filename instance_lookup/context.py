@@ -11,13 +11,13 @@ from django.http import HttpRequest
 from msgspec import Struct, structs
 
 from instance_lookup.forks import StartsAnew
-from instance_lookup.users import (
-    LookupUser,
+from instance_lookup.request_user import (
     acurrent_user,
     alookup_user,
     current_user,
     lookup_user,
 )
+from instance_lookup.users import LookupUser
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 

@@ -2,25 +2,78 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from instance_lookup.lookup import lookup_for
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest
+    from collections.abc import Iterator
 
 _PUBLIC = ("instance_id", "metadata", "features", "rate_limits", "worker_urls", "r2_bucket")
 
 
-def instance(request: HttpRequest) -> dict[str, Any]:
-    """Add ``instance``. The lookup is made when a template touches it; its errors come up there."""
-    lookup = lookup_for(request)
+def instance(request: Any) -> dict[str, Any]:
+    """Add ``instance``. The lookup is made when a template touches it; its errors come up there.
+
+    In an error page, after a failed lookup, and where there is no request, ``instance`` is empty
+    and false instead: the base template of the site must not turn a 404 into a 500.
+    """
+    plain = getattr(request, "_request", request)
+    if not isinstance(plain, HttpRequest) or lookup_for(plain).error or _in_error_page():
+        return {"instance": NO_INSTANCE}
+    lookup = lookup_for(plain)
 
     def public() -> SimpleNamespace:
         config = lookup.get().config
         return SimpleNamespace(**{name: getattr(config, name) for name in _PUBLIC})
 
     return {"instance": SimpleLazyObject(public)}
+
+
+class _NoInstance:
+    """False and empty, and so is everything in it: ``{{ instance.metadata.name }}`` shows nothing.
+
+    More than an empty string, since ``string_if_invalid`` would show up for what that lacks.
+    """
+
+    def __getattr__(self, name: str) -> Self:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __str__(self) -> str:
+        return ""
+
+    def get(self, key: object, default: object = None) -> object:
+        """Return the default: there is no such flag, limit or URL."""
+        return default
+
+
+NO_INSTANCE = _NoInstance()
+
+
+def _in_error_page() -> bool:
+    """Tell whether Django is answering an exception: a handler renders one of its error pages.
+
+    An exception that a view handles by itself has not come as far as Django's own handling of it.
+    """
+    exception = sys.exception()
+    while exception is not None:
+        trace = exception.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_globals.get("__name__") == "django.core.handlers.exception":
+                return True
+            trace = trace.tb_next
+        exception = exception.__context__  # the handler may be handling one of its own
+    return False

@@ -9,8 +9,8 @@ from asgiref.sync import iscoroutinefunction
 from django.http.response import HttpResponseBase
 
 from instance_lookup.exceptions import AccessDenied, InstanceLookupError
-from instance_lookup.lookup import RequestLookup, lookup_for
-from instance_lookup.responses import error_response, finish
+from instance_lookup.lookup import lookup_for
+from instance_lookup.responses import error_response
 from instance_lookup.users import once_loaded
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from instance_lookup.access import Allows
+    from instance_lookup.request_lookup import RequestLookup
     from instance_lookup.types import InstanceConfig
 
 View = TypeVar("View", bound="Callable[..., Any]")
@@ -102,5 +103,5 @@ def _answered(request: HttpRequest, error: InstanceLookupError) -> HttpResponseB
 def _finished(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     # The middleware does this too, where there is one; twice is as good as once.
     if isinstance(response, HttpResponseBase):  # else Django says better what is wrong
-        finish(lookup_for(request), response)
+        lookup_for(request).state.finish(response)
     return response

@@ -185,7 +185,7 @@ def id_of(ref: Ref) -> str:
 def _url_kwarg(request: HttpRequest | None, name: str) -> str | None:
     if request is None:
         return None
-    match: Any = request.resolver_match
+    match: Any = getattr(request, "resolver_match", None)
     if match is None:  # before routing, as in a middleware
         try:
             match = resolve(request.path_info, getattr(request, "urlconf", None))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 from instance_lookup.exceptions import InstanceLookupError
-from instance_lookup.lookup import attach, lookup_for
-from instance_lookup.responses import error_response, finish
+from instance_lookup.lookup import lookup_for
+from instance_lookup.responses import error_response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
-    from instance_lookup.lookup import RequestLookup
+    from instance_lookup.response_state import ResponseState
 
 
 class InstanceConfigMiddleware:
@@ -39,27 +39,25 @@ class InstanceConfigMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Attach, and pass on."""
-        lookup = attach(request)
+        state = lookup_for(request).state
         if self._is_async:
-            return self._acall(request, lookup)
+            return self._acall(request, state)
         response: HttpResponseBase = self.get_response(request)
-        if lookup.touched:
-            finish(lookup, response)
+        state.leave(response)
         return response
 
-    async def _acall(self, request: HttpRequest, lookup: RequestLookup) -> HttpResponseBase:
+    async def _acall(self, request: HttpRequest, state: ResponseState) -> HttpResponseBase:
         response: HttpResponseBase = await self.get_response(request)
-        if lookup.touched:
-            finish(lookup, response)
+        state.leave(response)
         return response
 
     def process_template_response(self, request: HttpRequest, response: Any) -> Any:
         """Set the headers before it is rendered: then ``@cache_page`` stores a DRF view's page."""
-        finish(lookup_for(request), response)
+        lookup_for(request).state.finish(response)
         return response
 
     async def _aprocess_template_response(self, request: HttpRequest, response: Any) -> Any:
-        finish(lookup_for(request), response)
+        lookup_for(request).state.finish(response)
         return response
 
     def process_exception(

@@ -12,10 +12,13 @@ from msgspec.structs import replace
 
 from instance_lookup.exceptions import InvalidContext
 from instance_lookup.identifiers import (
+    HeaderIdentifier,
     InstanceRef,
+    PathIdentifier,
     ProjectIdentifier,
     ProjectRef,
     Ref,
+    UserDefaultIdentifier,
     id_of,
 )
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from instance_lookup.context import LookupContext
     from instance_lookup.identifiers import Identifies
 
+_OURS = (HeaderIdentifier, ProjectIdentifier, UserDefaultIdentifier, PathIdentifier)
+"""Look at headers, the URL and the user's default, and at nothing else."""
 _SHOWN = 100
 """Characters of a malformed id that an error message repeats."""
 
@@ -42,6 +47,8 @@ class Naming:
             header for each in identifiers for header in getattr(each, "headers", ())
         )
         """The request headers that may decide the instance."""
+        self.reads = _reads(identifiers)
+        """What may decide of ``request.META``, beside URL and user; ``None``: who knows."""
         self._settings = settings
         self._matches = settings.id_regex.fullmatch
 
@@ -111,3 +118,10 @@ class Naming:
         """
         self.checked(project)
         return replace(named, within=project) if isinstance(named, InstanceRef) else named
+
+
+def _reads(identifiers: Collection[Identifies]) -> tuple[str, ...] | None:
+    """Return the keys of ``request.META`` that ours look at; those of a project may do anything."""
+    if any(type(each) not in _OURS for each in identifiers):
+        return None
+    return tuple(each.key for each in identifiers if hasattr(each, "key"))

@@ -78,19 +78,20 @@ class InstanceResolver:
         self._load_project = Loader(self.projects, self.backend.get_project, settings, vitals)
         self._load_config = Loader(self.cache.store, self.backend.get_instance, settings, vitals)
 
-    def resolve(self, context: LookupContext) -> LookupResult:
+    def resolve(self, context: LookupContext, ref: Ref | None = None) -> LookupResult:
         """Return the configuration that ``context`` may have.
 
+        ``ref`` is what the context names, where the caller has asked :attr:`naming` already.
         Raises ``InvalidContext``, ``AccessDenied``, ``InstanceNotFound`` or
         ``ConfigServiceUnavailable``, within ``CONFIG_SERVICE_TIMEOUT``.
         """
-        result = self._at_hand(context)
-        return drive(self._resolve(context)) if result is None else result
+        result = self._at_hand(context, ref)
+        return drive(self._resolve(context, ref)) if result is None else result
 
-    async def aresolve(self, context: LookupContext) -> LookupResult:
+    async def aresolve(self, context: LookupContext, ref: Ref | None = None) -> LookupResult:
         """Twin of :meth:`resolve`."""
-        result = self._at_hand(context)
-        return await adrive(self._resolve(context)) if result is None else result
+        result = self._at_hand(context, ref)
+        return await adrive(self._resolve(context, ref)) if result is None else result
 
     def refresh(self, instance_id: str) -> LookupResult:
         """Fetch a configuration for the site itself, whatever the cache holds, and store it."""
@@ -169,7 +170,7 @@ class InstanceResolver:
         """Return what the cache did for this resolver."""
         return self.cache.stats
 
-    def _at_hand(self, context: LookupContext) -> LookupResult | None:
+    def _at_hand(self, context: LookupContext, ref: Ref | None) -> LookupResult | None:
         """Return what takes no I/O, nobody is to be told of, and this user may have.
 
         The straight line through :meth:`_resolve`, which has the other cases.
@@ -179,7 +180,7 @@ class InstanceResolver:
             return None
         try:
             if (asked := context.instance_id) is None:
-                ref = self.naming.named(context)
+                ref = ref or self.naming.named(context)
                 if type(ref) is not InstanceRef or ref.within is not None:
                     return None
                 asked = ref.instance_id
@@ -195,14 +196,14 @@ class InstanceResolver:
         remaining = max(0.0, entry.cached_at + entry.ttl - time())
         return LookupResult(entry.document, Source.CACHE, entry.cached_at, remaining, grant)
 
-    def _resolve(self, context: LookupContext) -> Steps[LookupResult]:
+    def _resolve(self, context: LookupContext, ref: Ref | None) -> Steps[LookupResult]:
         user = context.user
         if user.is_anonymous and not self.settings.allow_anonymous:
             raise AccessDenied("Anonymous callers may not use any instance.")
         context = context.with_metadata()
         deadline = self._deadline()
         try:
-            ref = self.naming.named(context)
+            ref = ref or self.naming.named(context)
         except NotLoaded as missing:
             ref = yield from asking(partial(self.naming.named, context), missing)
         try:

@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.http import HttpResponse, JsonResponse
-from django.utils.cache import patch_cache_control, patch_vary_headers
 
 from instance_lookup.context import RequestMetadata
 from instance_lookup.exceptions import CacheError, ConfigServiceUnavailable, InstanceLookupError
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
-    from instance_lookup.lookup import RequestLookup
 
 R = TypeVar("R", bound="HttpResponseBase")
 
@@ -51,7 +49,7 @@ def problem_headers(error: InstanceLookupError) -> dict[str, str]:
 
 def error_response(request: HttpRequest, error: InstanceLookupError) -> HttpResponse | None:
     """Return the answer to a failed lookup; ``None`` where Django's own handling is right."""
-    lookup_for(request).failed = True
+    lookup_for(request).state.failed = True
     if isinstance(error, CacheError):
         return None  # management failed, not a lookup: Django's 500 tells the operators
     offered = [PROBLEM_JSON, "application/json", "text/html"]
@@ -77,23 +75,3 @@ def quiet(response: R, error: InstanceLookupError) -> R:
     if isinstance(error, ConfigServiceUnavailable):
         response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001  # no other way
     return response
-
-
-def finish(lookup: RequestLookup, response: HttpResponseBase) -> None:
-    """Give a response the headers that its request's lookup calls for."""
-    if not lookup.touched:
-        return
-    headers = response.headers
-    # Where there is nothing to patch, without Django's parsing: it takes as long as the lookup.
-    present = {name.lower() for name in headers}
-    if "vary" in present:
-        patch_vary_headers(response, lookup.vary_headers)
-    elif lookup.vary_headers:
-        headers["Vary"] = ", ".join(lookup.vary_headers)
-    # Vary tells nobody that it depends on the user as well.
-    if "cache-control" not in present:
-        headers["Cache-Control"] = "private"
-    elif "public" not in headers["Cache-Control"]:
-        patch_cache_control(response, private=True)
-    if lookup.failed and response.status_code >= HTTPStatus.BAD_REQUEST:
-        response.headers["Cache-Control"] = "no-store"

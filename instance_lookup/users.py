@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
+from asgiref.sync import sync_to_async
+from django.apps import apps
+from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist, SynchronousOnlyOperation
-from django.utils.functional import LazyObject, empty
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 
-from instance_lookup.conf import Settings, get_settings
+from instance_lookup.conf import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 T = TypeVar("T")
+
+logger = logging.getLogger("instance_lookup")
 
 
 def _none() -> str | None:
@@ -44,8 +51,10 @@ class LookupUser:
     def __post_init__(self) -> None:
         if not isinstance(self.user_id, str | None):
             raise TypeError(f"user_id must be a str, not {_type(self.user_id)}: use str(user.pk)")
-        checked_names("roles", self.roles)
-        checked_names("tenant_ids", self.tenant_ids)
+        for name in ("roles", "tenant_ids"):
+            if getattr(self, name) is None:  # "none" is what a nullable column says
+                object.__setattr__(self, name, ())
+            checked_names(name, getattr(self, name))
 
     @staticmethod
     def anonymous() -> LookupUser:
@@ -114,10 +123,12 @@ class DjangoUser(LookupUser):
         """Wrap a user, whose key is ``pk``. Does no I/O."""
         self = cls.__new__(cls)
         # Frozen, and its other fields are not to be read yet: so past __init__ and __setattr__.
-        self.__dict__.update(user_id=str(pk), _user=user)
-        default = vars(user).get("default_instance_id")
-        if isinstance(default, str) and default:
-            self.__dict__["default_instance_id"] = default
+        fields = self.__dict__
+        fields["user_id"] = str(pk)
+        fields["_user"] = user
+        default = user.__dict__.get("default_instance_id")
+        if default and isinstance(default, str):
+            fields["default_instance_id"] = default
         return self
 
     # To show or compare one must cost no query either, in a debug page for instance.
@@ -136,14 +147,14 @@ class DjangoUser(LookupUser):
     @deferred
     def roles(self) -> frozenset[str]:  # a field of the base, read late here
         """Group names, and "admin" for superusers; which are an admin's is for settings to say."""
-        user, settings = self._user, get_settings()
-        admin_roles = set(settings.admin_roles)
+        user, options = self._user, get_settings()
+        admin_roles = set(options.admin_roles)
         groups: set[str] = set()
         manager: Any = getattr(user, "groups", None)
         if hasattr(manager, "values_list"):
             groups.update(manager.values_list("name", flat=True))
         roles = groups - admin_roles
-        if groups & set(settings.admin_groups):
+        if groups & set(options.admin_groups):
             roles |= admin_roles
         # "is True": the user of a JWT answers any attribute, with whatever the token holds.
         if getattr(user, "is_superuser", False) is True:
@@ -157,7 +168,7 @@ class DjangoUser(LookupUser):
         # A string is iterable too: by its letters.
         if not isinstance(found, Iterable) or isinstance(found, str | bytes | Mapping):
             return frozenset()
-        return frozenset(map(str, found))
+        return frozenset(str(tenant) for tenant in found if tenant is not None)
 
     @deferred
     def default_instance_id(self) -> str | None:
@@ -174,81 +185,53 @@ class DjangoUser(LookupUser):
 def user_context(user: Any, request: HttpRequest | None = None) -> LookupUser:  # noqa: ARG001  # USER_CONTEXT
     """Return what a lookup has to know about a Django user: the default of ``USER_CONTEXT``.
 
-    Nobody, inactive and unsaved users are anonymous.
+    Knows the site's user model, its proxies and subclasses, and the ``TokenUser`` of simplejwt.
+    All others are anonymous: an API client of a model of its own has keys of its own, and the one
+    with key 7 must not be taken for user 7. Inactive and unsaved users are anonymous as well.
     """
-    known = getattr(user, "is_authenticated", False) and getattr(user, "is_active", True)
-    if not known or (pk := user.pk) is None:
+    if not getattr(user, "is_authenticated", False):
+        return LookupUser.anonymous()
+    kind = user.__class__
+    key = _KEYS[kind] if kind in _KEYS else _find_key(kind)
+    if key is None or not getattr(user, "is_active", True) or (pk := getattr(user, key)) is None:
         return LookupUser.anonymous()
     return DjangoUser.of(user, pk)
 
 
-_DEFAULT = (Settings.user_context, user_context)
-"""What ``USER_CONTEXT`` is unless a project has its own."""
+def _find_key(kind: type) -> str | None:
+    """Return where users of this class have their key; ``None``, logged once: not known here."""
+    key = None
+    with suppress(LookupError):  # a site without django.contrib.auth
+        model = apps.get_model(settings.AUTH_USER_MODEL, require_ready=False)
+        if issubclass(kind, model):
+            # The model's own key: a subclass may have another one beside it.
+            key = model._meta.pk.attname  # noqa: SLF001  # Django documents it
+    if any((each.__module__, each.__name__) == _TOKEN_USER for each in kind.__mro__):
+        key = "pk"
+    if key is None:
+        logger.warning(
+            "Users of class %s.%s are taken for anonymous: the default USER_CONTEXT knows %s only. "
+            "To let them in, name a function of your own in INSTANCE_LOOKUP['USER_CONTEXT']. Give "
+            "them ids that no user has, such as LookupUser(f'client-{user.pk}').",
+            kind.__module__,
+            kind.__qualname__,
+            settings.AUTH_USER_MODEL,
+        )
+    _KEYS[kind] = key
+    return key
 
 
-def peek_user(request: HttpRequest) -> Any:
-    """Return the request's user if that takes no I/O, else ``empty``.
-
-    DRF puts the user it authenticated on ``request.user``, so that comes first.
-    """
-    user = getattr(request, "user", None)
-    if not isinstance(user, LazyObject):
-        return user
-    known = object.__getattribute__(user, "_wrapped")  # past its own, which is slow
-    if known is not empty or not _is_of_session(user):
-        return known
-    return getattr(request, "_cached_user", getattr(request, "_acached_user", empty))
+_KEYS: dict[type, str | None] = {}
+"""What :func:`_find_key` found for a class."""
 
 
-def current_user(request: HttpRequest) -> Any:
-    """Return the request's user."""
-    user = peek_user(request)
-    if user is empty:
-        lazy: Any = request.user
-        bool(lazy.is_authenticated)  # evaluates it
-        user = lazy._wrapped  # noqa: SLF001  # Django offers no other look
-    return user
+@receiver(setting_changed)
+def _forget_keys(*, setting: str, **kwargs: object) -> None:
+    if setting == "AUTH_USER_MODEL":
+        _KEYS.clear()
 
 
-async def acurrent_user(request: HttpRequest) -> Any:
-    """Return the request's user, without blocking the event loop."""
-    user = peek_user(request)
-    if user is not empty:
-        return user
-    if _is_of_session(request.user):
-        return await request.auser()
-    return await sync_to_async(current_user)(request)
-
-
-def _is_of_session(user: object) -> bool:
-    """Tell whether this lazy user is of Django's own middleware.
-
-    Others put a lazy user of their own on the request, beside an ``auser`` that is not theirs.
-    """
-    setup = vars(user).get("_setupfunc")
-    return getattr(setup, "__module__", None) == "django.contrib.auth.middleware"
-
-
-def lookup_user(user: Any, request: HttpRequest | None = None) -> LookupUser:
-    """Return what ``USER_CONTEXT`` says about a user."""
-    settings = get_settings()
-    if settings.user_context in _DEFAULT:
-        return user_context(user, request)
-    function = settings.load("user_context")
-    if _is_async(function):
-        function = async_to_sync(function)
-    return _checked(function(user, request))
-
-
-async def alookup_user(user: Any, request: HttpRequest | None = None) -> LookupUser:
-    """Return what ``USER_CONTEXT`` says about a user, without blocking the event loop."""
-    settings = get_settings()
-    if settings.user_context in _DEFAULT:  # which does no I/O, so it is spared the hop
-        return user_context(user, request)
-    function = settings.load("user_context")
-    if _is_async(function):
-        return _checked(await function(user, request))
-    return _checked(await sync_to_async(function)(user, request))
+_TOKEN_USER = ("rest_framework_simplejwt.models", "TokenUser")
 
 
 def checked_names(what: str, names: Collection[str]) -> Collection[str]:
@@ -258,20 +241,9 @@ def checked_names(what: str, names: Collection[str]) -> Collection[str]:
     return names
 
 
-@lru_cache(maxsize=16)
-def _is_async(function: Any) -> bool:
-    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
-
-
 def in_event_loop() -> bool:
     """Tell whether this thread is running an event loop, which must not be blocked."""
     return asyncio._get_running_loop() is not None  # noqa: SLF001  # the other one raises
-
-
-def _checked(user: object) -> LookupUser:
-    if isinstance(user, LookupUser):
-        return user
-    raise TypeError(f"USER_CONTEXT must return a LookupUser, not {_type(user)}")
 
 
 def _type(value: object) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib.auth.models import User
 from django.test import AsyncClient, Client
 
 from instance_lookup import get_resolver
@@ -18,14 +19,17 @@ NO_STORE = "no-store"
 PROBLEM = "application/problem+json"
 
 
-class Somebody:
-    """A user who is in no database."""
+class Somebody(User):
+    """A user of the site who is in no database, and in no group."""
 
-    is_authenticated = True
-    is_active = True
+    class Meta:
+        proxy = True
+        app_label = "auth"
+
+    groups: Any = None
 
     def __init__(self, pk: str, **fields: Any) -> None:
-        self.pk = pk
+        super().__init__(pk=pk, username=pk)
         self.__dict__.update(fields)
 
     def __repr__(self) -> str:

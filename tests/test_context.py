@@ -14,7 +14,8 @@ from django.test import RequestFactory, override_settings
 from django.utils.functional import SimpleLazyObject, empty
 
 from instance_lookup.context import LookupContext, RequestMetadata, fresh_request_id
-from instance_lookup.users import LookupUser, acurrent_user, current_user, peek_user
+from instance_lookup.request_user import acurrent_user, current_user, peek_user
+from instance_lookup.users import LookupUser
 
 if TYPE_CHECKING:
     from collections.abc import Callable

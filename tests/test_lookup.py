@@ -34,7 +34,7 @@ def service(settings: Any) -> DictConfigService:
 def request_(service: DictConfigService) -> Any:
     """A request of the owner, with the lookup attached."""
     request = RequestFactory().get("/", headers={"X-Instance-ID": "acme"})
-    request.user = OLGA  # type: ignore[assignment]
+    request.user = OLGA
     attach(request)
     return request
 

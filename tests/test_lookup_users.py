@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from threading import Event
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,7 +37,7 @@ def service(settings: Any) -> DictConfigService:
 def request_(service: DictConfigService) -> Any:
     """A request of the owner, with the lookup attached."""
     request = RequestFactory().get("/", headers={"X-Instance-ID": "acme"})
-    request.user = OLGA  # type: ignore[assignment]
+    request.user = OLGA
     attach(request)
     return request
 
@@ -97,10 +98,10 @@ def test_users_of_a_kind_of_the_projects_own_are_looked_up_apart(
     """``USER_CONTEXT`` may know somebody whom Django calls anonymous: a device, say."""
     context = {"USER_CONTEXT": lambda user, request: LookupUser(user.pk)}
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, **context}
-    request_.user = Somebody("olga", is_authenticated=False)
+    request_.user = SimpleNamespace(pk="olga", is_authenticated=False)
     assert request_.instance_config.instance_id == "acme"
 
-    request_.user = Somebody("sam", is_authenticated=False)
+    request_.user = SimpleNamespace(pk="sam", is_authenticated=False)
 
     with pytest.raises(AccessDenied):
         str(request_.instance_config.instance_id)

@@ -12,17 +12,10 @@ from django.dispatch import Signal
 from instance_lookup.executor import in_executor
 from instance_lookup.steps import Blocking, Notify, Steps, Wait, adrive, asking, drive
 from instance_lookup.users import NotLoaded, user_context
+from tests.doors import Somebody
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-class Person:
-    """Its tenants take I/O as far as we know: reading them in an event loop is refused."""
-
-    pk = 7
-    is_authenticated = True
-    tenant_ids = ("t1",)
 
 
 def run(steps: Callable[[], Steps[Any]], how: str) -> Any:
@@ -98,7 +91,7 @@ def test_what_the_user_lacks_is_loaded(how: str) -> None:
     """A question about the user gets its answer in an event loop, too."""
 
     def steps() -> Steps[Any]:
-        who = user_context(Person())
+        who = user_context(Somebody("7", tenant_ids=("t1",)))
         return (yield from asking(lambda: who.tenant_ids))
 
     assert run(steps, how) == {"t1"}
@@ -106,7 +99,7 @@ def test_what_the_user_lacks_is_loaded(how: str) -> None:
 
 def test_what_the_user_lacks_is_not_loaded_by_a_sync_caller_in_a_loop(how: str) -> None:
     """A query there would block the event loop; only the async twin can do it elsewhere."""
-    who = user_context(Person())
+    who = user_context(Somebody("7", tenant_ids=("t1",)))
 
     async def blocking() -> object:
         return drive(asking(lambda: who.tenant_ids))

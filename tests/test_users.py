@@ -2,13 +2,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.core.exceptions import ObjectDoesNotExist, SynchronousOnlyOperation
+from django.db.models import CASCADE, AutoField, OneToOneField
 from django.test import override_settings
 
+from instance_lookup import InstanceConfig, InstanceMetadata, users
+from instance_lookup.access import IsTenantMember
 from instance_lookup.users import (
     DjangoUser,
     LookupUser,
@@ -19,17 +22,30 @@ from instance_lookup.users import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_django import DjangoAssertNumQueries
 
 
-class Person(SimpleNamespace):
-    """A user of another model, without PermissionsMixin; attributes as given."""
+class Person(User):
+    """A user of the site with attributes as given, and without those of PermissionsMixin."""
 
-    pk = 7
-    is_authenticated = True
+    class Meta:
+        proxy = True
+        app_label = "auth"
+
+    groups: Any = None
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(pk=fields.pop("pk", 7))
+        self.__dict__.update(fields)
 
 
 class Forgetful(Person):
+    class Meta:
+        proxy = True
+        app_label = "auth"
+
     @property
     def profile(self) -> object:
         raise ObjectDoesNotExist
@@ -272,3 +288,103 @@ def test_in_event_loop_outside() -> None:
 def test_deferred_belongs_to_the_class() -> None:
     """Looking at the class, as documentation tools do, reads nothing."""
     assert "Group names" in str(DjangoUser.roles.__doc__)
+
+
+class ApiClient:
+    """A principal of another kind, with keys of its own."""
+
+    pk = id = 1
+    is_authenticated = True
+    is_active = True
+
+
+class Slotted:
+    __slots__ = ()
+    pk = 1
+    is_authenticated = True
+
+
+class Named(NamedTuple):
+    pk: int = 1
+    is_authenticated: bool = True
+
+
+class Subclassed(User):
+    """A user with a key of its own beside the one of its base."""
+
+    number = AutoField(primary_key=True)
+    user = OneToOneField(User, on_delete=CASCADE, parent_link=True)
+
+    class Meta:
+        app_label = "auth"
+        managed = False
+
+
+@pytest.fixture
+def _asked_for_the_first_time() -> Iterator[None]:
+    """What was logged of a class once is not logged again."""
+    known = dict(users._KEYS)
+    users._KEYS.clear()
+    yield
+    users._KEYS.update(known)
+
+
+@pytest.mark.usefixtures("_asked_for_the_first_time")
+@pytest.mark.parametrize("stranger", [ApiClient(), Slotted(), Named()])
+def test_user_of_another_kind_is_anonymous(
+    stranger: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two kinds of principal have the key 1: the owner of an instance is a user of the site."""
+    for _ in range(2):
+        assert user_context(stranger) == LookupUser.anonymous()
+
+    (record,) = caplog.records  # once for a class
+    assert type(stranger).__qualname__ in record.getMessage()
+    assert "USER_CONTEXT" in record.getMessage()
+    assert "auth.User" in record.getMessage()
+
+
+def test_anonymous_kinds_are_not_worth_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Every request without a log-in has one."""
+    for user in (None, AnonymousUser(), SimpleNamespace(is_authenticated=False, pk=1)):
+        assert user_context(user) == LookupUser.anonymous()
+
+    assert not caplog.records
+
+
+def test_subclass_of_the_user_model_is_known_by_its_key_as_a_user() -> None:
+    """Its own key may be another user's."""
+    assert user_context(Subclassed(id=5, number=7)).user_id == "5"
+
+
+def test_proxy_of_the_user_model_is_a_user() -> None:
+    """It is the same table."""
+    assert user_context(Person()).user_id == "7"
+
+
+@override_settings(AUTH_USER_MODEL="contenttypes.ContentType")
+def test_user_model_of_the_settings_counts() -> None:
+    """Users of another model than the site's are strangers, were they Django's own."""
+    assert user_context(User(pk=1)) == LookupUser.anonymous()
+
+
+@override_settings(AUTH_USER_MODEL="missing.User")
+def test_site_without_a_user_model_knows_no_user() -> None:
+    """Its principals take a USER_CONTEXT of its own."""
+    assert user_context(User(pk=1)) == LookupUser.anonymous()
+
+
+@pytest.mark.parametrize("field", ["roles", "tenant_ids"])
+def test_none_is_no_names(field: str) -> None:
+    """A nullable column of a project's own user model says so."""
+    assert getattr(LookupUser("7", **{field: None}), field) == ()  # type: ignore[arg-type]
+
+
+def test_tenant_ids_of_none_match_nothing() -> None:
+    """No tenant is called "None"."""
+    who = user_context(Person(tenant_ids=[None, 5]))
+    config = InstanceConfig(instance_id="acme", metadata=InstanceMetadata(tenant_id="None"))
+
+    assert who.tenant_ids == {"5"}
+    assert not IsTenantMember().allows(who, config)
+    assert not IsTenantMember().allows(LookupUser("7", tenant_ids=None), config)  # type: ignore[arg-type]

@@ -12,4 +12,6 @@ register = template.Library()
 @register.filter
 def has_feature(instance: Any, name: str) -> bool:
     """Tell whether the instance has the feature: ``{% if instance|has_feature:"beta" %}``."""
-    return bool(instance.features.get(name, False))
+    # Django's own 400 and 500 pages are rendered without context processors: there is none.
+    features = getattr(instance, "features", None)
+    return bool(features and features.get(name, False))

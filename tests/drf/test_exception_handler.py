@@ -194,7 +194,7 @@ def test_our_handler_needs_no_middleware(settings: Any, service: DictConfigServi
     settings.REST_FRAMEWORK = OURS
     service.failure = DOWN
     request = APIRequestFactory().get("/", headers={"X-Instance-ID": "acme"})
-    force_authenticate(request, Somebody("olga"))  # type: ignore[arg-type]
+    force_authenticate(request, Somebody("olga"))
 
     response = views.Api.as_view()(request).render()
 

@@ -1,0 +1,200 @@
+"""The lookup of one request: made when it is first needed, and again when what decides changes."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import SynchronousOnlyOperation
+from msgspec import Struct
+
+from instance_lookup.context import LookupContext
+from instance_lookup.identifiers import Ref  # a Struct's field
+from instance_lookup.registry import get_resolver
+from instance_lookup.request_user import (
+    Seen,
+    acurrent_user,
+    alookup_user,
+    current_user,
+    lookup_user,
+    peek_lookup_user,
+    peek_user,
+)
+from instance_lookup.types import LookupResult
+from instance_lookup.users import LookupUser, NotLoaded, in_event_loop, once_loaded
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+    from instance_lookup.access import Allows
+    from instance_lookup.resolver import InstanceResolver
+    from instance_lookup.response_state import ResponseState
+    from instance_lookup.types import InstanceConfig
+
+
+_NOBODY = LookupUser.anonymous()
+
+
+class _Outcome(Struct, eq=False):
+    """What came of one lookup: for whom it was made, and for what."""
+
+    seen: Seen | None = None
+    """What ``who`` was made from."""
+    who: LookupUser = _NOBODY
+    named: Ref | str | None = None
+    """What the request named, or how it failed to; ``None``: that made no difference."""
+    result: LookupResult | None = None
+    error: Exception | None = None
+
+    def answer(self) -> LookupResult | None:
+        """Return the result, or raise the error."""
+        if self.error is not None:
+            # The same error again and again: its traceback must not grow with each time.
+            raise self.error.with_traceback(None)
+        return self.result
+
+
+class RequestLookup:
+    """What ``request.instance_config`` and its siblings share.
+
+    Result and error are kept for who asked and for what: the user, and the instance named. Both
+    are told anew each time, which takes no I/O. DRF authenticates inside the view, a middleware
+    may look before the URL is resolved, a view may change a header: what was answered before says
+    nothing then.
+    """
+
+    __slots__ = ("_outcome", "given", "request", "state")
+
+    def __init__(self, request: HttpRequest, state: ResponseState) -> None:
+        self.request = request
+        self.state = state
+        self.given: dict[str, object] = {}
+        """What the request's attributes gave out, by their names."""
+        # Set all at once: another lookup may be under way for another user.
+        self._outcome: _Outcome | None = None
+
+    @property
+    def error(self) -> Exception | None:
+        """What the last lookup failed with, unless something has changed since."""
+        if self._outcome is None or self._outcome.error is None:
+            return None
+        try:
+            self._recall()
+        except Exception as exc:  # noqa: BLE001  # that one
+            return exc
+        return None
+
+    def get(self) -> LookupResult:
+        """Return the answer for the request's user. Raises as :meth:`InstanceResolver.resolve`."""
+        if (result := self._recall()) is not None:
+            return result
+        if in_event_loop():
+            raise SynchronousOnlyOperation(
+                "The request's instance is not looked up yet, and to do it here would block the "
+                "event loop: first 'await request.ainstance_config()'."
+            )
+        resolver, outcome, request = self._begin()
+        try:
+            user = current_user(request)
+            outcome.who = who = lookup_user(user, request)
+            outcome.seen = Seen.of(request, user, resolver.naming.reads)
+            outcome.named = self._name(resolver, who)
+            if (result := self._kept(who, outcome.named)) is None:
+                context = LookupContext(who, request=request)
+                result = resolver.resolve(context, _ref(outcome.named))
+        except Exception as exc:
+            self._fail(outcome, exc)
+            raise
+        outcome.result = result
+        self._outcome = outcome
+        return result
+
+    async def aget(self) -> LookupResult:
+        """Return the answer without blocking the event loop. Raises as :meth:`get`."""
+        if (result := self._recall()) is not None:
+            return result
+        resolver, outcome, request = self._begin()
+        try:
+            user = await acurrent_user(request)
+            outcome.who = who = await alookup_user(user, request)
+            outcome.seen = Seen.of(request, user, resolver.naming.reads)
+            outcome.named = await once_loaded(partial(self._name, resolver, who))
+            if (result := self._kept(who, outcome.named)) is None:
+                context = LookupContext(who, request=request)
+                result = await resolver.aresolve(context, _ref(outcome.named))
+        except Exception as exc:
+            self._fail(outcome, exc)
+            raise
+        outcome.result = result
+        self._outcome = outcome
+        return result
+
+    def allows(self, policy: Allows, config: InstanceConfig) -> bool:
+        """Tell whether a stricter policy allows the user of the last lookup to have ``config``."""
+        who = self._outcome.who if self._outcome else _NOBODY
+        return get_resolver().permits(policy, who, config)
+
+    def _recall(self) -> LookupResult | None:
+        """Return the answer if there is one for who asks now, and for what. Does no I/O.
+
+        Raises the error that the lookup ended with.
+        """
+        last = self._outcome
+        if last is None or last.seen is None:
+            return None
+        self.state.touch()
+        seen, request = last.seen, self.request
+        who: LookupUser | None = last.who
+        if not seen.is_same_user(request):
+            who = peek_lookup_user(request)
+        elif seen.is_same_name(request):
+            return last.answer()
+        try:
+            return None if who is None else self._kept(who, self._name(get_resolver(), who))
+        except NotLoaded:
+            return None
+
+    def _begin(self) -> tuple[InstanceResolver, _Outcome, HttpRequest]:
+        resolver = get_resolver()
+        self.state.touch(resolver.vary_headers)
+        return resolver, _Outcome(), self.request
+
+    def _kept(self, who: LookupUser, named: Ref | str | None) -> LookupResult | None:
+        """Return the last answer if it was for this user and this name, or raise its error."""
+        last = self._outcome
+        if last is None or last.named != named or (last.who is not who and last.who != who):
+            return None
+        return last.answer()
+
+    def _name(self, resolver: InstanceResolver, who: LookupUser) -> Ref | str | None:
+        """Return what the request names now, or what is wrong with that.
+
+        ``None`` for anonymous callers, who are refused whatever they name. Raises ``NotLoaded``.
+        """
+        if who.is_anonymous and not resolver.settings.allow_anonymous:
+            return None
+        try:
+            return resolver.naming.named(LookupContext(who, request=self.request))
+        except NotLoaded:
+            raise
+        except Exception as exc:  # noqa: BLE001  # raised again by the lookup, and kept as its error
+            return repr(exc)
+
+    def _fail(self, outcome: _Outcome, error: Exception) -> None:
+        self.state.failed = True
+        outcome.seen = outcome.seen or Seen.of(self.request, peek_user(self.request), None)
+        outcome.error = error
+        self._outcome = outcome
+        if isinstance(error, AttributeError):
+            # Python would take it for "no such attribute", and DRF would ask again and again.
+            outcome.error = RuntimeError(f"The lookup failed with an AttributeError: {error}")
+            raise outcome.error from error
+
+    def __deepcopy__(self, memo: dict[int, object]) -> RequestLookup:
+        """Go along with a copied request as it is: :func:`lookup_for` tells them apart."""
+        return self
+
+
+def _ref(named: Ref | str | None) -> Ref | None:
+    """Return what is named, if something is: else the resolver finds out, and says so."""
+    return None if isinstance(named, str) else named

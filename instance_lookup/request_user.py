@@ -1,0 +1,192 @@
+"""Who is asking on a request: its user, as ``USER_CONTEXT`` describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
+from django.utils.functional import LazyObject, empty
+from msgspec import Struct
+
+from instance_lookup.conf import Settings, get_settings
+from instance_lookup.users import LookupUser, user_context
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+_DEFAULT = (Settings.user_context, user_context)
+"""What ``USER_CONTEXT`` is unless a project has its own."""
+
+
+def peek_user(request: HttpRequest) -> Any:
+    """Return the request's user if that takes no I/O, else ``empty``.
+
+    DRF puts the user it authenticated on ``request.user``, so that comes first.
+    """
+    user = getattr(request, "user", None)
+    while isinstance(user, LazyObject):
+        known = object.__getattribute__(user, "_wrapped")  # past its own, which is slow
+        if known is empty and _is_of_session(user):
+            return getattr(request, "_cached_user", getattr(request, "_acached_user", empty))
+        user = known
+    return user
+
+
+def current_user(request: HttpRequest) -> Any:
+    """Return the request's user."""
+    user = peek_user(request)
+    if user is not empty:
+        return user
+    user = request.user
+    while isinstance(user, LazyObject):  # middlewares wrap each other's users
+        if user._wrapped is empty:  # noqa: SLF001  # the only look that takes a None as well
+            user._setup()  # noqa: SLF001
+        user = user._wrapped  # noqa: SLF001
+    return user
+
+
+async def acurrent_user(request: HttpRequest) -> Any:
+    """Return the request's user, without blocking the event loop."""
+    user = peek_user(request)
+    if user is not empty:
+        return user
+    if _is_of_session(request.user):
+        return await request.auser()
+    return await sync_to_async(current_user)(request)
+
+
+def _is_of_session(user: object) -> bool:
+    """Tell whether this lazy user is of Django's own middleware.
+
+    Others put a lazy user of their own on the request, beside an ``auser`` that is not theirs.
+    """
+    setup = vars(user).get("_setupfunc")
+    return getattr(setup, "__module__", None) == "django.contrib.auth.middleware"
+
+
+def lookup_user(user: Any, request: HttpRequest | None = None) -> LookupUser:
+    """Return what ``USER_CONTEXT`` says about a user."""
+    settings = get_settings()
+    if settings.user_context in _DEFAULT:
+        return user_context(user, request)
+    function = settings.load("user_context")
+    if _is_async(function):
+        function = async_to_sync(function)
+    return _checked(function(user, request))
+
+
+async def alookup_user(user: Any, request: HttpRequest | None = None) -> LookupUser:
+    """Return what ``USER_CONTEXT`` says about a user, without blocking the event loop."""
+    settings = get_settings()
+    if settings.user_context in _DEFAULT:  # which does no I/O, so it is spared the hop
+        return user_context(user, request)
+    function = settings.load("user_context")
+    if _is_async(function):
+        return _checked(await function(user, request))
+    return _checked(await sync_to_async(function)(user, request))
+
+
+def peek_lookup_user(request: HttpRequest) -> LookupUser | None:
+    """Return what ``USER_CONTEXT`` says about the request's user; ``None`` if that may take I/O."""
+    if get_settings().user_context not in _DEFAULT or (user := peek_user(request)) is empty:
+        return None
+    return user_context(user, request)
+
+
+class Seen(Struct, eq=False, frozen=True):
+    """What of a request decided, to tell whether a lookup would come out the same. Does no I/O."""
+
+    placed: object
+    """What stood on the request as its user, loaded or not."""
+    user: object
+    """The user that it stood for."""
+    fields: dict[str, object]
+    """The user's fields, which a view may change in place."""
+    auth: object
+    around: object
+    """What else a project's own ``USER_CONTEXT`` may have looked at."""
+    match: object
+    """The ``resolver_match``: ``None`` before the URL is resolved."""
+    keys: Collection[str] | None
+    """What identifiers look at in ``request.META``; ``None``: unknown."""
+    values: list[object]
+    """What they found there."""
+    route: object
+    """What the URL is resolved by, where it was not resolved yet."""
+
+    @classmethod
+    def of(cls, request: HttpRequest, user: object, keys: Collection[str] | None) -> Seen:
+        """Return what is to be seen now. ``user`` is the request's, loaded."""
+        about, meta = request.__dict__, request.META
+        match = about.get("resolver_match")
+        return cls(
+            getattr(request, "user", None),
+            user,
+            getattr(user, "__dict__", _NO_FIELDS).copy(),
+            about.get("auth"),
+            _around(request),
+            match,
+            keys,
+            [meta.get(key) for key in keys or ()],
+            None if match is not None else _route(request),
+        )
+
+    def is_same_user(self, request: HttpRequest) -> bool:
+        """Tell whether ``USER_CONTEXT`` would say the same.
+
+        Users are compared by identity: of two equal ones a token may narrow what one may have.
+        """
+        return (
+            getattr(request, "user", None) is self.placed
+            and request.__dict__.get("auth") is self.auth
+            # All fields at once first. Django keeps caches among them, so a difference says little.
+            and (
+                self.fields == (now := getattr(self.user, "__dict__", _NO_FIELDS)) or self._is(now)
+            )
+            and (self.around is None or self.around == _around(request))
+        )
+
+    def is_same_name(self, request: HttpRequest) -> bool:
+        """Tell whether the identifiers surely would, the user being the same."""
+        match, keys, meta = self.match, self.keys, request.META
+        return (
+            keys is not None
+            and request.__dict__.get("resolver_match") is match
+            and [meta.get(key) for key in keys] == self.values
+            and (match is not None or _route(request) == self.route)
+        )
+
+    def _is(self, now: dict[str, object]) -> bool:
+        return all(now.get(name) == self.fields.get(name) for name in _DECIDING)
+
+
+def _around(request: Any) -> object:
+    """Return what a project's own ``USER_CONTEXT`` may look at, headers and session included."""
+    if get_settings().user_context in _DEFAULT:
+        return None
+    session = getattr(getattr(request, "session", None), "_session_cache", None)
+    match = request.__dict__.get("resolver_match")
+    return id(match), *_route(request), dict(request.META), session and dict(session)
+
+
+def _route(request: Any) -> tuple[object, ...]:
+    """Return what the URL will be resolved by."""
+    return request.path_info, getattr(request, "urlconf", None)
+
+
+_DECIDING = ("id", "is_active", "is_superuser", "default_instance_id", "tenant_ids")
+"""Fields of a user that decide. Groups are read once a request."""
+_NO_FIELDS: dict[str, object] = {}
+
+
+@lru_cache(maxsize=16)
+def _is_async(function: Any) -> bool:
+    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
+
+
+def _checked(user: object) -> LookupUser:
+    if isinstance(user, LookupUser):
+        return user
+    raise TypeError(f"USER_CONTEXT must return a LookupUser, not {type(user).__name__}")

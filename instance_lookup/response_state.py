@@ -1,0 +1,104 @@
+"""What the response to a request has to say, for what its lookups used and found."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from django.utils.cache import patch_cache_control, patch_vary_headers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
+
+
+class ResponseState:
+    """Shared by a request and its copies, since they have one response between them."""
+
+    __slots__ = ("_response", "_started", "failed", "requests", "touched", "vary_headers")
+
+    def __init__(self) -> None:
+        self.requests: list[HttpRequest] = []
+        """The request, and its copies."""
+        self.touched = False
+        """The instance was read, so the response is for this caller alone."""
+        self.failed = False
+        """A lookup failed, so an error page must not be stored by any cache."""
+        self.vary_headers: tuple[str, ...] = ()
+        """The request headers that decided something so far."""
+        self._response: HttpResponseBase | None = None
+        self._started = False
+
+    def touch(self, vary_headers: tuple[str, ...] = ()) -> None:
+        """Note that the instance is read; a lookup adds the headers that decide which it is.
+
+        Raises ``RuntimeError`` where that comes too late: the response streams already, and its
+        headers were sent without ``Vary``.
+        """
+        # Django's page cache would store the page under a key without the headers that decide, and
+        # show it to others without asking whether they may. Its decorator sets this before a view.
+        for request in self.requests:
+            request.__dict__["_cache_update_cache"] = False
+        if self.touched and not vary_headers:
+            return
+        if self._started and not self.touched:
+            raise RuntimeError(
+                "The response streams already, without the headers Vary and Cache-Control that "
+                "keep one tenant's page from another. Read request.instance_config in the view, "
+                "before the stream starts."
+            )
+        self.touched, self.vary_headers = True, vary_headers
+        if self._response is not None:  # a middleware outside of ours reads the instance first
+            self.finish(self._response)
+
+    def finish(self, response: HttpResponseBase) -> None:
+        """Give a response the headers that it needs so far. Harmless when repeated."""
+        if not self.touched:
+            return
+        headers = response.headers
+        # Where there is nothing to patch, without Django's parsing: it takes as long as the lookup.
+        present = {name.lower() for name in headers}
+        if "vary" in present:
+            patch_vary_headers(response, self.vary_headers)
+        elif self.vary_headers:
+            headers["Vary"] = ", ".join(self.vary_headers)
+        # Vary tells nobody that it depends on the user as well.
+        if "cache-control" not in present:
+            headers["Cache-Control"] = "private"
+        elif "public" not in headers["Cache-Control"]:
+            patch_cache_control(response, private=True)
+        if self.failed and response.status_code >= HTTPStatus.BAD_REQUEST:
+            response.headers["Cache-Control"] = "no-store"
+
+    def leave(self, response: HttpResponseBase) -> None:
+        """Finish a response that leaves the middleware, and keep watch over it."""
+        self._response = response
+        if self.touched:
+            self.finish(response)
+        elif (
+            getattr(response, "streaming", False)
+            and getattr(response, "file_to_stream", None) is None
+        ):
+            self._watch(response)
+
+    def _watch(self, response: Any) -> None:
+        """Have a stream note that it starts."""
+        if getattr(response, "file_to_stream", None) is not None:
+            return  # servers send a file by themselves, and a wrapped one no longer
+        content = response.streaming_content
+        if response.is_async:
+            response.streaming_content = self._anoting_start(content)
+        else:
+            response.streaming_content = chain(self._noting_start(), content)
+
+    def _noting_start(self) -> Iterator[bytes]:
+        self._started = True
+        yield from ()
+
+    async def _anoting_start(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        self._started = True
+        async for part in content:
+            yield part

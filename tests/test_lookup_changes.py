@@ -1,0 +1,522 @@
+"""An answer is of one request, of who asks, and of what is named: when one changes, so does it."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import AnonymousUser, User
+from django.http import HttpResponse
+from django.test import RequestFactory, override_settings
+from django.urls import path, resolve
+
+from instance_lookup import AccessDenied, InvalidContext, LookupUser
+from instance_lookup.identifiers import Identifier, InstanceRef
+from instance_lookup.lookup import attach, lookup_for
+from tests.doors import CALLERS, Caller, Somebody, lookups, owned_by, serve, vary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest
+
+    from instance_lookup.backends.memory import DictConfigService
+
+OLGA = Somebody("olga", default_instance_id="acme")
+SAM = Somebody("sam", default_instance_id="sams")
+SETTINGS = {
+    "locmem": {},
+    "near": {"NEAR_CACHE_SIZE": 10},
+}
+
+
+@pytest.fixture(params=SETTINGS)
+def service(request: pytest.FixtureRequest, settings: Any) -> DictConfigService:
+    service = serve(settings, **SETTINGS[request.param])
+    service.instances["acme"] = owned_by(OLGA)
+    service.instances["sams"] = owned_by(SAM)
+    service.projects.update(shop="acme", side="sams")
+    return service
+
+
+@pytest.fixture
+def request_(service: DictConfigService) -> Any:
+    """A request of the owner, with the lookup attached."""
+    return asking("acme")
+
+
+def asking(instance: str | None, path: str = "/", user: Any = OLGA) -> Any:
+    headers = {} if instance is None else {"X-Instance-ID": instance}
+    request: Any = RequestFactory().get(path, headers=headers)
+    request.user = user
+    attach(request)
+    return request
+
+
+TOUCHES: dict[str, Callable[[Any], Any]] = {
+    "instance_config": lambda request: str(request.instance_config.instance_id),
+    "instance_lookup": lambda request: request.instance_lookup.config.instance_id,
+    "ainstance_config": lambda request: async_to_sync(request.ainstance_config)().instance_id,
+    "ainstance_lookup": lambda request: (
+        async_to_sync(request.ainstance_lookup)().config.instance_id
+    ),
+}
+
+
+@pytest.fixture(params=TOUCHES)
+def touch(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
+    """Each way to read a request's instance."""
+    return TOUCHES[request.param]
+
+
+COPIES = {"copy": copy.copy, "copy of a copy": lambda it: copy.copy(copy.copy(it))}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("is_touched", [True, False])
+def test_copied_request_answers_for_its_own_user(
+    request_: Any, touch: Any, copied: Any, is_touched: bool
+) -> None:
+    """A batch endpoint, or "view as": the keys of the original's user are not the copy's."""
+    if is_touched:
+        assert touch(request_) == "acme"
+    twin = copied(request_)
+    twin.user = SAM
+
+    with pytest.raises(AccessDenied):
+        touch(twin)
+    assert touch(request_) == "acme"
+
+
+def test_copied_request_answers_for_its_own_header(request_: Any, touch: Any) -> None:
+    """Each part of a batch names an instance of its own."""
+    assert touch(request_) == "acme"
+    twin = copy.copy(request_)
+    twin.user, twin.META = SAM, {**request_.META, "HTTP_X_INSTANCE_ID": "sams"}
+
+    assert touch(twin) == "sams"
+    assert touch(request_) == "acme"
+
+
+def test_deeply_copied_request_answers_for_its_own_user(service: Any, touch: Any) -> None:
+    """However it was copied."""
+    request: Any = RequestFactory().get("/", headers={"X-Instance-ID": "acme"})
+    request.environ = request.META = {"HTTP_X_INSTANCE_ID": "acme"}
+    request._stream = None  # a socket cannot be copied, which is for the site to see to
+    request.user = OLGA
+    attach(request)
+    assert touch(request) == "acme"
+    twin = copy.deepcopy(request)
+    twin.user = SAM
+
+    with pytest.raises(AccessDenied):
+        touch(twin)
+    assert touch(request) == "acme"
+
+
+def test_attribute_taken_before_the_copy_stays_of_its_request(request_: Any) -> None:
+    """What a view holds is of the request that it was read from."""
+    held = request_.instance_config
+    twin = copy.copy(request_)
+    twin.user = SAM
+
+    assert held.instance_id == "acme"
+
+
+def test_copied_request_before_routing_finds_its_project(service: Any, touch: Any) -> None:
+    """Where a copy has lost what the URL was resolved to, it is resolved again."""
+    request = asking(None, "/projects/shop/")
+    twin = copy.copy(request)
+    twin.__dict__.pop("resolver_match", None)
+    with override_settings(ROOT_URLCONF=__name__):
+        assert touch(twin) == "acme"
+
+
+def test_request_shows_itself_as_what_it_was() -> None:
+    """A log line or a debugger sees the class that Django made."""
+    request = RequestFactory().get("/x")
+    shown = repr(request)
+    attach(request)
+
+    assert repr(request) == shown
+    assert type(request).__name__ == "WSGIRequest"
+
+
+# --- a view that answers with what it read from a copy ------------------------------------------
+
+
+def batch(request: HttpRequest) -> HttpResponse:
+    """Answer as the part of a batch that is for another instance."""
+    twin: Any = copy.copy(request)
+    twin.META = {**request.META, "HTTP_X_INSTANCE_ID": "acme"}
+    return HttpResponse(twin.instance_config.instance_id)
+
+
+async def abatch(request: HttpRequest) -> HttpResponse:
+    twin: Any = copy.copy(request)
+    twin.META = {**request.META, "HTTP_X_INSTANCE_ID": "acme"}
+    return HttpResponse((await twin.ainstance_config()).instance_id)
+
+
+def where(request: Any, **kwargs: str) -> HttpResponse:
+    return HttpResponse(request.instance_config.instance_id)
+
+
+urlpatterns = [
+    path("batch", batch),
+    path("abatch", abatch),
+    path("projects/<project_id>/", where),
+]
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("name", ["batch", "abatch"])
+@pytest.mark.parametrize("is_async", CALLERS)
+def test_what_a_copy_read_is_in_the_headers_of_the_response(
+    db: None, service: DictConfigService, name: str, is_async: bool
+) -> None:
+    """The page is of a tenant, whichever request object told so."""
+    olga = User.objects.create_user("olga")
+    service.instances["acme"] = owned_by(olga)
+
+    response = Caller(is_async=is_async).login(olga)(name)
+
+    assert response.content == b"acme"
+    assert vary(response) >= {"X-Instance-ID", "X-Project-ID"}
+    assert response.headers["Cache-Control"] == "private"
+
+
+# --- who asks ------------------------------------------------------------------------------------
+
+
+def bearer(user: Any, request: Any = None) -> LookupUser:
+    """Who a token names, where there is one: as django-ninja and DRF put it on the request."""
+    principal = getattr(request, "auth", None) or user
+    return LookupUser(principal.pk, default_instance_id=principal.default_instance_id)
+
+
+async def abearer(user: Any, request: Any = None) -> LookupUser:
+    return bearer(user, request)
+
+
+@pytest.mark.parametrize("context", [bearer, abearer])
+def test_principal_of_the_view_is_asked_about_anew(
+    request_: Any, settings: Any, touch: Any, context: Any
+) -> None:
+    """A middleware looked up for the session's owner; the view authenticates a stranger."""
+    settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "USER_CONTEXT": context}
+    assert touch(request_) == "acme"
+
+    request_.auth = SAM
+
+    with pytest.raises(AccessDenied):
+        touch(request_)
+
+
+def in_session(user: Any, request: Any = None) -> LookupUser:
+    return LookupUser(request.session._session["acting_as"])
+
+
+def in_header(user: Any, request: Any = None) -> LookupUser:
+    return LookupUser(request.META.get("HTTP_X_ACTING_AS", "olga"))
+
+
+def in_route(user: Any, request: Any = None) -> LookupUser:
+    return LookupUser(resolve(request.path_info, __name__).kwargs.get("project_id", "olga"))
+
+
+def _acts_in_session(request: Any) -> None:
+    request.session._session["acting_as"] = "sam"
+
+
+def _acts_in_header(request: Any) -> None:
+    request.META["HTTP_X_ACTING_AS"] = "sam"
+
+
+def _acts_in_route(request: Any) -> None:
+    request.path_info = "/projects/sam/"
+
+
+@pytest.mark.parametrize(
+    ("context", "change"),
+    [(in_session, _acts_in_session), (in_header, _acts_in_header), (in_route, _acts_in_route)],
+)
+def test_what_a_user_context_reads_may_change(
+    service: Any, settings: Any, touch: Any, context: Any, change: Any
+) -> None:
+    """A project's own may look at anything on the request."""
+    settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "USER_CONTEXT": context}
+    request = asking("acme", "/projects/olga/")
+    cache = {"acting_as": "olga"}
+    request.session = SimpleNamespace(_session_cache=cache, _session=cache)
+    assert touch(request) == "acme"
+
+    change(request)
+
+    with pytest.raises(AccessDenied):
+        touch(request)
+
+
+def test_user_context_is_asked_once_while_nothing_changes(
+    request_: Any, settings: Any, touch: Any
+) -> None:
+    """It may cost a query; and an equal answer makes no new lookup."""
+    asked: list[object] = []
+
+    def context(user: Any, request: Any = None) -> LookupUser:
+        asked.append(user)
+        return LookupUser(user.pk)
+
+    settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "USER_CONTEXT": context}
+    for _ in range(3):
+        touch(request_)
+    assert len(asked) == 1
+
+    request_.auth = object()
+    for _ in range(3):
+        touch(request_)
+
+    assert len(asked) == 2
+    assert lookups() == 1
+
+
+CHANGES = {
+    "is_active": False,
+    "is_superuser": False,
+    "tenant_ids": ("other",),
+    "id": None,
+}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_user_changed_in_place_is_asked_about_anew(
+    service: Any, settings: Any, touch: Any, field: str
+) -> None:
+    """What the policy reads of a user decides, not only which object it is."""
+    settings.INSTANCE_LOOKUP = {
+        **settings.INSTANCE_LOOKUP,
+        "ACCESS_POLICY": "tests.test_lookup_changes.members_and_admins",
+    }
+    service.instances["acme"] = {"metadata": {"owner": "nobody", "tenant_id": "t"}}
+    member = field == "tenant_ids"
+    user = Somebody("ada", is_superuser=not member, tenant_ids=("t",) if member else ())
+    request = asking("acme", user=user)
+    assert touch(request) == "acme"
+
+    setattr(user, field, CHANGES[field])
+
+    with pytest.raises(AccessDenied):
+        touch(request)
+
+
+def test_refused_user_who_is_admitted_in_place_gets_in(request_: Any, touch: Any) -> None:
+    """An error is kept for no longer than a result."""
+    ada = Somebody("ada")
+    request_.user = ada
+    with pytest.raises(AccessDenied):
+        touch(request_)
+
+    ada.is_superuser = True
+
+    assert touch(request_) == "acme"
+
+
+def test_caches_that_django_keeps_on_a_user_change_nothing(request_: Any, touch: Any) -> None:
+    """A permission check in between costs no second lookup."""
+    touch(request_)
+    request_.user._perm_cache = set()
+    try:
+        touch(request_)
+    finally:
+        del request_.user._perm_cache
+
+    assert lookups() == 1
+
+
+def test_failing_user_context_is_asked_again_for_another_user(
+    request_: Any, settings: Any, touch: Any
+) -> None:
+    """Its error is the first user's alone."""
+
+    def context(user: Any, request: Any = None) -> LookupUser:
+        if user is SAM:
+            raise ValueError("no such tenant")
+        return LookupUser(user.pk)
+
+    settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "USER_CONTEXT": context}
+    request_.user = SAM
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no such tenant"):
+            touch(request_)
+
+    request_.user = OLGA
+
+    assert touch(request_) == "acme"
+
+
+# --- what is named -------------------------------------------------------------------------------
+
+
+@pytest.mark.urls(__name__)
+def test_lookup_before_routing_is_not_kept_for_the_view(service: Any, touch: Any) -> None:
+    """A middleware found the user's default; the URL's project is of another instance."""
+    request = asking(None, "/en/projects/side/")
+    assert touch(request) == "acme"
+
+    request.path_info = "/projects/side/"  # as LocaleMiddleware and SCRIPT_NAME have it
+
+    with pytest.raises(AccessDenied):
+        touch(request)
+
+
+def test_urlconf_set_later_decides(service: Any, touch: Any) -> None:
+    """Sites with a host each give a request its URLs in a middleware."""
+    request = asking(None, "/projects/side/")
+    assert touch(request) == "acme"
+
+    request.urlconf = __name__
+
+    with pytest.raises(AccessDenied):
+        touch(request)
+
+
+def test_resolved_url_decides(service: Any, touch: Any) -> None:
+    """What the URL was resolved to, once it was."""
+    request = asking(None, "/projects/side/")
+    assert touch(request) == "acme"
+
+    request.resolver_match = resolve("/projects/side/", __name__)
+
+    with pytest.raises(AccessDenied):
+        touch(request)
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("is_async", CALLERS)
+def test_early_lookup_of_a_middleware_does_not_decide_for_the_view(
+    db: None, service: Any, settings: Any, is_async: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way: touched before ``request.urlconf`` was set, and again in the view."""
+    olga = User.objects.create_user("olga")
+    monkeypatch.setattr(User, "default_instance_id", "acme", raising=False)
+    service.instances["acme"] = owned_by(olga)
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.test_lookup_changes.touches_early"]
+    settings.ROOT_URLCONF = "tests.urls"
+
+    response = Caller(is_async=is_async).login(olga)("projects/side/")
+
+    assert response.status_code == 403
+
+
+def touches_early(get_response: Any) -> Any:
+    """A middleware that wants to know the tenant before it chooses the URLs."""
+
+    def middleware(request: Any) -> HttpResponse:
+        assert request.instance_config.instance_id == "acme"
+        request.urlconf = __name__
+        response: HttpResponse = get_response(request)
+        return response
+
+    return middleware
+
+
+def test_header_changed_in_the_view_decides(request_: Any, touch: Any) -> None:
+    """An inner middleware or a view may set it."""
+    assert touch(request_) == "acme"
+
+    request_.META["HTTP_X_INSTANCE_ID"] = "sams"
+
+    with pytest.raises(AccessDenied):
+        touch(request_)
+
+
+def test_header_put_right_decides(request_: Any, touch: Any) -> None:
+    """What was wrong with the old one is not said of the new one."""
+    request_.META["HTTP_X_INSTANCE_ID"] = "a,b"
+    with pytest.raises(InvalidContext, match="a,b"):
+        touch(request_)
+    request_.META["HTTP_X_INSTANCE_ID"] = "c,d"
+    with pytest.raises(InvalidContext, match="c,d"):
+        touch(request_)
+
+    request_.META["HTTP_X_INSTANCE_ID"] = "acme"
+
+    assert touch(request_) == "acme"
+
+
+class InCookie(Identifier):
+    """A project's own, which looks where ours do not."""
+
+    def identify(self, context: Any, request: HttpRequest | None = None) -> InstanceRef | None:
+        assert request is not None
+        return InstanceRef(request.COOKIES["instance"])
+
+
+def test_identifier_of_the_projects_own_is_asked_each_time(
+    request_: Any, settings: Any, touch: Any
+) -> None:
+    """It is pure; and nothing says what it looks at."""
+    settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "IDENTIFIERS": (InCookie(),)}
+    request_.COOKIES = {"instance": "acme"}
+    assert touch(request_) == touch(request_) == "acme"
+    assert lookups() == 1
+
+    request_.COOKIES["instance"] = "sams"
+
+    with pytest.raises(AccessDenied):
+        touch(request_)
+
+
+def test_identifier_that_fails_is_a_kept_error(request_: Any, settings: Any, touch: Any) -> None:
+    """Its error is its own, and takes no lookup."""
+    settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "IDENTIFIERS": (InCookie(),)}
+    for _ in range(2):
+        with pytest.raises(KeyError, match="instance"):
+            touch(request_)
+
+
+def test_anonymous_callers_are_one_whatever_they_name(request_: Any, touch: Any) -> None:
+    """They are refused before anything is asked; another anonymous object changes nothing."""
+    for header in ("acme", "sams", "a,b"):
+        request_.user = AnonymousUser()
+        request_.META["HTTP_X_INSTANCE_ID"] = header
+        with pytest.raises(AccessDenied, match="Anonymous"):
+            touch(request_)
+
+    assert lookups() == 0
+    assert isinstance(lookup_for(request_).error, AccessDenied)
+
+
+async def test_changed_user_in_the_loop_is_not_given_the_old_answer(request_: Any) -> None:
+    """Without I/O it can only be said that another lookup is due."""
+    await request_.ainstance_config()
+    request_.user = SAM
+
+    with pytest.raises(Exception, match="await request"):
+        str(request_.instance_config.instance_id)
+
+
+def test_error_that_no_longer_holds_is_none(request_: Any) -> None:
+    """What asks for the last error asks about the user of now."""
+    request_.user = SAM
+    with pytest.raises(AccessDenied):
+        lookup_for(request_).get()
+    assert isinstance(lookup_for(request_).error, AccessDenied)
+
+    request_.user = OLGA
+
+    assert lookup_for(request_).error is None
+
+
+class _Policy:
+    def allows(self, user: LookupUser, config: Any) -> bool:
+        """Let in members and admins, but not owners."""
+        return not user.is_anonymous and (
+            "admin" in user.roles or config.metadata.tenant_id in user.tenant_ids
+        )
+
+
+members_and_admins = _Policy()
