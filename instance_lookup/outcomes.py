@@ -7,7 +7,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from instance_lookup.exceptions import InstanceLookupError
+from instance_lookup.exceptions import (
+    ConfigServiceUnavailable,
+    InstanceLookupError,
+    LookupErrorType,
+)
 from instance_lookup.identifiers import InstanceRef
 
 if TYPE_CHECKING:
@@ -17,6 +21,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("instance_lookup")
 
+NO_LIST = "no_list"
+"""``Failure.reason`` where the Config Service has no list of its instances: it is not down."""
+
+_STATUSES_WITHOUT_LIST = (404, 405, 501)
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
@@ -27,7 +35,7 @@ class Failure:
     id: str | None
     """``None``: for all instances."""
     error: str
-    """A ``LookupErrorType``, or the class of an error that nobody expected."""
+    """A ``LookupErrorType``, or the class of an unexpected error."""
     reason: str | None
     """Why there is no usable answer of the Config Service, such as ``"timeout"``."""
     message: str
@@ -36,7 +44,7 @@ class Failure:
 
     @classmethod
     def of(cls, name: str | None, error: Exception, kind: str = "instance") -> Failure:
-        """Return what to tell about ``error``; one that nobody expected is logged in full."""
+        """Return what to tell about ``error``; an unexpected one is logged with its traceback."""
         if isinstance(error, InstanceLookupError):
             reason = error.details.get("reason")
             return cls(name, error.type.value, reason and str(reason), str(error), kind)
@@ -72,11 +80,34 @@ class Listing:
         self._resolver = resolver
         self.failure: Failure | None = None
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether the Config Service has no such list, which does not mean that it is down."""
+        return self.failure is not None and self.failure.reason == NO_LIST
+
     def __iter__(self) -> Iterator[str]:
+        any_came = False
         try:
-            yield from self._resolver.instance_ids()
+            for instance_id in self._resolver.instance_ids():
+                any_came = True
+                yield instance_id
         except Exception as exc:  # noqa: BLE001 - a backend of the project's own may raise anything
-            self.failure = Failure.of(None, exc)
+            # A list that breaks off is there: whatever its next page answers is a failure.
+            missing = None if any_came else _no_list(exc)
+            self.failure = missing or Failure.of(None, exc)
+
+
+def _no_list(error: Exception) -> Failure | None:
+    """Return what to tell where ``error`` means that there is no list, else ``None``."""
+    match error:
+        case NotImplementedError() | AttributeError(name="list_instances"):
+            why: object = "list_instances is not implemented"
+        case ConfigServiceUnavailable() if error.details.get("status") in _STATUSES_WITHOUT_LIST:
+            why = error.details["status"]
+        case _:
+            return None
+    message = f"The Config Service has no list of instances ({why})."
+    return Failure(None, LookupErrorType.CONFIG_SERVICE_UNAVAILABLE.value, NO_LIST, message)
 
 
 def check_id(instance_id: str, resolver: InstanceResolver) -> None:

@@ -108,7 +108,10 @@ class InstanceResolver:
         return await in_pool(_refreshes, self.refresh, instance_id)
 
     def instance_ids(self) -> Iterator[str]:
-        """Yield the ids of all instances, page by page. Raise ``ConfigServiceUnavailable``."""
+        """Yield the ids of all instances, page by page.
+
+        Raise ``ConfigServiceUnavailable``, or ``NotImplementedError`` where there is no list.
+        """
         cursor: str | None = None
         seen: set[str] = set()
         while True:

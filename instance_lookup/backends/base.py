@@ -68,6 +68,9 @@ class ConfigServiceBackend(ABC):
     def get_project(self, project_id: str, query: Query) -> Document | NotModified:
         """Return ``{"project_id": …, "instance_id": …}``: the instance a project belongs to."""
 
-    @abstractmethod
     def list_instances(self, query: Query, cursor: str | None = None) -> Page:
-        """Return the page of instance ids that starts at ``cursor`` (``None``: the first)."""
+        """Return the page of instance ids that starts at ``cursor`` (``None``: the first).
+
+        A source without a list leaves this out: commands then need the ids by name.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no list of instances.")

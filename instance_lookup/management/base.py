@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from instance_lookup import get_resolver
 from instance_lookup.exceptions import LookupErrorType
 from instance_lookup.management.progress import Progress
-from instance_lookup.outcomes import Failure, printable
+from instance_lookup.outcomes import NO_LIST, Failure, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,8 +61,8 @@ class Collected(Generic[T]):
 class InstanceCommand(BaseCommand):
     """Base of the commands."""
 
-    # They import the URLconf and look at the whole site: a mistake anywhere in it would keep
-    # somebody from revoking a tenant. Our settings are checked when the resolver is made.
+    # They import the URLconf and look at the whole site: after a mistake anywhere in it no tenant
+    # could be revoked. Our own settings are checked when the resolver is made.
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -110,7 +110,7 @@ class InstanceCommand(BaseCommand):
     ) -> Collected[T]:
         """Gather the outcomes and show how far it is; with ``lines``, one for each failure.
 
-        Ctrl-C ends it; what is under way is left to threads that nobody waits for.
+        Ctrl-C ends it; what is under way is left to threads that are not waited for.
         """
         collected = Collected[T]()
         done, failures = collected.done, collected.failures
@@ -139,13 +139,23 @@ class InstanceCommand(BaseCommand):
         """Print the one object of ``--format json``."""
         self.stdout.write(json.dumps(document, indent=2))
 
-    def leave(self, collected: Collected[T], *, cache_code: Exit = Exit.CACHE) -> None:
-        """Raise ``CommandError`` with the exit code, if there is one to leave with."""
+    def leave(
+        self,
+        collected: Collected[T],
+        *,
+        cache_code: Exit = Exit.CACHE,
+        without_list: str = "",
+    ) -> None:
+        """Raise ``CommandError`` with the exit code, if there is one to leave with.
+
+        ``cache_code`` is the one for a cache that failed. ``without_list`` is said beside why there
+        is no list of instances, or not all of it: what that means, and what to do.
+        """
         failures = collected.failures
         if collected.interrupted:
             raise CommandError("Interrupted.", returncode=Exit.INTERRUPTED)
         if collected.list_failure:
-            raise list_error(collected.list_failure)
+            raise list_error(collected.list_failure, without_list)
         if failures:
             cache = any(failure.error == LookupErrorType.CACHE_ERROR for failure in failures)
             total = len(failures) + len(collected.done)
@@ -158,8 +168,10 @@ class InstanceCommand(BaseCommand):
 def list_error(failure: Failure, consequence: str = "") -> CommandError:
     """Return the error for a Config Service that does not list its instances."""
     why = printable(f"{failure.error}, {failure.reason}" if failure.reason else failure.error)
-    message = f"The Config Service did not list its instances ({why}). {consequence}"
-    return CommandError(message.strip(), returncode=Exit.LIST)
+    message = f"The Config Service did not list its instances ({why})."
+    if failure.reason == NO_LIST:
+        message = failure.message
+    return CommandError(f"{message} {consequence}".strip(), returncode=Exit.LIST)
 
 
 def _names(failures: list[Failure]) -> str:

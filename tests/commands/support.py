@@ -16,9 +16,12 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from instance_lookup import InstanceNotFound
+from instance_lookup.backends.base import ConfigServiceBackend, Document
 from tests.servers import Answer, ScriptedServer
 
 if TYPE_CHECKING:
+    from instance_lookup.backends.base import NotModified, Page, Query
     from tests.servers import Received, Script
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +84,43 @@ class Run:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+NO_LIST = [
+    Answer(404, b'{"status": 404}', {"Content-Type": "application/problem+json"}),
+    Answer(404, b"<html>not found</html>", {"Content-Type": "text/html"}),
+    Answer(404),
+    Answer(405, headers={"Allow": "POST"}),
+    Answer(501, b"not implemented", {"Content-Type": "text/plain"}),
+]
+"""How services say that they have no list of their instances."""
+
+
+class WithoutList(ConfigServiceBackend):
+    """Knows every instance, and has no list of them."""
+
+    def get_instance(self, instance_id: str, query: Query) -> Document | NotModified:
+        return Document(json.dumps(config(instance_id)).encode())
+
+    def get_project(self, project_id: str, query: Query) -> Document | NotModified:
+        raise InstanceNotFound("no projects", project_id=project_id)
+
+
+class RefusesToList(WithoutList):
+    """Says so itself."""
+
+    def list_instances(self, query: Query, cursor: str | None = None) -> Page:
+        raise NotImplementedError
+
+
+class BareBackend:
+    """Is of the protocol without its base class."""
+
+    get_instance = WithoutList.get_instance
+    get_project = WithoutList.get_project
+
+
+BACKENDS_WITHOUT_LIST = [WithoutList, RefusesToList, BareBackend]
 
 
 def run(command: str, *args: str, **options: Any) -> Run:

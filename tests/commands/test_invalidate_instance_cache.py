@@ -7,7 +7,7 @@ import pytest
 from instance_lookup import LookupContext, LookupUser, Source, get_resolver
 from instance_lookup.signals import instance_invalidated
 from tests.caches import use_cache
-from tests.commands.support import SECRET, run
+from tests.commands.support import BACKENDS_WITHOUT_LIST, NO_LIST, SECRET, run
 from tests.servers import Answer
 
 if TYPE_CHECKING:
@@ -188,13 +188,72 @@ def test_invalidate_all_asks_for_the_first_page_only(service: ConfigService) -> 
     assert service.asked == ["/instances"]
 
 
-@pytest.mark.parametrize("status", [500, 401, 403, 404])
+@pytest.mark.parametrize("cache_kind", ["locmem", "django-redis"])
+@pytest.mark.parametrize("answer", NO_LIST)
+def test_invalidate_all_of_a_service_without_a_list(
+    cached: ConfigService, told: list[tuple[str | None, bool]], answer: Answer
+) -> None:
+    """A service that says it has no list is there: nothing keeps --all from its work."""
+    source("acme")
+    cached.scripts = {"/instances": answer}
+    done = invalidate(all=True, interactive=False)
+    assert (done.code, done.out) == (0, "Invalidated all instances and projects.\n")
+    said = f"The Config Service has no list of instances ({answer.status}). The command goes on"
+    assert said in done.err
+    assert told == [(None, False)]
+    assert source("acme") is Source.SERVICE
+
+
+def test_invalidate_all_without_a_list_in_json(service: ConfigService) -> None:
+    """That there is no list is no error here, and standard output stays one object."""
+    service.scripts = {"/instances": Answer(405)}
+    done = invalidate(all=True, interactive=False, format="json")
+    assert done.code == 0
+    assert done.json["instances"] == [{"instance_id": None, "was_cached": None}]
+    assert done.json["list_error"] is None
+
+
+def test_invalidate_all_without_a_list_still_asks_the_user(
+    service: ConfigService,
+    told: list[tuple[str | None, bool]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the service's word is not needed."""
+    service.scripts = {"/instances": Answer(404)}
+    monkeypatch.setattr("builtins.input", lambda: "no")
+    assert invalidate(all=True).code == 1
+    assert told == []
+
+
+def test_invalidate_all_dry_run_without_a_list(
+    service: ConfigService, told: list[tuple[str | None, bool]]
+) -> None:
+    """The dry run has the exit code of the real one."""
+    service.scripts = {"/instances": Answer(501)}
+    done = invalidate(all=True, dry_run=True)
+    assert (done.code, done.out) == (0, "Would invalidate all instances and projects.\n")
+    assert told == []
+
+
+@pytest.mark.parametrize("backend", BACKENDS_WITHOUT_LIST)
+def test_invalidate_all_of_a_backend_without_a_list(
+    settings: Settings, caplog: pytest.LogCaptureFixture, backend: type
+) -> None:
+    """A backend of the project's own need not implement one, and nothing is logged about it."""
+    settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_BACKEND": backend}
+    done = invalidate(all=True, interactive=False)
+    assert (done.code, done.out) == (0, "Invalidated all instances and projects.\n")
+    assert "has no list of instances (list_instances is not implemented)" in done.err
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 400, 401, 403, 408, 429, 500, 502, 503])
 def test_invalidate_all_without_a_service_stops(
     service: ConfigService, told: list[tuple[str | None, bool]], status: int
 ) -> None:
     """It would take every instance down: exit code 4, and nothing was invalidated."""
     source("acme")
-    service.scripts = {"/instances": Answer(status)}
+    service.scripts = {"/instances": Answer(status, b"<html>")}
     done = invalidate(all=True, interactive=False)
     assert (done.code, done.out) == (4, "")
     assert "--force does it all the same" in done.err

@@ -13,7 +13,14 @@ import pytest
 
 from instance_lookup import get_resolver
 from tests.caches import use_cache
-from tests.commands.support import SECRET, TOKEN, json_answer, run
+from tests.commands.support import (
+    BACKENDS_WITHOUT_LIST,
+    NO_LIST,
+    SECRET,
+    TOKEN,
+    json_answer,
+    run,
+)
 from tests.servers import Answer, Fault, free_port, mute
 
 if TYPE_CHECKING:
@@ -246,6 +253,41 @@ def test_warm_list_refused_leaves_with_4(service: ConfigService) -> None:
     done = warm(all=True)
     assert (done.code, done.out) == (4, "Warmed 0 instances.\n")
     assert "(ACCESS_DENIED)" in done.err
+
+
+@pytest.mark.parametrize("answer", NO_LIST)
+def test_warm_all_without_a_list_says_what_to_do(service: ConfigService, answer: Answer) -> None:
+    """There are no ids to warm but those that were named, and that is no outage."""
+    service.scripts = {"/instances": answer}
+    done = warm("acme", all=True, format="json")
+    assert done.code == 4
+    assert done.json["warmed"] == ["acme"]
+    assert done.json["list_error"]["reason"] == "no_list"
+    assert done.err.endswith(
+        f"The Config Service has no list of instances ({answer.status})."
+        " Name the ids, or give a --file of them."
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS_WITHOUT_LIST)
+def test_warm_all_of_a_backend_without_a_list(settings: Settings, backend: type) -> None:
+    """A backend of the project's own is told of in the same way."""
+    settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_BACKEND": backend}
+    done = warm("acme", all=True, format="json")
+    assert done.code == 4
+    assert done.json["warmed"] == ["acme"]
+    assert done.json["list_error"]["reason"] == "no_list"
+    assert done.err.endswith("Name the ids, or give a --file of them.")
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_warm_list_that_ends_in_a_404_is_broken_off(service: ConfigService, status: int) -> None:
+    """A service that listed its first page has a list; that its next page is gone is a failure."""
+    service.scripts = {"/instances?cursor=2": Answer(status)}
+    done = warm(all=True, format="json")
+    assert done.code == 4
+    assert done.json["list_error"]["reason"] != "no_list"
+    assert "did not list its instances" in done.err
 
 
 def test_warm_ttl_is_stored(service: ConfigService) -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _DOWN = "Nothing was invalidated: it would take every instance down. --force does it all the same."
 _QUESTION = (
-    "Every instance and project will be fetched anew when it is asked for;"
-    " those that the Config Service does not give out then are down.\n"
+    "Every instance and project will be fetched from the Config Service at its next request;"
+    " one that the service does not give out then is down.\n"
     "Type 'yes' to go on: "
 )
 
@@ -83,11 +83,13 @@ class Command(InstanceCommand):
         self.leave(collected)
 
     def _make_sure(self, resolver: InstanceResolver, options: dict[str, Any]) -> None:
-        """Leave unless the Config Service is there, and somebody who was asked says yes."""
+        """Leave unless the Config Service is there, and the user says yes where they are asked."""
         listing = Listing(resolver)
         if not options["force"]:
             next(iter(listing), None)
-        if listing.failure:
+        if listing.failure and listing.is_missing:
+            self.stderr.write(f"{listing.failure.message} The command goes on without it.")
+        elif listing.failure:
             self._report(Collected[Invalidated](list_failure=listing.failure), options)
             raise list_error(listing.failure, _DOWN)
         if options["interactive"] and not options["dry_run"] and not self._confirmed():

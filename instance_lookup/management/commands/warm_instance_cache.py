@@ -55,8 +55,9 @@ class Command(InstanceCommand):
         )
         collected.list_failure = listing.failure if listing else None
         self._report(collected, options)
+        hint = "Name the ids, or give a --file of them." if listing and listing.is_missing else ""
         # An id that the cache does not keep has failed like any other.
-        self.leave(collected, cache_code=Exit.SOME_FAILED)
+        self.leave(collected, cache_code=Exit.SOME_FAILED, without_list=hint)
 
     def _report(self, collected: Collected[str], options: dict[str, Any]) -> None:
         dry_run = options["dry_run"]
