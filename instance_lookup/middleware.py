@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.apps import apps
 
 from instance_lookup.exceptions import InstanceLookupError
 from instance_lookup.lookup import lookup_for
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
 
     from instance_lookup.response_state import ResponseState
+
+
+logger = logging.getLogger("instance_lookup")
 
 
 class InstanceConfigMiddleware:
@@ -32,6 +37,11 @@ class InstanceConfigMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
+        if not apps.is_installed("instance_lookup"):  # here: then no system check of ours is run
+            logger.warning(
+                "'instance_lookup' is not in INSTALLED_APPS: views have their configurations, but"
+                " commands, template tags and system checks are missing. Add it there."
+            )
         if self._is_async:
             markcoroutinefunction(self)
             # As a coroutine, or Django would run it in another thread.

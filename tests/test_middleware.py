@@ -44,6 +44,32 @@ def test_middleware_is_of_the_kind_of_what_it_wraps() -> None:
     assert iscoroutinefunction(InstanceConfigMiddleware(aget_response))
 
 
+@pytest.mark.parametrize("is_async", CALLERS)
+def test_middleware_says_that_the_app_is_not_installed(
+    settings: Any, olga: User, caplog: pytest.LogCaptureFixture, is_async: bool
+) -> None:
+    """At start, by name and once, since no check can; views work all the same."""
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "instance_lookup"]
+    caller = Caller(is_async=is_async).login(olga)
+    path = "aplain" if is_async else "plain"
+    statuses = [caller(path, "acme").status_code for _ in range(2)]
+    assert statuses == [200, 200]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "'instance_lookup' is not in INSTALLED_APPS" in record.getMessage()
+
+
+@pytest.mark.parametrize("entry", ["instance_lookup", "instance_lookup.apps.InstanceLookupConfig"])
+def test_middleware_of_an_installed_app_is_silent(
+    settings: Any, caplog: pytest.LogCaptureFixture, entry: str
+) -> None:
+    """However it is named there."""
+    others = [app for app in settings.INSTALLED_APPS if app != "instance_lookup"]
+    settings.INSTALLED_APPS = [*others, entry]
+    InstanceConfigMiddleware(lambda request: HttpResponse())
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("path", ["untouched", "auntouched"])
 @pytest.mark.parametrize("is_async", CALLERS)
 def test_request_that_needs_no_instance_does_no_io(
