@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from instance_lookup.entry import Entry, Freshness
-from instance_lookup.exceptions import InstanceLookupError
+from instance_lookup.exceptions import CacheError, InstanceLookupError
 from instance_lookup.frozen import MASK
-from instance_lookup.outcomes import Failure, check_id, once_each
+from instance_lookup.outcomes import Failure, Listing, check_id, once_each
 from instance_lookup.types import InstanceConfig
 
 if TYPE_CHECKING:
@@ -35,6 +35,17 @@ class State(StrEnum):
     """Ask the Config Service."""
     UNREADABLE = "unreadable"
     """The same: not an entry of this instance in this format, or encrypted with another key."""
+
+
+class IdFrom(StrEnum):
+    """Where the id of an inspected instance comes from."""
+
+    ARGUMENT = "argument"
+    """The caller named it."""
+    LIST = "list"
+    """The Config Service listed it."""
+    CACHE = "cache"
+    """The cache holds it; whether the Config Service knows it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +70,7 @@ class Inspection:
     config: dict[str, Any] | None = field(default=None, repr=False)
     """The configuration, masked."""
     note: str = ""
+    id_from: IdFrom = IdFrom.ARGUMENT
 
     def as_dict(self, *, show_config: bool = False) -> dict[str, Any]:
         """Return it for JSON."""
@@ -67,14 +79,62 @@ class Inspection:
         return values | {"config": config} if show_config else values
 
 
+class Survey:
+    """What the cache holds of all instances: of those that the Config Service lists.
+
+    Where the list fails or is missing, iterating goes on with the ids that the cache itself holds.
+    ``listing.failure`` then says why, and ``cache_tells`` whether the cache could tell: Redis and
+    Valkey can.
+    """
+
+    def __init__(self, resolver: InstanceResolver) -> None:
+        self._resolver = resolver
+        self.listing = Listing(resolver)
+        self.cache_tells: bool | None = None
+        """``None``: it was not asked, or it failed to answer."""
+
+    def __iter__(self) -> Iterator[Inspection | Failure]:
+        listed: set[str | None] = set()
+        for outcome in inspect(self._resolver, self.listing, id_from=IdFrom.LIST):
+            listed.add(outcome.id if isinstance(outcome, Failure) else outcome.instance_id)
+            yield outcome
+        if self.listing.failure:
+            yield from self._held(listed)
+
+    def _held(self, listed: set[str | None]) -> Iterator[Inspection | Failure]:
+        try:
+            ids = cached_ids(self._resolver)
+        except CacheError as exc:
+            yield Failure.of(None, exc)
+            return
+        self.cache_tells = ids is not None
+        yield from inspect(self._resolver, sorted({*(ids or ())} - listed), id_from=IdFrom.CACHE)
+
+
+def cached_ids(resolver: InstanceResolver) -> set[str] | None:
+    """Return the ids of the instances of which the cache holds an entry, in whatever state.
+
+    ``None`` where the cache cannot tell: only Redis and Valkey can. Raise ``CacheError``.
+    """
+    ids = resolver.cache.store.stored_ids()
+    # What is no id is not ours, or is from another INSTANCE_ID_PATTERN: it is never served.
+    return None if ids is None else {name for name in ids if resolver.naming.is_id(name)}
+
+
 def inspect(
-    resolver: InstanceResolver, instance_ids: Iterable[str]
+    resolver: InstanceResolver,
+    instance_ids: Iterable[str],
+    *,
+    id_from: IdFrom = IdFrom.ARGUMENT,
 ) -> Iterator[Inspection | Failure]:
-    """Yield what the cache holds of each instance, or why nobody can tell."""
+    """Yield what the cache holds of each instance, or why that is not known.
+
+    ``id_from`` is said of each inspection.
+    """
     for instance_id in once_each(instance_ids):
         try:
             check_id(instance_id, resolver)
-            yield inspect_one(resolver, instance_id)
+            yield replace(inspect_one(resolver, instance_id), id_from=id_from)
         except InstanceLookupError as exc:
             yield Failure.of(instance_id, exc)
 
@@ -121,7 +181,7 @@ def masked(config: InstanceConfig) -> dict[str, Any]:
     """Return a configuration to look at.
 
     Masked are the values of API keys, user, password and query of URLs, and all fields that a
-    project's own class adds: nobody here knows which of those are secret.
+    project's own class adds: which of those are secret is not known here.
     """
     added = (name for name in config.__struct_fields__ if name not in _OWN_FIELDS)
     return {
@@ -137,7 +197,7 @@ def masked(config: InstanceConfig) -> dict[str, Any]:
 
 
 def masked_url(url: str) -> str:
-    """Return a URL without what may let somebody in."""
+    """Return a URL without what works as a credential."""
     # Up to the last "@" first: an unquoted "?" in a password would leave half of it before the cut.
     url = re.sub(r"^(\w[\w+.-]*://)?.*@", rf"\1{MASK}@", url, flags=re.DOTALL)
     return re.sub(r"[?#].*", f"?{MASK}", url, flags=re.DOTALL)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EVERYTHING = "instance_generation"
 """Key of the generation of all entries, of both kinds."""
 _SAFE = re.compile(r"[!-~]{1,150}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Keys(NamedTuple):
@@ -68,6 +69,11 @@ def new_token() -> str:
     """Return a part of a generation that there never was."""
     # A letter in front: django-redis gives text of digits only back as a number.
     return "g" + secrets.token_hex(8)
+
+
+def is_digest(name: str) -> bool:
+    """Tell whether the last part of a key may be a digest of the id instead of the id."""
+    return _DIGEST.fullmatch(name) is not None
 
 
 def _safe(asked: str) -> str:

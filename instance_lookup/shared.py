@@ -276,8 +276,8 @@ class SharedEntries(Generic[D]):
         return self._error(verb, asked, exc)
 
     def _error(self, verb: str, asked: str | None, exc: Exception) -> CacheError:
-        what = asked or "all instances"
+        what = repr(asked) if asked else "all instances"
         return (CacheUnwritable if verb == "store" else CacheError)(
-            f"The cache {self._alias!r} failed to {verb} {what!r}: {type(exc).__name__}.",
+            f"The cache {self._alias!r} failed to {verb} {what}: {type(exc).__name__}.",
             instance_id=asked,
         )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+from django.core.cache import caches
 from msgspec import Struct
 
 from instance_lookup.channel import Channel, channel_of
+from instance_lookup.codec import UNREADABLE
 from instance_lookup.entry import Freshness, pack, unpack
 from instance_lookup.exceptions import CacheError
+from instance_lookup.keys import is_digest
 from instance_lookup.local import LocalKnowledge
 from instance_lookup.near import NearCache
+from instance_lookup.scan import scan
 from instance_lookup.shared import Reading, SharedEntries
 
 if TYPE_CHECKING:
@@ -124,6 +130,27 @@ class EntryStore(SharedEntries[D]):
         super().expire(asked)
         self.local.forget(asked)  # again: somebody may have read it meanwhile
         self._publish(asked)
+
+    def stored_ids(self) -> set[str] | None:
+        """Return the ids of which an entry is stored, ``None`` where the cache cannot tell.
+
+        For inspection: it changes nothing, and takes longer the more the cache holds.
+        """
+        try:
+            names = scan(caches[self._alias], f"{self.kind.entry_key}:")
+            return None if names is None else {self._id_under(name) for name in names}
+        except Exception as exc:
+            raise self._error("list", None, exc) from exc
+
+    def _id_under(self, name: str) -> str:
+        """Return the id of the entry under a name; of a digest only the entry itself knows it."""
+        if is_digest(name):
+            with suppress(*UNREADABLE):
+                stored = caches[self._alias].get(f"{self.kind.entry_key}:{name}")
+                text = self._codec.decode(stored)
+                told: str = msgspec.json.decode(text, type=self.kind.envelope).instance_id
+                return told
+        return name
 
     def _catch_up(self, asked: str) -> bool:
         """Write the invalidations that the cache did not take, before what it holds is believed."""

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,7 +17,7 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from instance_lookup import InstanceNotFound
+from instance_lookup import InstanceNotFound, get_resolver
 from instance_lookup.backends.base import ConfigServiceBackend, Document
 from tests.servers import Answer, ScriptedServer
 
@@ -71,6 +72,22 @@ def config(instance_id: str) -> dict[str, Any]:
 
 def json_answer(document: object) -> Answer:
     return Answer(200, json.dumps(document).encode())
+
+
+def store(instance_id: str, *, age: float = 0.0, owner: str = "u1") -> None:
+    """Have the cache hold an instance's configuration as it was fetched ``age`` seconds ago."""
+    entries = get_resolver().cache.store
+    generation = entries.read(instance_id).generation
+    assert generation is not None
+    document = {**config(instance_id), "metadata": {"owner": owner}}
+    entries.write(
+        instance_id,
+        json.dumps(document).encode(),
+        generation=generation,
+        cached_at=time() - age,
+        ttl=300.0,
+        etag=None,
+    )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from contextlib import suppress
 from importlib import import_module
 from io import BytesIO, TextIOWrapper
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from django.core.cache import caches
@@ -12,7 +13,7 @@ from django.core.management import call_command
 
 from instance_lookup import CacheStats, InstanceNotFound, get_resolver
 from tests.caches import use_cache
-from tests.commands.support import SECRET, TOKEN, config, json_answer, run
+from tests.commands.support import SECRET, TOKEN, config, json_answer, run, store
 from tests.servers import Answer
 
 if TYPE_CHECKING:
@@ -190,13 +191,92 @@ def test_inspect_show_config_has_every_field(service: ConfigService) -> None:
 
 
 def test_inspect_table(service: ConfigService) -> None:
-    """In text, one line each, under one heading."""
-    get_resolver().refresh("acme")
+    """In text, one line each, under one heading; times as people read them."""
+    store("acme", age=4)
     head, first, second = inspect("acme", "globex").out.splitlines()
     assert head.split()[:4] == ["INSTANCE", "STATE", "AGE", "TTL"]
-    pattern = r"acme +fresh +\d+ s +\d+ s +\d+ s +\d+ +u1 +ideogram, openai +argument +[\w.]+"
-    assert re.fullmatch(pattern, first)
-    assert second.split() == ["globex", "absent", *"------", "argument", "-"]
+    ages = r"[45] s +4 min 5[56] s +59 min 5[56] s"
+    assert re.fullmatch(rf"acme +fresh +{ages} +\d+ +u1 +ideogram, openai +argument", first)
+    assert second.split() == ["globex", "absent", *"------", "argument"]
+
+
+@pytest.mark.parametrize(
+    ("instance_id", "owner"),
+    [("acme", "u1"), ("0f8fad5b-d9cd-469f-a165-70867728950e", str(UUID(int=7))), ("x" * 40, "u1")],
+)
+@pytest.mark.parametrize("verbosity", [0, 1, 2])
+@pytest.mark.parametrize("age", [0.0, 3599.0, 59 * 60.0])
+def test_inspect_table_fits_100_columns(
+    service: ConfigService, instance_id: str, owner: str, verbosity: int, age: float
+) -> None:
+    """Whatever the ages, and with ids as long as UUIDs."""
+    store(instance_id, age=age, owner=owner)
+    store("other", age=age, owner=owner)
+    caches["default"].set("instance_config:globex", "no entry")
+    out = inspect(instance_id, "other", "globex", "absent", verbosity=verbosity).out
+    assert max(map(len, out.splitlines())) <= 100
+    assert owner in out
+    assert "ideogram, openai" in out
+
+
+def test_inspect_table_shows_a_long_id_whole(service: ConfigService) -> None:
+    """An operator copies it from there: it is never cut off, and has a line of its own."""
+    instance_id = "x" * 64
+    store(instance_id, age=60)
+    lines = inspect(instance_id, "acme").out.splitlines()
+    assert instance_id in lines
+    assert max(map(len, lines)) <= 100
+
+
+def test_inspect_generation_is_shown_at_v_2(service: ConfigService) -> None:
+    """A word of 53 letters that few need does not cost everybody the width of a terminal."""
+    store("acme", age=0)
+    generation = inspect_one("acme")["generation"]
+    assert generation not in inspect("acme").out
+    assert f"    generation {generation}\n" in inspect("acme", verbosity=2).out
+
+
+def test_inspect_json_has_raw_seconds_and_the_generation(service: ConfigService) -> None:
+    """What is for programs stays as it was, at every verbosity."""
+    store("acme", age=4)
+    found = inspect_one("acme")
+    assert found["age"] == pytest.approx(4, abs=1)
+    assert found["purged_in"] == pytest.approx(3596, abs=1)
+    assert found["generation"]
+
+
+def test_inspect_stale_sorts_by_purged_in(service: ConfigService) -> None:
+    """--stale: which copies an outage is living on, the one that is lost first at the top."""
+    store("acme", age=400)
+    store("globex", age=3000)
+    store("initech", age=10)
+    done = inspect("acme", "globex", "initech", "hooli", stale=True)
+    assert done.code == 0
+    assert [line.split()[0] for line in done.out.splitlines()[1:]] == ["globex", "acme"]
+
+
+def test_inspect_stale_in_json(service: ConfigService) -> None:
+    """The same choice and order for programs, also of all instances; failures are told as ever."""
+    store("acme", age=400)
+    store("globex", age=3000)
+    done = inspect(stale=True, format="json")
+    assert [one["instance_id"] for one in done.json["instances"]] == ["globex", "acme"]
+    assert inspect("no/id", stale=True, format="json").code == 2
+
+
+def test_inspect_stale_includes_the_expired(service: ConfigService) -> None:
+    """Stale is what lookups take for stale, by age or because it was expired."""
+    store("acme", age=5)
+    get_resolver().cache.expire("acme")
+    assert "acme" in inspect("acme", stale=True).out
+
+
+def test_inspect_stale_says_that_there_are_none(service: ConfigService) -> None:
+    """An empty answer is an answer."""
+    store("acme", age=5)
+    done = inspect("acme", "globex", stale=True)
+    assert (done.code, done.out) == (0, "")
+    assert "Of 2 instances none has a stale copy." in done.err
 
 
 def test_inspect_control_characters_are_escaped(service: ConfigService) -> None:

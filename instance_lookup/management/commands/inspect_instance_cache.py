@@ -5,37 +5,36 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from instance_lookup.inspection import Inspection, inspect
+from django.core.cache import caches
+
+from instance_lookup.inspection import Inspection, State, Survey, inspect
 from instance_lookup.management.base import Collected, InstanceCommand
-from instance_lookup.outcomes import Listing, printable
+from instance_lookup.management.table import table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.core.management.base import CommandParser
 
-HEAD = (
-    "INSTANCE",
-    "STATE",
-    "AGE",
-    "TTL LEFT",
-    "PURGED IN",
-    "BYTES",
-    "OWNER",
-    "API KEYS",
-    "ID FROM",
-    "GENERATION",
-)
+    from instance_lookup.resolver import InstanceResolver
 
 
 class Command(InstanceCommand):
     """Show what the cache holds, without changing anything."""
 
     help = (
-        "Shows what the cache holds of instances: by default of all that the Config Service lists."
+        "Shows what the cache holds of instances: by default of all that the Config Service lists;"
+        " if it does not, of all that the cache itself names, which Redis and Valkey can."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take ids and what to show."""
         super().add_arguments(parser)
+        parser.add_argument(
+            "--stale",
+            action="store_true",
+            help="Only stale copies, the one that is purged first at the top.",
+        )
         parser.add_argument(
             "--show-config",
             action="store_true",
@@ -46,58 +45,66 @@ class Command(InstanceCommand):
         """Look, and report."""
         ids: list[str] = options["instance_ids"]
         resolver = self.make_resolver()
-        listing = None if ids else Listing(resolver)
+        survey = None if ids else Survey(resolver)
         collected = self.collect(
-            inspect(resolver, ids if listing is None else listing),
-            total=None if listing else len(set(ids)),
+            inspect(resolver, ids) if survey is None else survey,
+            total=None if survey else len(set(ids)),
             lines=options["format"] == "text",
         )
-        collected.list_failure = listing.failure if listing else None
-        source = "list" if listing else "argument"
-        show_config = options["show_config"]
-        if options["format"] == "json":
-            found = [
-                {**one.as_dict(show_config=show_config), "id_from": source}
-                for one in collected.done
-            ]
-            self.say_json({"instances": found, **collected.as_dict()})
-        elif collected.done:
-            self._say_table(collected, source, show_config=show_config)
-        self.leave(collected)
+        without_list = self._without_list(collected, survey, resolver) if survey else ""
+        self._report(collected, options)
+        self.leave(collected, without_list=without_list)
 
-    def _say_table(
-        self, collected: Collected[Inspection], source: str, *, show_config: bool
-    ) -> None:
-        rows = [HEAD, *(_row(one, source) for one in collected.done)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        self.say(lines[0])
-        for line, one in zip(lines[1:], collected.done, strict=True):
-            self.say(f"{line}  ({one.note})" if one.note else line)
-            if show_config and one.config is not None:
+    def _without_list(
+        self, collected: Collected[Inspection], survey: Survey, resolver: InstanceResolver
+    ) -> str:
+        """Note that there was no list, and return what that means.
+
+        A list that never was is no error, unless the cache cannot stand in for it.
+        """
+        collected.list_failure = failure = survey.listing.failure
+        if failure is None:
+            return ""
+        alias = resolver.settings.cache_alias
+        if survey.cache_tells is False:
+            kind = type(caches[alias]).__name__
+            return f"The cache {alias!r} ({kind}) cannot tell what it holds: name the ids."
+        shown = ""
+        if survey.cache_tells:  # else it failed, which has a line of its own
+            shown = f"The cache {alias!r} holds none."
+            if collected.done or collected.failures:
+                shown = f"What the cache {alias!r} holds is shown."
+        if survey.listing.is_missing:
+            collected.list_failure = None
+            self.stderr.write(f"{failure.message} {shown}".strip())
+        return shown
+
+    def _report(self, collected: Collected[Inspection], options: dict[str, Any]) -> None:
+        found = _soonest_purged(collected.done) if options["stale"] else collected.done
+        if options["format"] == "json":
+            shown = [one.as_dict(show_config=options["show_config"]) for one in found]
+            self.say_json({"instances": shown, **collected.as_dict()})
+        elif found:
+            self._say_table(found, options)
+        elif collected.done:
+            self.stderr.write(f"Of {len(collected.done)} instances none has a stale copy.")
+
+    def _say_table(self, found: Sequence[Inspection], options: dict[str, Any]) -> None:
+        head, blocks = table(found, detailed=options["verbosity"] > 1)
+        self.say(head)
+        for lines, one in zip(blocks, found, strict=True):
+            for line in lines:
+                self.say(line)
+            if options["show_config"] and one.config is not None:
                 self.say(_pretty(one.config))
 
 
-def _row(one: Inspection, source: str) -> tuple[str, ...]:
-    return (
-        printable(one.instance_id),
-        one.state,
-        _seconds(one.age),
-        _seconds(one.ttl_left),
-        _seconds(one.purged_in),
-        "-" if one.size is None else str(one.size),
-        printable(one.owner or "-"),
-        printable(", ".join(one.api_keys) or "-"),
-        source,
-        one.generation or "-",
-    )
+def _soonest_purged(found: Sequence[Inspection]) -> list[Inspection]:
+    stale = (one for one in found if one.state is State.STALE)
+    return sorted(stale, key=lambda one: (one.purged_in or 0.0, one.instance_id))
 
 
 def _pretty(config: dict[str, Any]) -> str:
     """Return JSON for a terminal: JSON itself leaves some control characters as they are."""
     text = json.dumps(config, indent=2, ensure_ascii=False)
     return text if text.replace("\n", "").isprintable() else json.dumps(config, indent=2)
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f} s"

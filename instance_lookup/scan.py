@@ -1,0 +1,48 @@
+"""Which keys a cache of Redis or Valkey holds: by SCAN, through the alias's own client.
+
+SCAN looks at a bounded number of keys a call, so that the server serves others in between; KEYS
+would stop it for as long as it takes to look at all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from instance_lookup.channel import client_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django.core.cache.backends.base import BaseCache
+
+_BATCH = 500
+"""Keys that the server looks at in one call."""
+
+
+def scan(cache: BaseCache, beginning: str) -> Iterator[str] | None:
+    """Return what follows ``beginning`` in the keys of this alias that begin so, in any order.
+
+    A key may come twice, and one that is written or deleted meanwhile may come or not. ``None``
+    where the cache cannot tell: it is neither Redis nor Valkey, it is spread over several servers,
+    or its ``KEY_FUNCTION`` hides the key. Raises what the backend raises.
+    """
+    # The sharding clients of django-redis and django-valkey: one server holds a part of the keys.
+    if hasattr(getattr(cache, "client", None), "get_server_name"):
+        return None
+    client = client_of(cache)
+    mark = uuid4().hex
+    head, found, tail = str(cache.make_key(beginning + mark)).partition(mark)
+    return _scan(client, head, tail) if client is not None and found else None
+
+
+def _scan(client: Any, head: str, tail: str) -> Iterator[str]:
+    for key in client.scan_iter(f"{_escaped(head)}*{_escaped(tail)}", _BATCH):
+        text = key if isinstance(key, str) else key.decode(errors="replace")
+        yield text[len(head) : len(text) - len(tail)]
+
+
+def _escaped(text: str) -> str:
+    """Return a pattern that matches ``text`` alone."""
+    return re.sub(r"[*?\[\]\\]", r"\\\g<0>", text)
