@@ -1,4 +1,4 @@
-"""Filling the cache ahead of need: every configuration fetched anew and stored."""
+"""Filling the cache ahead of need: every configuration is fetched again and stored."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def _warm_one(resolver: InstanceResolver, instance_id: str) -> str | Failure:
     try:
         for _ in range(2):
             resolver.refresh(instance_id)
-            # A lookup does not mind a cache that keeps nothing; here it would be the only point.
+            # A lookup does not mind a cache that keeps nothing; here that is the only point.
             if resolver.cache.store.peek(instance_id).entry is not None:
                 return instance_id
-            # Once more: somebody may have invalidated it meanwhile.
+            # Once more: it may have been invalidated meanwhile.
         raise CacheError(f"The cache did not keep {instance_id!r}.", instance_id=instance_id)
     except Exception as exc:  # noqa: BLE001 - of one instance; the others go on
         return Failure.of(instance_id, exc)
