@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from dataclasses import dataclass, field
 from email.utils import mktime_tz, parsedate_tz
 from enum import StrEnum
@@ -130,7 +131,7 @@ class _Listing(msgspec.Struct):
 def decode_page(body: bytes, cursor: str | None) -> Page | None:
     """Return the page that begins at ``cursor``, or ``None`` where the body is not one."""
     try:
-        listing = msgspec.json.decode(body, type=_Listing)
+        listing = msgspec.json.decode(body.removeprefix(BOM_UTF8), type=_Listing)
     except (ValueError, RecursionError):
         return None
     if listing.next and listing.next == cursor:  # would be paged through for ever

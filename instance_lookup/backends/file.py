@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
@@ -47,7 +48,7 @@ class _Invalid(NamedTuple):
 
 class _File(msgspec.Struct):
     instances: list[msgspec.Raw]
-    projects: dict[str, str] = {}
+    projects: dict[str, str] | None = None
 
 
 class _Entry(msgspec.Struct):
@@ -97,7 +98,8 @@ class FileConfigService(LocalConfigService):
 def _load(path: Path) -> _Read | _Invalid:
     """Read the file. A problem is returned, not raised: a traceback would lead to the content."""
     with path.open("rb") as file:
-        stamp, data = _stamp(os.fstat(file.fileno())), file.read()
+        # Editors on Windows begin a file with a byte order mark, which JSON does not know.
+        stamp, data = _stamp(os.fstat(file.fileno())), file.read().removeprefix(BOM_UTF8)
     try:
         return _Read(stamp, parse(data))
     except _Malformed as exc:
@@ -126,7 +128,7 @@ def parse(data: bytes) -> Catalogue:
             raise _Malformed(start, f"There are two instances {instance_id!r}")
         instances[instance_id] = raw
         start += len(bytes(raw))
-    return Catalogue(instances, file.projects)
+    return Catalogue(instances, file.projects or {})
 
 
 def _decode(data: bytes | msgspec.Raw, kind: type[T], start: int) -> T:

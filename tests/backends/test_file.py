@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from codecs import BOM_UTF8
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
@@ -150,6 +151,35 @@ def test_invalid_file_is_unavailable(path: Path, content: bytes, line: int, prob
     assert problem in str(error)
     assert error.details == {"reason": "rejected", "line": line}
     assert SECRET not in shown(error)
+
+
+def test_byte_order_mark_is_dropped(path: Path) -> None:
+    """Editors on Windows write one; the instance is answered without it."""
+    path.write_bytes(BOM_UTF8 + b'{"instances": [{"instance_id": "acme"}], "projects": null}')
+    assert body(FileConfigService(path)) == b'{"instance_id": "acme"}'
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b'{"instances": [\n{"instance_id": 1}]}', 2),
+        (b'{"instances": []}\nx', 2),
+        (b'{\n"instances": [\n', 3),
+        (b'{"instances": [\n\xff', 2),
+        (b"[]", 1),
+    ],
+)
+def test_byte_order_mark_leaves_the_line_right(path: Path, content: bytes, line: int) -> None:
+    """An error right after a line break is in the new line, mark or not."""
+    for mark in (b"", BOM_UTF8):
+        path.write_bytes(mark + content)
+        assert failure(path).details["line"] == line
+
+
+def test_byte_order_mark_of_utf_16_is_told(path: Path) -> None:
+    """The other encoding of Windows is not read, and the error says why."""
+    path.write_bytes('{"instances": []}'.encode("utf-16"))
+    assert "This is not UTF-8" in str(failure(path))
 
 
 def test_invalid_edit_is_unavailable_until_mended(path: Path) -> None:
