@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from codecs import BOM_UTF8
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
@@ -12,12 +14,14 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from instance_lookup.frozen import SecretBytes
+from instance_lookup.leniency import LeftOut, relaxed
 
 if TYPE_CHECKING:
     from instance_lookup.kinds import Kind
     from instance_lookup.types import InstanceConfig
 
 D = TypeVar("D", bound=Struct)
+T = TypeVar("T")
 
 FORMAT = 1
 CLOCK_SKEW = 5.0
@@ -182,7 +186,8 @@ def unpack(kind: Kind[D], asked: str, stored: str | bytes) -> Entry[D]:
     Raises ``Rejected`` for anything that is not an entry of this id in this format.
     """
     try:
-        envelope = kind.decode_entry.decode(stored)
+        raw = Raw(stored)
+        envelope, _ = _decoded(kind.decode_entry, raw)
     except Exception:  # noqa: BLE001  # a CONFIG_CLASS may raise anything
         raise Rejected("not a cache entry") from None
     if envelope.v != FORMAT or envelope.instance_id != asked:
@@ -190,7 +195,7 @@ def unpack(kind: Kind[D], asked: str, stored: str | bytes) -> Entry[D]:
     document = envelope.config
     return Entry(
         document=None if document is None else _checked(kind, asked, document),
-        raw=Raw(stored),
+        raw=raw,
         cached_at=envelope.cached_at,
         ttl=envelope.ttl,
         generation=envelope.generation,
@@ -198,25 +203,56 @@ def unpack(kind: Kind[D], asked: str, stored: str | bytes) -> Entry[D]:
     )
 
 
-def read_document(kind: Kind[D], asked: str, body: bytes) -> D:
-    """Return the document in the JSON ``body``. Raise ``Rejected`` unless it is of ``asked``."""
-    body = SecretBytes(body)  # as it is shown where local variables are
+class Accepted(NamedTuple, Generic[D]):
+    """A document of the Config Service that may be stored and served."""
+
+    body: SecretBytes
+    """As the service wrote it."""
+    document: D
+    left_out: tuple[LeftOut, ...]
+    """What is in the body, and not in the document."""
+
+
+def read_document(kind: Kind[D], asked: str, body: bytes) -> Accepted[D]:
+    """Return what the JSON ``body`` holds. Raise ``Rejected`` unless it is a document of ``asked``.
+
+    A byte order mark is dropped: in the middle of an entry it would be no JSON.
+    """
+    body = SecretBytes(body.removeprefix(BOM_UTF8))  # as it is shown where local variables are
     try:
         raw = Raw(body.decode())
     except UnicodeError:
         raise Rejected(f"not a valid {kind.name} document: not UTF-8") from None
-    return _read(kind, asked, raw)
-
-
-def _read(kind: Kind[D], asked: str, raw: Raw) -> D:
     try:
-        document = kind.decode_document.decode(raw)
+        document, left_out = _decoded(kind.decode_document, raw)
+        twice = _names_twice(body)
     except Exception as exc:  # noqa: BLE001  # a CONFIG_CLASS may raise anything
         # Without the cause: some decoders' errors hold the whole body, and so the keys in it.
-        raise Rejected(
-            f"not a valid {kind.name} document: {type(exc).__name__}: {_place(exc)}"
-        ) from None
-    return _checked(kind, asked, document)
+        problem = _problem(exc, kind.decode_document.type)
+        raise Rejected(f"not a valid {kind.name} document: {problem}") from None
+    if twice:
+        raise Rejected(f"not a valid {kind.name} document: one object has the same name twice")
+    return Accepted(body, _checked(kind, asked, document), left_out)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], raw: Raw) -> tuple[T, tuple[LeftOut, ...]]:
+    try:
+        return decoder.decode(raw), ()
+    except msgspec.ValidationError:
+        return relaxed(decoder, raw)
+
+
+def _names_twice(body: bytes) -> bool:
+    """Tell whether an object gives two values for one name: readers do not agree which counts."""
+    twice = False
+
+    def look(pairs: list[tuple[str, object]]) -> None:
+        nonlocal twice
+        twice = twice or len(dict(pairs)) < len(pairs)
+
+    # Numbers as text: that is faster, and Python reads no integer of more than 4,300 digits.
+    json.loads(body, object_pairs_hook=look, parse_int=str, parse_float=str)
+    return twice
 
 
 def _checked(kind: Kind[D], asked: str, document: D) -> D:
@@ -227,13 +263,24 @@ def _checked(kind: Kind[D], asked: str, document: D) -> D:
     return document
 
 
-def _place(exc: Exception) -> str:
-    # msgspec names the type and the place: "Expected `int`, got `str` - at
-    # `$.rate_limits[...].rpm`", and but for these two cases never what it read. The errors of
-    # Python itself may, and what a CONFIG_CLASS raises, which msgspec hands on as the cause.
-    if isinstance(exc, msgspec.MsgspecError) and exc.__cause__ is None:
-        return _REPEATING.sub(r"\1", str(exc))
-    return "nested too deeply, or not to the liking of CONFIG_CLASS"
+def _problem(exc: Exception, read_into: type) -> str:
+    """Return what is wrong with a document, and where, without any of its values."""
+    if isinstance(exc, RecursionError):
+        return "nested too deeply"
+    name = f"{read_into.__module__}.{read_into.__qualname__}"
+    if not isinstance(exc, msgspec.MsgspecError):
+        return f"{name}: its code raised {type(exc).__name__}"
+    if not isinstance(exc, msgspec.ValidationError):
+        return f"{type(exc).__name__}: {exc}"
+    # msgspec says what it expected and where: "Expected `int`, got `str` - at `$.quota`", and but
+    # for two cases never what it read. What the code of a CONFIG_CLASS says may be anything.
+    text = _REPEATING.sub(r"\1", str(exc))
+    if (cause := exc.__cause__) is not None:
+        place = str(exc).removeprefix(str(cause))
+        text = f"its code raised {type(cause).__name__}{place}"
+    what, _, place = text.partition(" - at ")
+    field = place.rpartition("$")[2].strip(".`")
+    return f"field `{field}` of {name}: {what}" if field else f"{name}: {what}"
 
 
 def encode_document(config: InstanceConfig) -> SecretBytes:

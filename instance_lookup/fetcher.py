@@ -21,7 +21,6 @@ from instance_lookup.exceptions import (
     InvalidContext,
 )
 from instance_lookup.expiring import Expiring
-from instance_lookup.frozen import SecretBytes
 from instance_lookup.signals import instance_rejected
 from instance_lookup.types import Source
 from instance_lookup.vitals import WRITING, Vitals
@@ -168,9 +167,9 @@ class Fetcher(Generic[D]):
     ) -> tuple[bytes, D]:
         """Return the document, as written and as read. Raise ``Rejected``."""
         if isinstance(answer, Document):
-            # From here on it is a local variable of ours, for as long as the cache takes.
-            body = SecretBytes(answer.body)
-            return body, read_document(self.kind, asked, body)
+            accepted = read_document(self.kind, asked, answer.body)
+            self.vitals.omissions.note(self._part(asked), accepted.left_out)
+            return accepted.body, accepted.document
         if held is None or held.document is None:
             raise Rejected("answered 'not modified', but no copy is held")
         return held.body, held.document

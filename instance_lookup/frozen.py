@@ -77,6 +77,8 @@ def freeze(value: Any) -> Any:
 
 
 def _freeze_mapping(value: Mapping[str, Any]) -> FrozenDict:
+    if NOTHING_TO_FREEZE.issuperset(map(type, value.values())):  # a fifth of the time, in C
+        return FrozenDict(value)
     return FrozenDict({key: freeze(item) for key, item in value.items()})
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Never, Self
 
 from msgspec import Meta, Struct
@@ -14,6 +16,22 @@ from msgspec.structs import force_setattr
 from instance_lookup.frozen import NOTHING_TO_FREEZE, FrozenDict, SecretDict, freeze
 
 Count = Annotated[int, Meta(ge=0)]
+Moment = Annotated[datetime, Meta(tz=True)]
+
+HTTP_URL = (
+    r"^[Hh][Tt][Tt][Pp][Ss]?://"
+    r"([^\s\x00-\x1f\x7f\\/?#@\[\]]*@)?"  # user and password
+    r"([^\s\x00-\x1f\x7f\\/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?"  # host and port
+    r"([/?#][^\s\x00-\x1f\x7f]*)?$(?!\n)"
+)
+"""What the URL of a worker has to match; the same pattern stands in config-service.openapi.yaml."""
+_matches_http_url = re.compile(HTTP_URL).match
+
+
+@lru_cache(1024)  # they are the same at each decoding, and matching is half the cost of that
+def is_http_url(text: str) -> bool:
+    """Tell whether this is an http(s) URL with a host."""
+    return _matches_http_url(text) is not None
 
 
 class RateLimit(Struct, frozen=True):
@@ -35,8 +53,8 @@ class InstanceMetadata(Struct, frozen=True, kw_only=True):
     owner: str | None = None
     """The ``user_id`` of the owner. Absent or blank: nobody but admins gets in."""
     tenant_id: str | None = None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
+    created_at: Moment | None = None
+    updated_at: Moment | None = None
 
 
 NOTHING_TO_FREEZE.update((RateLimit, InstanceMetadata))
@@ -47,7 +65,8 @@ class InstanceConfig(Struct, frozen=True, kw_only=True):
 
     Unknown fields of the Config Service's answer are ignored. A project that needs them
     subclasses this, adds annotated fields with defaults, and names the class in ``CONFIG_CLASS``.
-    A subclass with a ``__post_init__`` of its own calls this one: it is what hides and freezes.
+    A subclass with a ``__post_init__`` of its own calls this one: it is what hides and freezes,
+    and raises ``ValueError`` for a worker's URL that is none.
     """
 
     instance_id: str
@@ -55,6 +74,7 @@ class InstanceConfig(Struct, frozen=True, kw_only=True):
     """Plain strings by service name; never shown by ``repr``, ``pprint`` or a traceback."""
     rate_limits: Mapping[str, RateLimit] = FrozenDict()
     worker_urls: Mapping[str, str] = FrozenDict()
+    """http(s) URLs with a host, by service name."""
     r2_bucket: str = ""
     metadata: InstanceMetadata = InstanceMetadata()
     features: Mapping[str, bool] = FrozenDict()
@@ -66,6 +86,9 @@ class InstanceConfig(Struct, frozen=True, kw_only=True):
                 force_setattr(self, field, SecretDict(value))
             elif (frozen := freeze(value)) is not value:
                 force_setattr(self, field, frozen)
+        if not all(map(is_http_url, self.worker_urls.values())):
+            wrong = [name for name, url in self.worker_urls.items() if not is_http_url(url)]
+            raise ValueError(f"worker_urls: no http(s) URL with a host for {wrong}")
 
     def has_feature(self, name: str, *, default: bool = False) -> bool:
         """Tell whether the feature flag ``name`` is on; ``default`` where it is not set."""
@@ -151,6 +174,7 @@ class CacheStats:
     negative_hits: int = 0
     """"Does not exist" answered from memory of an earlier answer."""
     rejected: int = 0
-    """Entries and answers refused: corrupt, foreign, of another id or an unknown format."""
+    """Entries and answers refused: corrupt, foreign, of another id or an unknown format. And what
+    was left out of an answer that was not: a feature flag, a worker URL, a date."""
     errors: int = 0
     """Calls that the cache backend failed."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from instance_lookup.breaker import Breaker
 from instance_lookup.health import Health
+from instance_lookup.omissions import Omissions
 
 if TYPE_CHECKING:
     from instance_lookup.conf import Settings
@@ -27,6 +28,7 @@ class Vitals:
     def __init__(self, settings: Settings, counters: Counters) -> None:
         self.count = counters.add
         self.service = Health("Config Service")
+        self.omissions = Omissions(counters.add)
         self.cache = Health("Instance cache")
         self.breaker = Breaker(
             failures=settings.breaker_failures,

@@ -95,6 +95,12 @@ def test_rejected_answer_shows_no_key(document: dict[str, Any]) -> None:
         b'{"instance_id": "acme", "api_keys": "sk-SECRET"}',
         b'{"instance_id": "other", "api_keys": {"a": "sk-SECRET"}}',
         b'{"instance_id": "acme", "api_keys": {"a": "sk-SECRET\xff"}}',
+        b'{"instance_id": "acme", "features": null, "api_keys": {"a": "sk-SECRET", "b": 5}}',
+        b'{"instance_id": "acme", "features": null, "api_keys": {"a": "sk-SECRET"}, "metadata": 5}',
+        b'{"instance_id": "acme", "features": null, "api_keys": {"a": "sk-SECRET"',
+        b'{"instance_id": "acme", "api_keys": {"a": "sk-SECRET", "a": "sk-SECRET"}}',
+        b'{"instance_id": "acme", "worker_urls": {"a": "ftp://sk-SECRET"}, "r2_bucket": 5}',
+        b'{"instance_id": "acme", "metadata": {"created_at": "sk-SECRET", "owner": true}}',
     ],
 )
 def test_rejected_document_shows_no_key(body: bytes) -> None:
@@ -113,7 +119,7 @@ def test_rejected_document_shows_no_key(body: bytes) -> None:
 
 def test_rejected_project_names_the_place() -> None:
     """The message says what was wrong and where, for whoever runs the Config Service."""
-    with pytest.raises(Rejected, match=r"Expected `str`, got `int` - at `\$\.instance_id`"):
+    with pytest.raises(Rejected, match=r"field `instance_id` of .*: Expected `str`, got `int`"):
         read_document(PROJECT, "p1", b'{"project_id": "p1", "instance_id": 5}')
 
 

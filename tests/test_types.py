@@ -93,10 +93,12 @@ def test_config_ignores_unknown_fields() -> None:
         '"features": {"a": "yes"}',
         '"metadata": {"owner": 7}',
         '"metadata": null',
+        '"metadata": {"created_at": "2026-01-31T09:30:00"}',
+        '"worker_urls": {"a": "ftp://worker"}',
     ],
 )
 def test_config_refuses_wrong_types(wrong: str) -> None:
-    """A number is no owner and a string no flag: nothing is coerced."""
+    """The class itself coerces nothing; what is forgiven is forgiven before."""
     with pytest.raises(msgspec.ValidationError):
         decoded(f'{{"instance_id": "a", {wrong}}}')
 
@@ -132,6 +134,14 @@ def test_config_holds_on_to_no_mapping_of_its_maker() -> None:
     config = InstanceConfig(instance_id="a", features=features)
     features["beta"] = False
     assert config.has_feature("beta")
+
+
+def test_config_has_no_worker_that_is_none() -> None:
+    """Whoever makes one by hand is told, without the URL: there may be a password in it."""
+    for make in (InstanceConfig, Studio):
+        with pytest.raises(ValueError, match="no http") as caught:
+            make(instance_id="a", worker_urls={"b": f"ftp://{KEY}"})
+        assert KEY not in str(caught.value)
 
 
 def test_subclass_fields_are_frozen_too() -> None:

@@ -14,12 +14,14 @@ import msgspec
 from instance_lookup.backends.base import Document, NotModified, Query
 from instance_lookup.context import fresh_request_id
 from instance_lookup.deadline import Deadline
+from instance_lookup.entry import read_document
 from instance_lookup.exceptions import (
     AccessDenied,
     ConfigServiceUnavailable,
     InstanceLookupError,
     InstanceNotFound,
 )
+from instance_lookup.kinds import instance_kind
 from instance_lookup.types import InstanceConfig
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ INSTANCES: dict[str, dict[str, Any]] = {
     "contract-10": {"instance_id": "contract-10", "r2_bucket": "tenth"},
     "Contract-1": {"instance_id": "Contract-1", "r2_bucket": "capital"},
 }
+_KIND = instance_kind(InstanceConfig)
 PROJECTS = {"film": "contract-1", "film-2": "contract-10"}
 
 
@@ -87,8 +90,10 @@ class ConfigServiceContract:
             for instance_id, fields in INSTANCES.items():
                 body = _document(backend.get_instance(instance_id, query())).body
                 assert isinstance(body, bytes), f"the body is {type(body).__name__}, not bytes"
-                config = msgspec.json.decode(body, type=InstanceConfig)
-                assert config == msgspec.convert(fields, InstanceConfig), "not the one it was given"
+                read = read_document(_KIND, instance_id, body)  # as the resolver reads it
+                assert read.left_out == (), f"it cannot be used as it is: {read.left_out}"
+                config = msgspec.convert(fields, InstanceConfig)
+                assert read.document == config, "not the one it was given"
 
     def test_unknown_instance_is_not_found(self) -> None:
         """Anything but an exact match is ``InstanceNotFound``."""

@@ -1,0 +1,67 @@
+"""What the client makes of each configuration of the table, fetched and cached."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from instance_lookup import InstanceConfig
+from instance_lookup.entry import Generation, Rejected, pack, read_document, unpack
+from instance_lookup.kinds import instance_kind
+from tests.config_documents import ID, TABLE
+
+if TYPE_CHECKING:
+    from tests.config_documents import Row
+
+KIND = instance_kind(InstanceConfig)
+
+used = pytest.mark.parametrize(
+    "row", [row for row in TABLE if row.becomes is not None], ids=lambda row: ascii(row.name)
+)
+refused = pytest.mark.parametrize(
+    "row", [row for row in TABLE if row.becomes is None], ids=lambda row: ascii(row.name)
+)
+
+
+def packed(row: Row) -> str:
+    generation = Generation("all", "own")
+    return pack(KIND, ID, row.body, generation=generation, cached_at=1.0, ttl=300, etag=None)
+
+
+@used
+def test_document_is_read_as_the_table_says(row: Row) -> None:
+    """Lenient where it is decoration."""
+    accepted = read_document(KIND, ID, row.body)
+    assert accepted.document == row.config
+    assert {part.place for part in accepted.left_out} == set(row.left_out)
+
+
+@used
+def test_document_is_the_same_out_of_the_cache(row: Row) -> None:
+    """The cache holds what the service wrote, so an entry is read by the same rules."""
+    entry = unpack(KIND, ID, packed(row))
+    assert entry.document == row.config
+    assert bytes(entry.body) == row.body
+
+
+@refused
+def test_document_is_refused_as_the_table_says(row: Row) -> None:
+    """Strict where a mistake could let somebody in, or a limit out."""
+    with pytest.raises(Rejected):
+        read_document(KIND, ID, row.body)
+
+
+@refused
+def test_document_is_refused_out_of_the_cache(row: Row) -> None:
+    """Whoever wrote it there."""
+    with pytest.raises(Rejected):
+        unpack(KIND, ID, packed(row))
+
+
+@used
+def test_dates_can_be_compared_with_now(row: Row) -> None:
+    """Every date has an offset."""
+    metadata = read_document(KIND, ID, row.body).document.metadata
+    for moment in (metadata.created_at, metadata.updated_at):
+        assert moment is None or moment.utcoffset() is not None
