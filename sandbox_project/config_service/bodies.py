@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from config_service.validators import RATE_LIMIT_FIELDS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,9 +33,11 @@ def instance_body(instance: Instance) -> dict[str, Any]:
     }
 
 
-def rate_limit(limit: dict[str, int | None]) -> dict[str, int | None]:
+def rate_limit(limit: dict[str, float | None]) -> dict[str, int | None]:
     """Build one rate limit with all of its fields."""
-    return {"rpm": limit["rpm"], "rpm_burst": limit.get("rpm_burst"), "daily": limit.get("daily")}
+    numbers = {name: limit.get(name) for name in RATE_LIMIT_FIELDS}
+    # What was typed as 60.0 is 60.
+    return {name: None if number is None else int(number) for name, number in numbers.items()}
 
 
 def project_body(project: Project) -> dict[str, str]:

@@ -80,13 +80,7 @@ class Instance(models.Model):
 
 
 # Not the fields' own validators: Django skips those for empty values, and [] is no object.
-JSON_CHECKS: Final = {
-    "api_keys": validators.validate_strings,
-    "rate_limits": validators.validate_rate_limits,
-    "worker_urls": validators.validate_urls,
-    "features": validators.validate_flags,
-    "refused_users": validators.validate_user_ids,
-}
+JSON_CHECKS: Final = {**validators.CHECKS, "refused_users": validators.validate_user_ids}
 
 
 class Project(models.Model):

@@ -5,8 +5,8 @@ Each takes the decoded JSON and raises ``ValidationError``.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+URL_PATTERN: Final = (
+    r"^[Hh][Tt][Tt][Pp][Ss]?://"
+    r"([^\s\x00-\x1f\x7f\\/?#@\[\]]*@)?"
+    r"([^\s\x00-\x1f\x7f\\/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?"
+    r"([/?#][^\s\x00-\x1f\x7f]*)?$(?!\n)"
+)
+"""An http(s) URL with a host, as docs/config-service.openapi.yaml has it."""
 RATE_LIMIT_FIELDS: Final = ("rpm", "rpm_burst", "daily")
 
 
@@ -54,6 +61,8 @@ def validate_user_ids(value: Any) -> None:
 
 
 def _check(value: Any, problems: Callable[[Any], Iterator[str]]) -> None:
+    if value is None:  # as good as absent
+        return
     if not isinstance(value, dict):
         raise ValidationError('Must be a JSON object, such as {"name": …}.')
     errors = [f"{name!r}: {text}" for name, item in value.items() for text in problems(item)]
@@ -77,16 +86,8 @@ def _flag(value: Any) -> Iterator[str]:
 
 
 def _url(value: Any) -> Iterator[str]:
-    if not isinstance(value, str) or not _is_http_url(value):
+    if not isinstance(value, str) or not re.match(URL_PATTERN, value):
         yield "must be a URL that begins with http:// or https:// and names a host."
-
-
-def _is_http_url(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def _rate_limit(value: Any) -> Iterator[str]:
@@ -107,5 +108,15 @@ def _rate_limit(value: Any) -> Iterator[str]:
 def _is_limit(value: Any, *, optional: bool) -> bool:
     if value is None:
         return optional
-    # bool is an int to Python, not to JSON.
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    # To JSON 60.0 is an integer, and true is none; to Python it is the other way round.
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return is_whole and not isinstance(value, bool) and value >= 0
+
+
+CHECKS: Final = {
+    "api_keys": validate_strings,
+    "rate_limits": validate_rate_limits,
+    "worker_urls": validate_urls,
+    "features": validate_flags,
+}
+"""By field of a configuration."""

@@ -1,0 +1,75 @@
+"""The table of configurations: the OpenAPI file and the reference service agree with the client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from config_service.validators import CHECKS, URL_PATTERN
+from django.core.exceptions import ValidationError
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
+
+from instance_lookup.types import HTTP_URL
+from tests.config_documents import TABLE, Row
+from tests.sandbox.test_openapi import CONTRACT
+
+if TYPE_CHECKING:
+    from config_service.remote import RemoteAdmin
+
+    from tests.sandbox.service import Api
+
+SCHEMA = OAS31Validator(
+    {"$ref": "#/components/schemas/Instance", "components": CONTRACT["components"]},
+    format_checker=oas31_format_checker,
+)
+
+
+def name(row: Row) -> str:
+    return ascii(row.name)
+
+
+def is_taken(field: str, value: Any) -> bool:
+    """Tell whether the admin of the reference service would save it."""
+    try:
+        CHECKS[field](value)
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("row", TABLE, ids=name)
+def test_contract_allows_what_the_table_says(row: Row) -> None:
+    """What a service may write is all read as written; what the client forgives is not in it."""
+    assert SCHEMA.is_valid(row.document) is row.is_contract
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in TABLE if row.fields and row.fields.keys() <= CHECKS.keys()], ids=name
+)
+def test_reference_service_takes_what_the_contract_allows(row: Row) -> None:
+    """What cannot be saved there cannot be served."""
+    taken = all(is_taken(field, value) for field, value in row.fields.items())
+    assert taken is row.is_contract
+
+
+@pytest.mark.parametrize("row", TABLE, ids=name)
+def test_contract_allows_only_what_the_client_uses_whole(row: Row) -> None:
+    """No service that keeps the contract loses anything."""
+    assert not row.is_contract or (row.becomes is not None and not row.left_out)
+
+
+def test_pattern_of_worker_urls_is_one() -> None:
+    """Client, contract and reference service have the very same."""
+    workers = CONTRACT["components"]["schemas"]["Instance"]["properties"]["worker_urls"]
+    assert workers["additionalProperties"]["pattern"] == HTTP_URL == URL_PATTERN
+
+
+def test_limit_typed_as_a_float_is_served_as_an_integer(
+    api: Api, service_admin: RemoteAdmin, instance_id: str
+) -> None:
+    """To the admin's form 60.0 is another number than 60."""
+    limits = {"render": {"rpm": 60.0, "daily": 5.0}}
+    service_admin.change_instance(instance_id, rate_limits=limits)
+
+    text = api.ask(f"/instances/{instance_id}").text
+    assert '"render":{"daily":5,"rpm":60,"rpm_burst":null}' in text.replace(" ", "")
