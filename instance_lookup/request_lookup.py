@@ -93,15 +93,16 @@ class RequestLookup:
                 "The request's instance is not looked up yet, and to do it here would block the "
                 "event loop: first 'await request.ainstance_config()'."
             )
-        resolver, outcome, request = self._begin()
+        resolver, outcome, request = get_resolver(), _Outcome(), self.request
+        self.state.touch(resolver.vary_headers)
         try:
             user = current_user(request)
             outcome.who = who = lookup_user(user, request)
             outcome.seen = Seen.of(request, user, resolver.naming.reads)
-            outcome.named = self._name(resolver, who)
-            if (result := self._kept(who, outcome.named)) is None:
-                context = LookupContext(who, request=request)
-                result = resolver.resolve(context, _ref(outcome.named))
+            context = LookupContext(who, request=request)
+            outcome.named = named = _name(resolver, context)
+            if (result := self._kept(who, named)) is None:
+                result = resolver.resolve(context, _ref(named))
         except Exception as exc:
             self._fail(outcome, exc)
             raise
@@ -113,15 +114,16 @@ class RequestLookup:
         """Return the answer without blocking the event loop. Raises as :meth:`get`."""
         if (result := self._recall()) is not None:
             return result
-        resolver, outcome, request = self._begin()
+        resolver, outcome, request = get_resolver(), _Outcome(), self.request
+        self.state.touch(resolver.vary_headers)
         try:
             user = await acurrent_user(request)
             outcome.who = who = await alookup_user(user, request)
             outcome.seen = Seen.of(request, user, resolver.naming.reads)
-            outcome.named = await once_loaded(partial(self._name, resolver, who))
-            if (result := self._kept(who, outcome.named)) is None:
-                context = LookupContext(who, request=request)
-                result = await resolver.aresolve(context, _ref(outcome.named))
+            context = LookupContext(who, request=request)
+            outcome.named = named = await once_loaded(partial(_name, resolver, context))
+            if (result := self._kept(who, named)) is None:
+                result = await resolver.aresolve(context, _ref(named))
         except Exception as exc:
             self._fail(outcome, exc)
             raise
@@ -149,15 +151,12 @@ class RequestLookup:
             who = peek_lookup_user(request)
         elif seen.is_same_name(request):
             return last.answer()
+        if who is None:
+            return None
         try:
-            return None if who is None else self._kept(who, self._name(get_resolver(), who))
+            return self._kept(who, _name(get_resolver(), LookupContext(who, request=request)))
         except NotLoaded:
             return None
-
-    def _begin(self) -> tuple[InstanceResolver, _Outcome, HttpRequest]:
-        resolver = get_resolver()
-        self.state.touch(resolver.vary_headers)
-        return resolver, _Outcome(), self.request
 
     def _kept(self, who: LookupUser, named: Ref | str | None) -> LookupResult | None:
         """Return the last answer if it was for this user and this name, or raise its error."""
@@ -165,20 +164,6 @@ class RequestLookup:
         if last is None or last.named != named or (last.who is not who and last.who != who):
             return None
         return last.answer()
-
-    def _name(self, resolver: InstanceResolver, who: LookupUser) -> Ref | str | None:
-        """Return what the request names now, or what is wrong with that.
-
-        ``None`` for anonymous callers, who are refused whatever they name. Raises ``NotLoaded``.
-        """
-        if who.is_anonymous and not resolver.settings.allow_anonymous:
-            return None
-        try:
-            return resolver.naming.named(LookupContext(who, request=self.request))
-        except NotLoaded:
-            raise
-        except Exception as exc:  # noqa: BLE001  # raised again by the lookup, and kept as its error
-            return repr(exc)
 
     def _fail(self, outcome: _Outcome, error: Exception) -> None:
         self.state.failed = True
@@ -193,6 +178,21 @@ class RequestLookup:
     def __deepcopy__(self, memo: dict[int, object]) -> RequestLookup:
         """Go along with a copied request as it is: :func:`lookup_for` tells them apart."""
         return self
+
+
+def _name(resolver: InstanceResolver, context: LookupContext) -> Ref | str | None:
+    """Return what the request names now, or what is wrong with that.
+
+    ``None`` for anonymous callers, who are refused whatever they name. Raises ``NotLoaded``.
+    """
+    if context.user.is_anonymous and not resolver.settings.allow_anonymous:
+        return None
+    try:
+        return resolver.naming.named(context)
+    except NotLoaded:
+        raise
+    except Exception as exc:  # noqa: BLE001  # raised again by the lookup, and kept as its error
+        return repr(exc)
 
 
 def _ref(named: Ref | str | None) -> Ref | None:

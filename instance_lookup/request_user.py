@@ -126,7 +126,7 @@ class Seen(Struct, eq=False, frozen=True):
             user,
             getattr(user, "__dict__", _NO_FIELDS).copy(),
             about.get("auth"),
-            _around(request),
+            None if get_settings().user_context in _DEFAULT else _around(request),
             match,
             keys,
             [meta.get(key) for key in keys or ()],
@@ -164,8 +164,6 @@ class Seen(Struct, eq=False, frozen=True):
 
 def _around(request: Any) -> object:
     """Return what a project's own ``USER_CONTEXT`` may look at, headers and session included."""
-    if get_settings().user_context in _DEFAULT:
-        return None
     session = getattr(getattr(request, "session", None), "_session_cache", None)
     match = request.__dict__.get("resolver_match")
     return id(match), *_route(request), dict(request.META), session and dict(session)
