@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 ROOT = Path(__file__).parent.parent
+STARTS = "In your own project"
+"""The section whose commands make a site and serve it; tests/test_readme_start.py runs them."""
 PAGES = {path.name: path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
 
 _COMMENT = re.compile(r"<!-- (file|not run): (.+) -->")
 _SETTINGS = (
-    *("BASE_DIR", "CACHES", "INSTANCE_LOOKUP"),
+    *("BASE_DIR", "CACHES", "INSTALLED_APPS", "INSTANCE_LOOKUP"),
     *("MIDDLEWARE", "REST_FRAMEWORK", "ROOT_URLCONF", "TEMPLATES"),
 )
 
@@ -118,7 +120,7 @@ class Site:
     def __init__(self, directory: Path, parts: Iterable[Block]) -> None:
         self.directory = directory
         call_command("startproject", "mysite", str(directory))
-        written = {"mysite/settings.py"}
+        written = {"mysite/settings.py", "mysite/urls.py"}
         for block in parts:
             if block.file and block.runs:
                 path = directory / block.file

@@ -21,7 +21,17 @@ from django.test import Client
 
 from instance_lookup import LookupContext, LookupUser, get_resolver, resolve_instance
 from instance_lookup.conf import Settings
-from tests.documents import ALL, PAGES, Block, Site, blocks, commands, config_service, passed
+from tests.documents import (
+    ALL,
+    PAGES,
+    STARTS,
+    Block,
+    Site,
+    blocks,
+    commands,
+    config_service,
+    passed,
+)
 from tests.redis_server import RedisServer, find_server, free_port
 from tests.waiting import wait_until
 
@@ -165,20 +175,6 @@ def test_first_settings_and_view(build: Callable[..., Site]) -> None:
 
 @uses_extras
 @pytest.mark.django_db
-def test_curl_prints_what_is_shown(build: Callable[..., Site]) -> None:
-    """The answer in the README is the site's own."""
-    shown_commands = [command for block in blocks("README.md") for command in commands(block)]
-    [((_, _, header, url), shown)] = [one for one in shown_commands if one[0][0] == "curl"]
-    name, _, value = header.partition(": ")
-    with build().running():
-        response = Client().get(url.removeprefix("http://127.0.0.1:8000"), headers={name: value})
-    assert response.headers["Content-Type"] == "application/problem+json"
-    assert response.headers["Vary"].startswith("X-Instance-ID, X-Project-ID")
-    assert response.json() | {"request_id": ""} == json.loads(shown) | {"request_id": ""}
-
-
-@uses_extras
-@pytest.mark.django_db
 def test_views_of_the_readme(build: Callable[..., Site]) -> None:
     """Each kind of view answers its owner, and a stranger nothing."""
     with build().running():
@@ -224,7 +220,7 @@ def test_commands_do_what_they_say(
     monkeypatch.setattr("builtins.input", lambda: "yes")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"acme\n")))
     (production.directory / "tenants.txt").write_text("acme\nglobex\n", encoding="utf-8")
-    runnable = [block for block in blocks(page) if block.runs]
+    runnable = [block for block in blocks(page) if block.runs and block.section != STARTS]
     lines = [words for block in runnable for words, _ in commands(block) if "manage.py" in words]
     scripts = [b.text for b in runnable if b.language == "python" and not b.file]
     with production.running("mysite.settings_production"), emptied("instances"):
