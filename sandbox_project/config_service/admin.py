@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.conf import settings
 from django.contrib import admin
 from django.db import models
 from django.shortcuts import redirect
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 admin.site.site_header = "Config Service"
 admin.site.site_title = "Config Service"
 admin.site.index_title = "Instances, projects and switches"
+admin.site.site_url = None  # the base template links to the studio instead
 
 
 class IndentedEncoder(json.JSONEncoder):
@@ -120,5 +122,8 @@ class SwitchesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 def switches(request: HttpRequest) -> dict[str, Any]:
-    """Give templates the switches, for the banner of every admin page."""
-    return {"switches": SimpleLazyObject(Switches.load)}
+    """Give templates what every admin page shows: the switches, and the way to the studio."""
+    return {
+        "switches": SimpleLazyObject(Switches.load),
+        "studio_url": getattr(settings, "STUDIO_URL", ""),
+    }

@@ -1,7 +1,7 @@
 """Settings of the reference Config Service. It listens on loopback only.
 
 Environment: ``SANDBOX_DATA_DIR`` (folder of the SQLite file), ``CONFIG_SERVICE_TOKEN`` (the bearer
-token that clients send), ``CONFIG_SERVICE_SECRET_KEY``.
+token that clients send), ``CONFIG_SERVICE_SECRET_KEY``, ``STUDIO_URL`` (the site to link to).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ DATA_DIR.mkdir(parents=True, exist_ok=True)
 
 # An empty variable must not open the service to everybody, so it counts as unset.
 CONFIG_SERVICE_TOKEN = os.environ.get("CONFIG_SERVICE_TOKEN") or "sandbox-token"
+STUDIO_URL = os.environ.get("STUDIO_URL") or "http://127.0.0.1:8000"
 SECRET_KEY = os.environ.get("CONFIG_SERVICE_SECRET_KEY") or "sandbox-config-service-only"
 
 # Off even here: the technical error page would print API keys.

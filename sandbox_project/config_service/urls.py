@@ -13,6 +13,7 @@ urlpatterns = [
     path("instances/<str:instance_id>", views.instance_detail),
     path("projects/<str:project_id>", views.project_detail),
     path("admin/", admin.site.urls),
+    path("favicon.ico", RedirectView.as_view(url="/static/config_service/favicon.svg")),
     path("", RedirectView.as_view(pattern_name="admin:index")),
 ]
 

@@ -36,7 +36,7 @@ WORDS: Final = {
 
 OTHER_WORDS: Final = {
     400: ("Bad request", "The studio could not make sense of it."),
-    403: ("Not for you", "This page is for admins."),
+    403: ("Not for you", "You may not see this page."),
     404: ("No such page", "The address is wrong, or the page is gone."),
 }
 """For what had nothing to do with an instance."""

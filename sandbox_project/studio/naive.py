@@ -23,11 +23,8 @@ TTL = 300
 SPARE_TTL = 3600
 
 
-def get_instance_config(request: HttpRequest) -> dict[str, Any]:
-    """Return the configuration of the instance that the request names."""
-    instance_id = request.headers.get("X-Instance-ID")
-    if not instance_id:
-        raise Http404("Which instance?")
+def get_instance_config(request: HttpRequest, instance_id: str) -> dict[str, Any]:
+    """Return the configuration of an instance."""
     config = cache.get(f"instance:{instance_id}")
     if config is None:
         config = fetch_config(instance_id, request)
@@ -63,9 +60,9 @@ def check_access(config: dict[str, Any], request: HttpRequest) -> None:
 
 
 @login_required
-def show(request: HttpRequest) -> JsonResponse:
+def show(request: HttpRequest, instance_id: str) -> JsonResponse:
     """Answer what the caller now has in hand; of the keys the names only, even here."""
-    config = get_instance_config(request)
+    config = get_instance_config(request, instance_id)
     return JsonResponse(
         {
             "instance_id": config["instance_id"],

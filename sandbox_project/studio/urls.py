@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LogoutView
 from django.urls import path
+from django.views.generic import RedirectView
 from rest_framework.authtoken.views import obtain_auth_token
 
 from studio import api, naive, panel, views
@@ -26,7 +27,12 @@ urlpatterns = [
     path("api/jobs/", api.JobView.as_view(), name="api-jobs"),
     path("api/upscale/", api.UpscaleView.as_view()),
     path("admin/", admin.site.urls),
-    *([path("naive/", naive.show)] if getattr(settings, "STUDIO_NAIVE", False) else []),
+    path("favicon.ico", RedirectView.as_view(url="/static/studio/favicon.svg")),
+    *(
+        [path("naive/<str:instance_id>/", naive.show)]
+        if getattr(settings, "STUDIO_NAIVE", False)
+        else []
+    ),
 ]
 
 handler400 = "studio.errors.bad_request"

@@ -6,18 +6,16 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import requests
-from config_service.process import MANAGE, ServerProcess
+from config_service.process import MANAGE, ServerProcess, first_line
 from config_service.remote import RemoteAdmin
 
+from tests.documents import ROOT, commands, section
 from tests.sandbox.service import ADMIN_PASSWORD, TOKEN, Api, fresh_id, start_config_service
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 # --- the process -------------------------------------------------------------------------------
 
@@ -33,6 +31,54 @@ def test_server_stops_on_sigterm_and_comes_back_as_it_was(tmp_path: Path) -> Non
         with start_config_service(tmp_path, port=server.port, seed=False) as again:
             assert again.url == server.url
             assert Api(again.url).ask("/instances/studio-a").headers["ETag"] == tag
+
+
+def test_server_starts_as_the_page_says(tmp_path: Path) -> None:
+    """The commands of docs/config-service.md, given an environment, serve what they are said to."""
+    [block] = [b for b in section("config-service.md", "The reference service") if not b.file]
+    [_, (serve, greeting), (curl, _)] = commands(block)
+    assert serve[0] == ".venv/bin/python"
+    with subprocess.Popen(
+        [sys.executable, *serve[1:], "--port=0", "--stop-with-parent"],
+        cwd=ROOT,
+        env={**os.environ, "SANDBOX_DATA_DIR": str(tmp_path), "CONFIG_SERVICE_TOKEN": ""},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    ) as process:
+        try:
+            assert process.stdout
+            url = first_line(process.stdout, 30).decode().removeprefix("Listening on ").strip()
+            _, _, header, address = curl
+            name, _, value = header.partition(": ")
+            address = address.replace(greeting.removeprefix("Listening on ").strip(), url)
+            answer = requests.get(address, headers={name: value}, timeout=10)
+        finally:
+            process.terminate()
+
+    assert answer.json()["instance_id"] == "studio-a"
+
+
+@pytest.mark.parametrize("missing", ["django", "instance_lookup"])
+def test_manage_without_an_installation_says_how_to_get_one(tmp_path: Path, missing: str) -> None:
+    """A fresh clone answers with one line to type, not with a traceback."""
+    if missing != "django":
+        for name in ("django", "asgiref", "sqlparse"):
+            (tmp_path / name).symlink_to(Path(str(find_spec(name).origin)).parent)  # type: ignore[union-attr]
+    # Without the site-packages of this interpreter.
+    done = subprocess.run(
+        [sys.executable, "-S", str(MANAGE), "serve"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{missing} is not installed for this Python.")
+    assert 'pip --python .venv install -e ".[redis,drf]"' in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_server_stops_with_its_parent(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from typing import IO, TYPE_CHECKING, cast
 import pytest
 import requests
 from config_service.process import MANAGE, first_line
+from config_service.remote import RemoteAdmin
+from studio.demo.clients import Browser
+from studio.people import ADMIN, PASSWORD
 
 from tests.sandbox.studio import ENVIRONMENT
 
@@ -36,7 +39,7 @@ STORY = [
     "stranger: not even now 403 403 - 0",
     "admin, an instance that is not cached 503 503 - 0",
     "owner: gone 404 404 - 1",
-    "owner, service down again: no copy 404 404 - 0",
+    "owner: still gone, the 404 is kept 404 404 - 0",
     "neighbour: the cached copy, as agreed 200 cache 200 cache 0",
     "neighbour, after invalidating: the new 200 service 200 service 1",
     "neighbour's job: over the limit 429 429 - 0",
@@ -120,6 +123,7 @@ def test_demo_tells_the_story(tmp_path: Path) -> None:
         said = output(process)
 
     told(said)
+    assert "calls: requests that the Config Service answered" in said
     assert "sandbox-token-of" not in said
     assert process.returncode == 0
 
@@ -129,14 +133,33 @@ def test_demo_on_redis_stays_until_ctrl_c(tmp_path: Path, redis_server: RedisSer
     with demo(tmp_path, "--serve", f"--redis={redis_server.url()}") as process:
         said = read_until(process, "Ctrl-C stops everything")
         answer = ask_like_curl(said)
+        linked = links(said)
         keys = redis_server.command("KEYS", "studio-demo-*")
         os.killpg(process.pid, signal.SIGINT)
 
     told(said)
     assert (answer["customer"], answer["result"]) == ("studio-a", "lighthouse: done")
     assert process.returncode == 0
+    assert linked == {"switches", "studio", "by hand"}
     assert keys != b"*0"
     assert redis_server.command("KEYS", "studio-demo-*") == b"*0"
+
+
+def links(said: str) -> set[str]:
+    """Return which links an admin finds: to the other site, and to the naive lookup."""
+    studio, switches, naive = (
+        cast("re.Match[str]", re.search(rf"^{name} +(http\S+)", said, re.MULTILINE))[1]
+        for name in ("Studio", "Config Service", "By hand")
+    )
+    home = Browser(studio.rstrip("/"), ADMIN).get("/").text
+    with RemoteAdmin(switches.partition("/admin/")[0], ADMIN.name, PASSWORD) as admin:
+        form = admin.get("config_service/switches/")
+    found = {
+        "switches": f'href="{switches}"' in home,
+        "studio": f'href="{studio.rstrip("/")}"' in form,
+        "by hand": f'href="{naive.removeprefix(studio.rstrip("/"))}"' in home,
+    }
+    return {name for name, is_there in found.items() if is_there}
 
 
 def ask_like_curl(said: str) -> dict[str, str]:

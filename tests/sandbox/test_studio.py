@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -194,6 +195,15 @@ def test_page_says_why_a_job_was_not_done(screens: dict[str, Browser], mine: str
     assert "has no worker &#x27;paint&#x27;; it has: render." in browser.get("/").text
 
 
+@pytest.mark.parametrize("server", ["studio", "config_service"])
+def test_icon_is_there(server: str, request: pytest.FixtureRequest) -> None:
+    """Browsers ask for it by themselves, of pages that name none."""
+    url = request.getfixturevalue(server).url
+    answer = requests.get(f"{url}/favicon.ico", timeout=10)
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/svg+xml")
+
+
 @pytest.mark.parametrize("path", ["/static/studio/studio.css", "/static/admin/css/base.css"])
 def test_stylesheets_are_served(studio: ServerProcess, path: str) -> None:
     """Without a web server in front, and without DEBUG."""
@@ -223,7 +233,8 @@ def test_log_in_with_a_wrong_password_is_refused(studio: ServerProcess) -> None:
 
 def test_naive_lookup_is_off_unless_asked_for(screens: dict[str, Browser]) -> None:
     """A hole that is there to be looked at is in the demo only."""
-    assert screens["stranger"].get("/naive/", X_Instance_ID="studio-a").status_code == 404
+    assert screens["stranger"].get("/naive/studio-a/").status_code == 404
+    assert "/naive/" not in screens["stranger"].get("/instances/studio-a/").text
 
 
 # --- cache panel -------------------------------------------------------------------------------
@@ -243,6 +254,15 @@ def test_panel_shows_the_state_of_an_entry(screens: dict[str, Browser], mine: st
         states.append(row[row.index("badge ") :].split('"')[0])
 
     assert states == ["badge absent", "badge fresh", "badge stale"]
+
+
+def test_panel_names_each_cell_for_narrow_screens(screens: dict[str, Browser]) -> None:
+    """Where a phone hides the head of the table, each cell says what it is."""
+    page = screens["admin"].get("/cache/").text
+    first_row = page.partition("<tbody>")[2].partition("</tr>")[0]
+    labels = re.findall(r'<td[^>]* data-label="(.+?)"', first_row)
+
+    assert [f"{label}</th>" in page for label in labels] == [True] * 5
 
 
 def test_panel_invalidates(

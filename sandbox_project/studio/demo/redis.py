@@ -27,7 +27,7 @@ def keys_removed(url: str, prefix: str) -> Iterator[None]:
         from redis.backoff import NoBackoff  # noqa: PLC0415
         from redis.retry import Retry  # noqa: PLC0415
     except ImportError as exc:
-        raise RedisAway("Redis needs: pip install 'instance-lookup[redis]'") from exc
+        raise RedisAway("Redis needs: pip install '.[redis]', in the folder of the clone") from exc
     retry = Retry(NoBackoff(), 0)
     try:
         client = redis.Redis.from_url(

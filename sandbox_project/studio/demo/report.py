@@ -31,7 +31,12 @@ class Report:
         self.out.flush()
 
     def head(self) -> None:
-        """Write the head of the table."""
+        """Write the head of the table, and what two of its columns mean."""
+        self.say("source: where the studio had the configuration from.")
+        self.say(
+            "calls: requests that the Config Service answered; 0: it was not asked, or is away."
+        )
+        self.say()
         names = ("#", "step", "expected", "status", "source", "calls", "latency", "")
         self.say(ROW.format(*names).rstrip())
 
@@ -66,7 +71,8 @@ class Report:
         lines = [
             "",
             f"Studio          {studio}/",
-            f"Config Service  {service}/admin/   (edit instances; switch it down, slow, faulty)",
+            f"Config Service  {service}/admin/config_service/switches/   (down, slow, faulty)",
+            f"By hand         {studio}/naive/studio-b/   (as neighbour, then as stranger)",
             f"Worker          {sandbox.worker.url}/jobs",
             "",
             f"Log-ins, all with the password {people.PASSWORD!r}:",

@@ -51,6 +51,8 @@ class Sandbox:
             "REDIS_URL": self.redis_url or "",
         }
         self.studio = self._start("studio.settings", "studio", env, options=["--seed"])
+        # From its next start on; put_back starts it again before people come.
+        self.service_env["STUDIO_URL"] = self.studio.url
 
     def stop_service(self) -> None:
         """Stop the Config Service: nobody listens on its port any more."""

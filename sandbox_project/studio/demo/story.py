@@ -161,8 +161,9 @@ def outage(sandbox: Sandbox, cast: Cast) -> Iterator[Scene]:
         yield "The service is back, and studio-a was deleted there"
         yield Step(title="owner: gone", do=cast.owner.api.instance, status=404, calls=1)
         service.switch(down=True)
+        yield "It is switched down: studio-a must not come back from an old copy"
         yield Step(
-            title="owner, service down again: no copy", do=cast.owner.api.instance, status=404
+            title="owner: still gone, the 404 is kept", do=cast.owner.api.instance, status=404
         )
         service.switch(down=False)
 
@@ -200,7 +201,7 @@ def by_hand(cast: Cast) -> Iterator[Scene]:
     """Tell what the same looks like without this package."""
 
     def naive(player: Player) -> Callable[[], Response]:
-        return partial(player.screen.get, "/naive/", X_Instance_ID="studio-b")
+        return partial(player.screen.get, "/naive/studio-b/")
 
     yield "For contrast: sixty lines by hand (studio/naive.py), same servers"
     yield Step(title="stranger", do=naive(cast.stranger), status=403, calls=1)
