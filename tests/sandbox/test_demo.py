@@ -61,15 +61,17 @@ def demo(tmp_path: Path, *options: str, **env: str) -> Iterator[subprocess.Popen
         bufsize=0,
         start_new_session=True,
     )
-    try:
-        with process:
+    with process:
+        try:
             yield process
             process.wait(TIMEOUT)
-        assert group(process.pid) == []
-        assert list(tmp_path.iterdir()) == []
-    finally:
-        if group(process.pid):
-            os.killpg(process.pid, signal.SIGKILL)
+        finally:
+            # Before the process is waited for: a test that fails leaves it serving.
+            left = group(process.pid)
+            if left:
+                os.killpg(process.pid, signal.SIGKILL)
+    assert left == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def inherited() -> dict[str, str]:
