@@ -51,7 +51,8 @@ class LookupContext(Struct, frozen=True):
 
     user: LookupUser
     instance_id: str | None = None
-    """Names the instance outright; identifiers are not asked then."""
+    """Names the instance outright, before any header, URL or default. A project that
+    :class:`ProjectIdentifier` finds in this context or in the URL has to belong to it."""
     project_id: str | None = None
     """What :class:`ProjectIdentifier` uses before it looks at the request."""
     request_metadata: RequestMetadata = RequestMetadata()

@@ -53,13 +53,14 @@ class Naming:
         self._matches = settings.id_regex.fullmatch
 
     def named(self, context: LookupContext) -> Ref:
-        """Return what the context names. Raise ``InvalidContext`` where that is not one thing."""
-        if context.instance_id is not None:
-            return self.checked(InstanceRef(context.instance_id))
-        request = context.request
-        named: Ref | None = None
+        """Return what the context names. Raise ``InvalidContext`` where that is not one thing.
+
+        An instance comes with the project that the URL or the calling code names as well.
+        """
+        given, request = context.instance_id, context.request
+        named: Ref | None = None if given is None else self.checked(InstanceRef(given))
         outright: Ref | None = None
-        for identify, explicit in self._asked:
+        for identify, explicit in self._asked if given is None else ():
             if named is not None and not explicit:
                 continue
             ref = identify(context, request)
@@ -114,7 +115,7 @@ class Naming:
         """Return what is named together with the project that it has to agree with.
 
         A view at ``/projects/<project_id>/`` works on that project, whatever a client's header
-        says.
+        or body says.
         """
         self.checked(project)
         return replace(named, within=project) if isinstance(named, InstanceRef) else named

@@ -182,7 +182,8 @@ class InstanceResolver:
         if self._local.near is None or instance_resolved.receivers or user.is_anonymous:
             return None
         try:
-            if (asked := context.instance_id) is None:
+            asked = context.instance_id
+            if asked is None or context.project_id is not None or context.request is not None:
                 ref = ref or self.naming.named(context)
                 if type(ref) is not InstanceRef or ref.within is not None:
                     return None

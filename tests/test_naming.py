@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from instance_lookup.context import LookupContext
 from instance_lookup.exceptions import InvalidContext
@@ -27,6 +28,8 @@ from tests.test_identifiers import DEFAULTS, SETTINGS, context_of
 # No time limit an example: the machine may be busy with other things.
 unhurried = settings(deadline=None)
 
+EXPLICIT = (HeaderIdentifier(), PathIdentifier(), SubdomainIdentifier("example.com"))
+
 
 def named(context: LookupContext, *identifiers: Any) -> Any:
     return Naming(identifiers or DEFAULTS, SETTINGS).named(context)
@@ -34,8 +37,61 @@ def named(context: LookupContext, *identifiers: Any) -> Any:
 
 def test_given_id_is_taken_before_all_others() -> None:
     """An id that the caller gives needs no request, and no identifier is asked."""
-    context = LookupContext(LookupUser("7", default_instance_id="x"), "acme", "p1")
+    context = LookupContext(LookupUser("7", default_instance_id="x"), "acme")
     assert named(context) == InstanceRef("acme")
+
+
+@pytest.mark.parametrize("header", ["b", "a,b"])
+def test_given_id_beside_a_header(header: str) -> None:
+    """The calling code decides outright: a client's header is not even looked at."""
+    context = structs.replace(context_of(HTTP_X_INSTANCE_ID=header), instance_id="a")
+    assert named(context) == InstanceRef("a")
+
+
+def test_given_id_beside_the_header_of_a_project() -> None:
+    """What has to belong is the project that the view works on, not one that a client names."""
+    context = structs.replace(context_of(HTTP_X_PROJECT_ID="p1"), instance_id="a")
+    assert named(context) == InstanceRef("a")
+
+
+@pytest.mark.parametrize("routed", [False, True])
+@pytest.mark.parametrize(
+    ("url", "fields", "extra"),
+    [
+        ("/p/p1/", {"instance_id": "a"}, {}),
+        ("/opt/", {"instance_id": "a", "project_id": "p1"}, {}),
+        ("/p/p2/", {"instance_id": "a", "project_id": "p1"}, {}),
+        ("/p/p1/", {}, {"HTTP_X_INSTANCE_ID": "a"}),
+        ("/opt/", {"project_id": "p1"}, {"HTTP_X_INSTANCE_ID": "a"}),
+        ("/ip/a/p1/", {}, {}),
+        ("/p/p1/", {}, {"HTTP_HOST": "a.example.com"}),
+    ],
+)
+def test_instance_comes_with_the_project(
+    url: str, fields: dict[str, Any], extra: dict[str, Any], routed: bool
+) -> None:
+    """However an instance is named, the project of the URL or the context has to belong to it."""
+    context = structs.replace(context_of(url, routed=routed, **extra), **fields)
+    ref = named(context, *EXPLICIT, ProjectIdentifier(), UserDefaultIdentifier())
+    assert ref == InstanceRef("a", within=ProjectRef("p1"))
+
+
+def test_given_id_without_a_request_comes_with_the_project() -> None:
+    """A job that names both says as much as a URL does."""
+    context = LookupContext(LookupUser("7"), "acme", "p1")
+    assert named(context) == InstanceRef("acme", within=ProjectRef("p1"))
+
+
+def test_given_id_and_malformed_project() -> None:
+    """What is malformed fails the lookup, even where something else is named as well."""
+    with pytest.raises(InvalidContext, match="not a valid project id"):
+        named(LookupContext(LookupUser("7"), "acme", "a b"))
+
+
+def test_given_id_on_a_site_without_projects() -> None:
+    """Where no identifier knows projects, none is looked for."""
+    context = structs.replace(context_of("/p/p1/"), instance_id="a", project_id="p1")
+    assert named(context, HeaderIdentifier()) == InstanceRef("a")
 
 
 @pytest.mark.parametrize(
@@ -118,9 +174,6 @@ def test_nested_subdomain_never_falls_through() -> None:
             SubdomainIdentifier("example.com"),
             UserDefaultIdentifier(),
         )
-
-
-EXPLICIT = (HeaderIdentifier(), PathIdentifier(), SubdomainIdentifier("example.com"))
 
 
 @pytest.mark.parametrize(

@@ -170,10 +170,9 @@ def test_order_of_identifiers(resolver: InstanceResolver, call: Twin, service: S
         service.instances[name] = acme(name, instance_id=name)
     user = LookupUser("olga", default_instance_id="default")
     request = RequestFactory().get("/", headers={"X-Instance-ID": "header"})
-    everything: dict[str, Any] = {"project_id": "shop", "request": request}
+    headed: dict[str, Any] = {"request": request}
     project = {"project_id": "shop"}
-    expected = [("given", everything), ("header", {"request": request}), ("acme", project)]
-    for name, fields in [*expected, ("default", {})]:
+    for name, fields in [("given", headed), ("header", headed), ("acme", project), ("default", {})]:
         given = "given" if name == "given" else None
         result = call(resolver, "resolve", asks(user, given, **fields))
         assert result.config.instance_id == name
