@@ -21,16 +21,16 @@ from instance_lookup.exceptions import (
     CacheError,
     ConfigServiceUnavailable,
     InstanceNotFound,
-    InvalidContext,
 )
 from instance_lookup.executor import in_executor, in_pool
 from instance_lookup.failures import denied, renamed
 from instance_lookup.fetcher import Found, Refused
 from instance_lookup.identifiers import InstanceRef, ProjectRef, Ref
-from instance_lookup.kinds import PROJECT, ProjectMapping
+from instance_lookup.kinds import PROJECT
 from instance_lookup.loader import Loader
 from instance_lookup.naming import Naming
 from instance_lookup.notices import tell, tell_resolved
+from instance_lookup.projects import Projects
 from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
 from instance_lookup.steps import Blocking, Steps, adrive, asking, drive
 from instance_lookup.store import EntryStore
@@ -77,6 +77,8 @@ class InstanceResolver:
         self.projects = EntryStore(projects, settings, counters)
         self._load_project = Loader(self.projects, self.backend.get_project, settings, vitals)
         self._load_config = Loader(self.cache.store, self.backend.get_instance, settings, vitals)
+        self._is_theirs = partial(_is_theirs, self.policy)
+        self._projects = Projects(self._load_project, self._load_config)
 
     def resolve(self, context: LookupContext, ref: Ref | None = None) -> LookupResult:
         """Return the configuration that ``context`` may have.
@@ -211,12 +213,13 @@ class InstanceResolver:
         except NotLoaded as missing:
             ref = yield from asking(partial(self.naming.named, context), missing)
         try:
-            found = yield from self._load(ref, context, deadline)
-            try:
-                grant = authorize(user, found.document, self.policy)
-            except NotLoaded as missing:
-                may = partial(authorize, user, found.document, self.policy)
-                grant = yield from asking(may, missing)
+            found, grant = yield from self._authorized(ref, context, deadline)
+            # Not before: whether a project is of an instance, only those learn who may have that.
+            if type(ref) is InstanceRef and ref.within is not None:
+                mapped = yield from self._projects.agree(
+                    ref.within.project_id, ref.instance_id, context, deadline
+                )
+                found = structs.replace(found, ahead=found.ahead + mapped.ahead)
         except Refused as refused:
             yield from self._distrust(user, refused.copy)
             yield from tell(access_denied, context, ref, by="service")
@@ -233,45 +236,30 @@ class InstanceResolver:
             yield from tell_resolved(context, result)
         return result
 
+    def _authorized(
+        self, ref: Ref, context: LookupContext, deadline: Deadline
+    ) -> Steps[tuple[Found[InstanceConfig], Grant]]:
+        """Return the configuration, and the proof that the user may have it."""
+        found = yield from self._load(ref, context, deadline)
+        try:
+            grant = authorize(context.user, found.document, self.policy)
+        except NotLoaded as missing:
+            may = partial(authorize, context.user, found.document, self.policy)
+            grant = yield from asking(may, missing)
+        return found, grant
+
     def _load(
         self, ref: Ref, context: LookupContext, deadline: Deadline
     ) -> Steps[Found[InstanceConfig]]:
-        if isinstance(ref, ProjectRef):
-            mapped = yield from self._load_project.load(ref.project_id, context, deadline)
-        elif ref.within is None:
-            return (yield from self._load_config.load(ref.instance_id, context, deadline))
-        else:
-            mapped = yield from self._load_agreeing(ref, ref.within.project_id, context, deadline)
-        instance_id = mapped.document.instance_id
-        found = yield from self._load_config.load(instance_id, context, deadline)
-        return structs.replace(found, ahead=mapped.ahead + found.ahead) if mapped.ahead else found
-
-    def _load_agreeing(
-        self, ref: InstanceRef, project_id: str, context: LookupContext, deadline: Deadline
-    ) -> Steps[Found[ProjectMapping]]:
-        """Return the mapping of a project. Raise ``InvalidContext`` unless it is to the instance.
-
-        The same whether it is another's or nobody's: that is for its own members to know.
-        """
-        mapped: Found[ProjectMapping] | None = None
-        with suppress(InstanceNotFound, AccessDenied):
-            mapped = yield from self._load_project.load(project_id, context, deadline)
-        if mapped is None or mapped.document.instance_id != ref.instance_id:
-            raise InvalidContext(
-                f"Project {project_id!r} does not belong to instance {ref.instance_id!r}.",
-                instance_id=ref.instance_id,
-            )
-        return mapped
+        if isinstance(ref, InstanceRef):
+            return self._load_config.load(ref.instance_id, context, deadline)
+        return self._projects.load(ref.project_id, context, deadline)
 
     def _distrust(self, user: LookupUser, copy: Struct | None) -> Steps[None]:
         """Drop the cached copy if it lets in somebody whom the Config Service does not."""
-        if not isinstance(copy, InstanceConfig):
-            return
-        try:
-            yield from asking(partial(authorize, user, copy, self.policy))
-            yield Blocking(partial(self.cache.store.invalidate, copy.instance_id))
-        except (AccessDenied, CacheError):
-            return
+        if isinstance(copy, InstanceConfig) and (yield from self._is_theirs(user, copy)):
+            with suppress(CacheError):
+                yield Blocking(partial(self.cache.store.invalidate, copy.instance_id))
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self.settings.config_service_timeout)
@@ -279,3 +267,12 @@ class InstanceResolver:
 
 def _result(found: Found[InstanceConfig], grant: Grant) -> LookupResult:
     return LookupResult(found.document, found.source, found.cached_at, found.ttl_remaining, grant)
+
+
+def _is_theirs(policy: Allows, user: LookupUser, config: InstanceConfig) -> Steps[bool]:
+    """Tell whether a user may have a configuration."""
+    try:
+        yield from asking(partial(authorize, user, config, policy))
+    except AccessDenied:
+        return False
+    return True
