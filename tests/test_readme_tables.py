@@ -35,6 +35,8 @@ def service() -> Iterator[ScriptedServer]:
 def answers_of(cell: str) -> list[Answer]:
     """Return what a row of the table is about."""
     body = json.dumps(ACME).encode()
+    if "any other body" in cell:
+        return [Answer(status, b"<p>", {"Content-Type": "text/html"}) for status in (404, 410)]
     if "but not JSON" in cell:
         return [
             Answer(200, wrong)

@@ -23,7 +23,11 @@ from instance_lookup.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+GONE = frozenset({404, 410})
+"""What says that an instance or project does not exist, or no longer."""
 MAX_RETRY_AFTER = 60.0
+_JSON = "application/json"
+_LONGEST_SHOWN = 100
 
 
 class Reason(StrEnum):
@@ -40,6 +44,8 @@ class Reason(StrEnum):
     """Not as agreed: too big, encoded, 204, a 304 that nobody asked for."""
     CLIENT_ERROR = "client_error"
     """Any other 4xx: we asked wrongly."""
+    NOT_THE_SERVICE = "not_the_service"
+    """404 or 410 with a page instead of JSON: what answers there is not the Config Service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class Reply:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
     """``None`` where it was refused or is of no interest."""
+    is_own: bool = False
+    """Whether a 404 or 410 is the service's own word, see :func:`is_own_word`."""
 
 
 class Subject(NamedTuple):
@@ -57,11 +65,13 @@ class Subject(NamedTuple):
 
     text: str
     ids: dict[str, Any]
+    service: str
+    """Who was asked, such as "The Config Service at https://config.example.com"."""
 
     @classmethod
-    def of(cls, kind: str, name: str) -> Subject:
+    def of(cls, kind: str, name: str, service: str) -> Subject:
         """Return the instance or project of that id."""
-        return cls(f"{kind} {name!r}", {f"{kind}_id": name})
+        return cls(f"{kind} {name!r}", {f"{kind}_id": name}, service)
 
 
 def verdict(reply: Reply, subject: Subject) -> InstanceLookupError:
@@ -69,26 +79,63 @@ def verdict(reply: Reply, subject: Subject) -> InstanceLookupError:
     status = reply.status
     if status == 403:
         return AccessDenied(
-            f"The Config Service denies {subject.text} to this user.", **subject.ids
+            f"{subject.service} denies {subject.text} to this user ({status}).", **subject.ids
         )
-    if status in {404, 410} and subject.ids:  # a missing list is not a missing instance
-        return InstanceNotFound(f"The Config Service does not know {subject.text}.", **subject.ids)
+    if status in GONE and subject.ids:  # a missing list is not a missing instance
+        if reply.is_own:
+            return InstanceNotFound(
+                f"{subject.service} does not know {subject.text} ({status}).", **subject.ids
+            )
+        return unavailable(subject, Reason.NOT_THE_SERVICE, status=status, hint=_not_json(reply))
     wait = retry_after(reply.headers.get("Retry-After"), time()) if status in {429, 503} else None
     return unavailable(subject, _reason(status), retry_after=wait, status=status)
 
 
 def unavailable(
-    subject: Subject, reason: Reason, *, retry_after: float | None = None, **details: Any
+    subject: Subject,
+    reason: Reason,
+    *,
+    retry_after: float | None = None,
+    hint: str | None = None,
+    **details: Any,
 ) -> ConfigServiceUnavailable:
-    """Return the error that says so; ``details`` is where the numbers and names go."""
-    hint = details.get("status") or details.get("error")
+    """Return the error that says so; ``details`` is where the numbers and names go.
+
+    ``hint`` is for the message, instead of the status or the error's name.
+    """
+    hint = hint or details.get("status") or details.get("error")
     return ConfigServiceUnavailable(
-        f"No usable answer from the Config Service for {subject.text}: {reason} ({hint}).",
+        f"{subject.service} gave no usable answer for {subject.text}: {reason} ({hint}).",
         retry_after=retry_after,
         reason=reason,
         **details,
         **subject.ids,
     )
+
+
+def is_own_word(content_type: str | None, body: bytes | None) -> bool:
+    """Tell whether the body of a 404 or 410 is what the Config Service itself would send.
+
+    That is JSON that says it is JSON (or says nothing: RFC 9110, section 8.3), or no body at all. A
+    wrong path, an ingress or a proxy answers with a page of its own.
+    """
+    if not body:
+        return body is not None
+    media_type = (content_type or _JSON).partition(";")[0].strip().lower()
+    return (media_type == _JSON or media_type.endswith("+json")) and _is_json(body)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body.removeprefix(BOM_UTF8), type=msgspec.Raw)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _not_json(reply: Reply) -> str:
+    kind = reply.headers.get("Content-Type", "without a Content-Type")
+    return f"{reply.status}, and the body is not JSON: {kind[:_LONGEST_SHOWN]!r}"
 
 
 def _reason(status: int) -> Reason:

@@ -31,6 +31,8 @@ class Document:
 
     body: bytes = field(repr=False)
     etag: str | None = None
+    status: int | None = field(default=None, compare=False)
+    """The HTTP status it came with, if any: for log lines."""
 
 
 class NotModified:
@@ -43,6 +45,13 @@ class Page:
 
     instance_ids: tuple[str, ...]
     next: str | None = None
+
+
+def described(backend: object) -> str:
+    """Return what log lines call a backend; one of a project's own need not be a subclass."""
+    location = getattr(backend, "location", "")
+    at = f"at {location}" if location else f"({type(backend).__name__})"
+    return f"The Config Service {at}"
 
 
 class ConfigServiceBackend(ABC):
@@ -59,6 +68,11 @@ class ConfigServiceBackend(ABC):
     def from_settings(cls, settings: Settings) -> Self:
         """Build the backend that the settings describe."""
         return cls()
+
+    @property
+    def location(self) -> str:
+        """Where it asks, for log lines: a URL or path without credentials."""
+        return ""
 
     @abstractmethod
     def get_instance(self, instance_id: str, query: Query) -> Document | NotModified:

@@ -71,6 +71,11 @@ class FileConfigService(LocalConfigService):
         url = urlsplit(location)
         return cls(url2pathname(url.path) if url.scheme == "file" else location)
 
+    @property
+    def location(self) -> str:
+        """The file's path."""
+        return str(self._path)
+
     def catalogue(self) -> Catalogue:
         """Return what the file says, reading it if it is another than last time.
 

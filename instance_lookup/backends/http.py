@@ -21,14 +21,22 @@ from django.core.exceptions import ImproperlyConfigured
 from urllib3.exceptions import HTTPError
 
 from instance_lookup.backends.answers import (
+    GONE,
     Reason,
     Reply,
     Subject,
     decode_page,
+    is_own_word,
     unavailable,
     verdict,
 )
-from instance_lookup.backends.base import ConfigServiceBackend, Document, NotModified, Page
+from instance_lookup.backends.base import (
+    ConfigServiceBackend,
+    Document,
+    NotModified,
+    Page,
+    described,
+)
 from instance_lookup.backends.transport import DeadlineSession
 from instance_lookup.exceptions import InvalidContext
 from instance_lookup.validators import service_url
@@ -97,6 +105,11 @@ class HttpConfigService(ConfigServiceBackend):
             client_cert=settings.config_service_client_cert,
         )
 
+    @property
+    def location(self) -> str:
+        """The base URL. One with a user name or password has been refused."""
+        return self._url
+
     def get_instance(self, instance_id: str, query: Query) -> Document | NotModified:
         """Return the configuration of one instance."""
         return self._get("instance", instance_id, query)
@@ -107,7 +120,7 @@ class HttpConfigService(ConfigServiceBackend):
 
     def list_instances(self, query: Query, cursor: str | None = None) -> Page:
         """Return the page of instance ids that starts at ``cursor``."""
-        subject = Subject("the list of instances", {})
+        subject = Subject("the list of instances", {}, described(self))
         params = {} if cursor is None else {"cursor": cursor}
         reply = self._ask("/instances", params, replace(query, etag=None), subject)
         page = None if reply.body is None else decode_page(reply.body, cursor)
@@ -144,13 +157,13 @@ class HttpConfigService(ConfigServiceBackend):
         return self._sessions.setdefault(pid, self.make_session())
 
     def _get(self, kind: str, name: str, query: Query) -> Document | NotModified:
-        subject = Subject.of(kind, name)
+        subject = Subject.of(kind, name, described(self))
         reply = self._ask(f"/{kind}s/{_segment(name)}", {}, query, subject)
         if reply.status == 304 and _valid_etag(query.etag):
             return NotModified()
         if reply.body is None:
             raise verdict(reply, subject)
-        return Document(reply.body, _valid_etag(reply.headers.get("ETag")))
+        return Document(reply.body, _valid_etag(reply.headers.get("ETag")), reply.status)
 
     def _ask(self, path: str, params: Mapping[str, str], query: Query, subject: Subject) -> Reply:
         try:
@@ -161,7 +174,8 @@ class HttpConfigService(ConfigServiceBackend):
             sent = request.path_url.partition("?")[0]
             if path.endswith("/") or not sent.endswith(path):
                 raise InvalidContext(
-                    f"Nobody can ask for {subject.text}: no such path.", **subject.ids
+                    f"The Config Service cannot be asked for {subject.text}: no URL can hold it.",
+                    **subject.ids,
                 )
             return self._exchange(request, query)
         except _FAULTS as exc:
@@ -178,9 +192,10 @@ class HttpConfigService(ConfigServiceBackend):
             request, stream=True, allow_redirects=False, timeout=seconds
         ) as response:
             # What is not read to its end costs the connection, never the memory.
-            body = self._read(response) if response.status_code in {200, 304} else None
-            wanted = body if response.status_code == 200 else None
-            return Reply(response.status_code, response.headers, wanted)
+            status, headers = response.status_code, response.headers
+            body = self._read(response) if status in {200, 304, *GONE} else None
+            is_own = status in GONE and is_own_word(headers.get("Content-Type"), body)
+            return Reply(status, headers, body if status == 200 else None, is_own)
 
     def _read(self, response: requests.Response) -> bytes | None:
         encoding = response.headers.get("Content-Encoding", "identity")

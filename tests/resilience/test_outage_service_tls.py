@@ -61,8 +61,8 @@ def test_stale_copy_bridges(
     assert sources == {Source.STALE_CACHE}
     assert (server.connections, server.received) == (1, [])
     assert lines(caplog) == [
-        "Config Service: 'acme': No usable answer from the Config Service for instance 'acme': "
-        "unreachable (SSLCertVerificationError)."
+        f"Config Service: 'acme': The Config Service at {server.url} gave no usable answer for "
+        "instance 'acme': unreachable (SSLCertVerificationError)."
     ]
 
 
