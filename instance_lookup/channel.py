@@ -49,7 +49,8 @@ class Channel(Guarded):
         super().__init__()
         self.name = name
         self._alias = alias
-        self._health = Health("Instance invalidations")
+        self._health = Health("The subscription to invalidations")
+        self._server = f"the server of CACHES[{alias!r}]"
         self._hearers: WeakSet[Hears] = WeakSet()
 
     def publish(self, kind: str, asked: str | None) -> None:
@@ -77,14 +78,20 @@ class Channel(Guarded):
                 self._hear()
             except Exception as exc:  # noqa: BLE001  # whatever the backend raises
                 pauses = iter(_PAUSES) if self._doubt() else pauses
-                self._health.failed("down", f"entries at hand serve for a second only: {exc!r}")
+                self._health.failed(
+                    "down",
+                    f"Not receiving invalidations from {self._server} ({type(exc).__name__});"
+                    f" in-memory copies are used for {DOUBTFUL:g} s at most.",
+                )
                 sleep(next(pauses, _PAUSES[-1]))
         with self._lock:
             self._thread = None
 
     def _hear(self) -> None:
         """Listen until something fails, or nobody wants to know any more."""
-        with closing(client_of(caches[self._alias]).pubsub()) as pubsub:
+        client = client_of(caches[self._alias])
+        self._server = _server_of(client)
+        with closing(client.pubsub()) as pubsub:
             pubsub.subscribe(self.name)
             answered = asked = monotonic()
             pubsub.ping(str(asked))
@@ -97,7 +104,7 @@ class Channel(Guarded):
                     case "pong":
                         answered = now
                         self.sure_until = float(message["data"] or 0) + DOUBTFUL
-                        self._health.ok()
+                        self._health.ok(line=self._is_back)
                     case "message":
                         self._tell(*_parsed(message["data"]))
                 if now - answered > DOUBTFUL:
@@ -105,6 +112,13 @@ class Channel(Guarded):
                 if now - asked >= _PULSE:
                     asked = now
                     pubsub.ping(str(asked))
+
+    @property
+    def _is_back(self) -> str:
+        return (
+            f"Receiving invalidations from {self._server} again; in-memory copies are used for"
+            " NEAR_CACHE_TTL again."
+        )
 
     def _doubt(self) -> bool:
         """Serve nothing that is at hand; tell whether it was heard until now."""
@@ -148,6 +162,20 @@ def client_of(cache: BaseCache) -> Any:
             client = get_client(write=True)
             return client if hasattr(client, "pubsub") else None
     return None
+
+
+def _server_of(client: Any) -> str:
+    """Return where the server of a client is, for people: never a user name or password."""
+    is_valkey = any(base.__module__.startswith("valkey") for base in type(client).__mro__)
+    name = "Valkey" if is_valkey else "Redis"
+    pool = getattr(client, "connection_pool", None)
+    if primary := getattr(pool, "service_name", None):
+        return f"{name}, primary {primary!r} of Sentinel"
+    options = getattr(pool, "connection_kwargs", {})
+    if path := options.get("path"):
+        return f"{name} at {path}"
+    host = str(options.get("host", "localhost"))
+    return f"{name} at {f'[{host}]' if ':' in host else host}:{options.get('port', 6379)}"
 
 
 def _parsed(data: bytes | str) -> tuple[str | None, str | None]:

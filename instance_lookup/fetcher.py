@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from time import monotonic, time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from msgspec import Struct, structs
 
 from instance_lookup.backends.base import Document, NotModified, Query
+from instance_lookup.deletions import Fate
 from instance_lookup.entry import DOES_NOT_EXIST, Entry, Rejected, read_document
 from instance_lookup.exceptions import (
     AccessDenied,
@@ -21,6 +21,7 @@ from instance_lookup.exceptions import (
     InvalidContext,
 )
 from instance_lookup.expiring import Expiring
+from instance_lookup.reasons import meaning_of
 from instance_lookup.signals import instance_rejected
 from instance_lookup.types import Source
 from instance_lookup.vitals import WRITING, Vitals
@@ -38,10 +39,8 @@ Fetch = Callable[[str, Query], Document | NotModified]
 RETRY_AFTER = 30.0
 """Seconds after which a client may ask again, where nobody knows better."""
 _LONGEST_RETRY_AFTER = 60.0
-_OUR_FAULT = frozenset({"credential", "client_error"})
-"""Failures that do not pass by themselves."""
-_OF_ONE_DOCUMENT = frozenset({"rejected", "client_error"})
-"""Failures that say nothing about the next document."""
+_ALWAYS = -1
+"""For what rests for all its time, whatever else is answered."""
 
 
 class Refused(AccessDenied):
@@ -92,7 +91,7 @@ class Fetcher(Generic[D]):
         self._fetch = fetch
         self._settings = settings
         self.vitals = vitals
-        self._resting: Expiring[bool] = Expiring(settings.retry_interval)
+        self._resting: Expiring[int] = Expiring(settings.retry_interval)
 
     def key(self, asked: str, reading: Reading[D]) -> tuple[object, ...]:
         """Return what must be the same for two who want it to share a fetch.
@@ -104,10 +103,8 @@ class Fetcher(Generic[D]):
 
     def rests(self, asked: str, reading: Reading[D]) -> bool:
         """Tell whether a call would be vain, since the last one failed a moment ago."""
-        return (
-            self._resting.get(self.key(asked, reading)) is not None
-            or self.vitals.breaker.wait() > 0
-        )
+        until = self._resting.get(self.key(asked, reading))
+        return until in {_ALWAYS, self.vitals.deletions.documents} or self.vitals.breaker.wait() > 0
 
     def fetch(  # noqa: PLR0911  # one return for each kind of answer
         self, asked: str, reading: Reading[D], asker: Asker, deadline: Deadline
@@ -120,28 +117,26 @@ class Fetcher(Generic[D]):
         if not vitals.breaker.enter():
             wait = vitals.breaker.wait()
             return Outcome(error=self.unavailable(asked, "circuit_open", retry_after=wait))
-        held = reading.entry if reading.entry and reading.entry.document is not None else None
+        held, drops = _held(reading), vitals.deletions.drops
         etag = held.etag if held else None
         query = Query(deadline, asker.request_id, asker.user_id, etag)
-        asked_at = time()
+        asked_at, answer = time(), None
         try:
             answer = self._fetch(asked, query)
             body, document = self._accept(asked, answer, held)
         except InvalidContext as exc:  # an id that the pattern lets pass, and no URL can hold
             return Outcome(error=exc)
         except InstanceNotFound as exc:
-            self._answered()
-            self._remember_missing(asked, reading, asked_at)
-            return Outcome(error=InstanceNotFound(str(exc)))
+            return self._missing(asked, reading, asked_at, exc)
         except AccessDenied as exc:
-            self._answered()
+            vitals.service_spoke()
             refused = Refused(str(exc), copy=held.document if held else None)
             return Outcome(error=refused, by=asker.identity)
         except BaseException as exc:  # noqa: BLE001  # a backend may be anybody's
-            return Outcome(error=self._failure(asked, reading, exc))
-        self._answered()
+            status = answer.status if isinstance(answer, Document) else None
+            return Outcome(error=self._failure(asked, reading, exc, status))
+        vitals.service_answered(self._part(asked), drops)
         self._resting.drop(self.key(asked, reading))
-        vitals.service.ok(self._part(asked))
         self._remember(asked, body, reading, asked_at, _etag(answer, held))
         ttl = self._settings.cache_ttl
         remaining = max(0.0, min(ttl, asked_at + ttl - time()))
@@ -149,8 +144,7 @@ class Fetcher(Generic[D]):
 
     def overdue(self) -> None:
         """Note a call that a backend did not end by its deadline."""
-        self.vitals.breaker.failed()
-        self.vitals.service.failed("timeout", "a backend overruns CONFIG_SERVICE_TIMEOUT.")
+        self.vitals.service_overran()
 
     def unavailable(
         self, asked: str, reason: str, *, retry_after: float | None = None, **details: object
@@ -174,12 +168,26 @@ class Fetcher(Generic[D]):
             raise Rejected("answered 'not modified', but no copy is held")
         return held.body, held.document
 
-    def _answered(self) -> None:
-        self.vitals.breaker.succeeded()
-        self.vitals.service.ok()
+    def _missing(
+        self, asked: str, reading: Reading[D], asked_at: float, exc: InstanceNotFound
+    ) -> Outcome[D]:
+        """Return "not found" and forget the copy that there may be; not if too many are gone."""
+        vitals, about = self.vitals, self._part(asked)
+        vitals.service_spoke()
+        if (held := _held(reading)) is not None:
+            fate = vitals.deletions.fate(about, held.cached_at)
+            if fate is Fate.KEEP:
+                gone = ConfigServiceUnavailable(
+                    vitals.everything_gone(about, str(exc)), reason="everything_gone"
+                )
+                return Outcome(error=self._failure(asked, reading, gone))
+            if fate is Fate.DROP:
+                vitals.copy_dropped(about, str(exc))
+        self._remember_missing(asked, reading, asked_at)
+        return Outcome(error=InstanceNotFound(str(exc)))
 
     def _failure(
-        self, asked: str, reading: Reading[D], exc: BaseException
+        self, asked: str, reading: Reading[D], exc: BaseException, status: int | None = None
     ) -> ConfigServiceUnavailable:
         """Return the error for whatever went wrong, having logged it if it is news."""
         vitals = self.vitals
@@ -193,18 +201,15 @@ class Fetcher(Generic[D]):
         if reason == "rejected":
             vitals.count("rejected")
             instance_rejected.send_robust(type(self), instance_id=asked, reason=str(exc))
-        of_one = reason in _OF_ONE_DOCUMENT
-        if of_one:  # the service is there, and other ids may be all right
-            vitals.breaker.succeeded()
-        else:
-            vitals.breaker.failed(retry_after)
-        self._resting.put(self.key(asked, reading), True)  # noqa: FBT003  # a set's value
+        passes = meaning_of(reason).is_until_a_document
+        until = vitals.deletions.documents if passes else _ALWAYS
+        self._resting.put(self.key(asked, reading), until)
         bug = None if rejected or isinstance(exc, ConfigServiceUnavailable) else exc
-        level = logging.ERROR if bug or reason in _OUR_FAULT else logging.WARNING
-        part = self._part(asked) if of_one else ""
-        vitals.service.failed(reason, f"{asked!r}: {exc}", level, part=part, bug=bug)
-        about = {key: value for key, value in details.items() if key != "reason"}
-        error = self.unavailable(asked, reason, retry_after=retry_after, **about)
+        said = f"{type(exc).__name__}: {exc}" if bug else str(exc)
+        said += f" ({status})" if status else ""
+        vitals.service_failed(reason, self._part(asked), said, retry_after=retry_after, bug=bug)
+        more = {key: value for key, value in details.items() if key != "reason"}
+        error = self.unavailable(asked, reason, retry_after=retry_after, **more)
         error.__cause__ = exc
         return error
 
@@ -228,10 +233,21 @@ class Fetcher(Generic[D]):
         ):
             store.local.forget(asked)
             return
-        since = store.local.invalidate(asked)  # or what the cache holds would be served again
+        if self._may_owe(asked, reading):  # or what the cache holds would be served again
+            since = store.local.invalidate(asked)
+        else:
+            since = store.local.forget(asked)
         if is_last:
             about: Any = {"cached_at": asked_at, "ttl": self._settings.negative_ttl, "etag": None}
             store.keep(asked, DOES_NOT_EXIST, structs.replace(reading, since=since), **about)
+
+    def _may_owe(self, asked: str, reading: Reading[D]) -> bool:
+        """Tell whether to invalidate what is missing in the cache as well, once it is back.
+
+        While it cannot be read, it may hold a copy of any id.
+        """
+        is_unseen = reading.generation is None and reading.entry is None
+        return not is_unseen or self.vitals.deletions.fate(self._part(asked), 0.0) is not Fate.KEEP
 
     def _writes(self, write: Callable[[], None]) -> bool:
         """Write, and tell whether the cache took it."""
@@ -248,8 +264,13 @@ class Fetcher(Generic[D]):
         return True
 
     def _part(self, asked: str) -> str:
-        """Return what one document is called in the service's health."""
+        """Return what one document is called."""
         return f"{self.kind.name} {asked!r}"
+
+
+def _held(reading: Reading[D]) -> Entry[D] | None:
+    """Return the copy that could be served, fresh or stale; "does not exist" is none."""
+    return reading.entry if reading.entry and reading.entry.document is not None else None
 
 
 def _etag(answer: Document | NotModified, held: Entry[Any] | None) -> str | None:

@@ -24,26 +24,26 @@ class Health(Guarded):
         self._name = name
         self.failing: OrderedDict[str, str] = OrderedDict()
 
-    def ok(self, part: str = "") -> None:
-        """Note that it works."""
+    def ok(self, part: str = "", line: str | None = None) -> None:
+        """Note that it works; ``line`` is for the log, instead of "… works again"."""
         if part in self.failing and self._changes(part, None):
-            logger.warning("%s works again.", f"{self._name}, {part}" if part else self._name)
+            logger.warning(line or f"{self._name}{part and f', {part},'} works again.")
 
     def failed(
         self,
         reason: str,
-        detail: object,
+        line: str,
         level: int = logging.WARNING,
         *,
         part: str = "",
         bug: BaseException | None = None,
     ) -> None:
-        """Note that it does not: ``reason`` is the state, ``detail`` says more in the log line.
+        """Note that it does not: ``reason`` is the state, ``line`` is for the log.
 
-        The line shows the traceback of ``bug``.
+        The log shows the traceback of ``bug``.
         """
         if self.failing.get(part) != reason and self._changes(part, reason):
-            logger.log(level, "%s: %s", self._name, detail, exc_info=bug)
+            logger.log(level, line, exc_info=bug)
 
     def _changes(self, part: str, reason: str | None) -> bool:
         with self._lock:

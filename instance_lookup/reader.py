@@ -73,8 +73,7 @@ class Reader(Generic[D]):
             vitals.cache_unwritable(exc, began)
             reading = Reading(None, local.unwritten(asked, None), since)
         except CacheError as exc:
-            vitals.cache_breaker.failed()
-            vitals.cache.failed("down", exc)
+            vitals.cache_failed(exc)
             return Reading(None, local.answer(asked), since)
         self._answered()
         if reading.generation is None:
@@ -97,8 +96,7 @@ class Reader(Generic[D]):
         try:
             readings = self._outside.call(self._store.look, ids)
         except CacheError as exc:
-            self._vitals.cache_breaker.failed()
-            self._vitals.cache.failed("down", exc)
+            self._vitals.cache_failed(exc)
             return {}
         for asked, reading in readings.items():
             self._store.local.drop(asked)

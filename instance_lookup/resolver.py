@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from instance_lookup.access import Allows, authorize, bound, verdict
-from instance_lookup.backends.base import Query
+from instance_lookup.backends.base import Query, described
 from instance_lookup.cache import InstanceCache
 from instance_lookup.conf import made, with_options
 from instance_lookup.context import LookupContext, fresh_request_id
@@ -72,7 +72,7 @@ class InstanceResolver:
         """The request headers that may decide the instance."""
         counters = self.cache.counters
         self._count = counters.add
-        vitals = Vitals(settings, counters)
+        vitals = Vitals(settings, counters, described(self.backend))
         projects = replace(PROJECT, points_to=settings.id_regex)
         self.projects = EntryStore(projects, settings, counters)
         self._load_project = Loader(self.projects, self.backend.get_project, settings, vitals)
@@ -128,7 +128,9 @@ class InstanceResolver:
                 return
             if cursor in seen:
                 raise ConfigServiceUnavailable(
-                    "The Config Service lists its instances in a circle.", reason="rejected"
+                    f"{described(self.backend)} lists its instances in a circle: the cursor of a"
+                    " page came twice. Correct its list: docs/config-service.md has the rules.",
+                    reason="rejected",
                 )
             seen.add(cursor)
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from instance_lookup.breaker import Breaker
+from instance_lookup.deletions import BELIEVED, Deletions
+from instance_lookup.exceptions import CacheError
 from instance_lookup.health import Health
 from instance_lookup.omissions import Omissions
+from instance_lookup.reasons import meaning_of
 
 if TYPE_CHECKING:
     from instance_lookup.conf import Settings
     from instance_lookup.counters import Counters
+
+logger = logging.getLogger("instance_lookup")
 
 CACHE_SKIPPED = 5.0
 """Seconds for which a cache that failed is not asked: it would cost every request its timeout."""
@@ -19,32 +25,137 @@ CACHE_SKIPPED = 5.0
 
 WRITING = "writing"
 """The part of a cache's health that a full or read-only server loses alone."""
+_GONE = "what it says is gone"
+"""The part of the service's health that only a document restores."""
 _SLOW = 0.1
 
 
 class Vitals:
     """What the loaders of one resolver share."""
 
-    def __init__(self, settings: Settings, counters: Counters) -> None:
+    def __init__(
+        self, settings: Settings, counters: Counters, service: str = "The Config Service"
+    ) -> None:
+        """``service`` is what log lines call the Config Service, with where it is."""
         self.count = counters.add
-        self.service = Health("Config Service")
+        self._settings = settings
+        self._service_name = service
+        self.service = Health(service)
+        self.cache = Health(f"The cache {settings.cache_alias!r}")
         self.omissions = Omissions(counters.add)
-        self.cache = Health("Instance cache")
         self.breaker = Breaker(
             failures=settings.breaker_failures,
             reset=settings.breaker_reset,
             # A moment more than a call may take: there is never a second probe beside the first.
             probe=settings.config_service_timeout + 1.0,
         )
+        self.deletions = Deletions()
         self.cache_breaker = Breaker(failures=1, reset=CACHE_SKIPPED, probe=CACHE_SKIPPED)
+
+    def service_answered(self, about: str, drops: int) -> None:
+        """Note a document, asked for when so many copies were dropped (see ``Deletions``)."""
+        self.service_spoke()
+        self.service.ok(about)
+        if self.deletions.disproved(drops):
+            self.service.ok(
+                _GONE,
+                f"{self._service_name} answers with documents again: when it says that an"
+                " instance is gone, that is believed again.",
+            )
+
+    def service_spoke(self) -> None:
+        """Note an answer of any kind, "does not exist" and "not for you" among them."""
+        self.breaker.succeeded()
+        self.service.ok()
+
+    def service_failed(
+        self,
+        reason: str,
+        about: str,
+        said: str,
+        *,
+        retry_after: float | None = None,
+        bug: BaseException | None = None,
+    ) -> None:
+        """Note that there was no usable answer for what it is ``about``, and what was ``said``."""
+        meaning = meaning_of(reason)
+        if meaning.is_there:
+            self.breaker.succeeded()
+        else:
+            self.breaker.failed(retry_after)
+        then = (
+            "Meanwhile callers get the copy in the cache, or 503 where there is none."
+            if self._settings.use_stale_on_error
+            else "Meanwhile callers get 503."
+        )
+        level = logging.ERROR if bug or meaning.is_lasting else logging.WARNING
+        part = about if meaning.is_of_one else _GONE if meaning.is_until_a_document else ""
+        if not said.startswith(self._service_name):  # a backend of the project's own
+            said = f"{self._service_name} has no usable answer for {about}: {said}"
+        advice = "This is a bug in the backend: see the traceback." if bug else meaning.advice
+        line = f"{said.rstrip('.')}. {then} {advice}"
+        self.service.failed(reason, line, level, part=part, bug=bug)
+
+    def service_overran(self) -> None:
+        """Note a call that a backend did not end by its deadline."""
+        self.breaker.failed()
+        self.service.failed(
+            "timeout",
+            f"{self._service_name}: its backend overruns CONFIG_SERVICE_TIMEOUT"
+            f" ({self._settings.config_service_timeout:g} s). Callers were answered at that time,"
+            " the thread is still busy. Have the backend end its calls by query.deadline.",
+        )
+
+    def copy_dropped(self, about: str, said: str) -> None:
+        """Note that the service says there is no such thing, and that there was a copy of it."""
+        line = (
+            f"{self._unknown(about, said)}. Its copy in the cache is invalidated, and callers get"
+            " 404. If it was not deleted, check CONFIG_SERVICE_URL and the service."
+        )
+        logger.warning(line)
+
+    def everything_gone(self, about: str, said: str) -> str:
+        """Return what to say of a "does not exist" that is not believed."""
+        return (
+            f"{self._unknown(about, said)}, nor the last {BELIEVED} of which there was a copy: it"
+            " says that everything is gone."
+        )
+
+    def cache_failed(self, exc: Exception) -> None:
+        """Note that the cache did not answer: it is left alone for a while."""
+        self.cache_breaker.failed()
+        self.cache.failed(
+            "down",
+            f"{self._cache_said(exc)} It is left alone for {CACHE_SKIPPED:g} s at a time; the"
+            f" Config Service is asked instead. Check the server of {self._cache_setting}.",
+        )
 
     def cache_unwritable(self, exc: Exception, began: float) -> None:
         """Note that the cache failed to write, in an operation that ``began`` then.
 
         One that says no at once can still be read. One that took its time costs nobody else that.
         """
-        if monotonic() - began < _SLOW:
-            self.cache.failed("down", exc, part=WRITING)
-        else:
-            self.cache_breaker.failed()
-            self.cache.failed("down", exc)
+        if monotonic() - began >= _SLOW:
+            self.cache_failed(exc)
+            return
+        self.cache.failed(
+            "down",
+            f"{self._cache_said(exc)} What it holds is still served; for the rest the Config"
+            f" Service is asked. Check that the server of {self._cache_setting} has room and is"
+            " no replica.",
+            part=WRITING,
+        )
+
+    def _unknown(self, about: str, said: str) -> str:
+        if not said.startswith(self._service_name):  # a backend of the project's own
+            said = f"{self._service_name} does not know {about}: {said}"
+        return said.rstrip(".")
+
+    @property
+    def _cache_setting(self) -> str:
+        return f"CACHES[{self._settings.cache_alias!r}]"
+
+    def _cache_said(self, exc: Exception) -> str:
+        if isinstance(exc, CacheError):
+            return str(exc)
+        return f"The cache {self._settings.cache_alias!r} failed: {type(exc).__name__}."

@@ -6,11 +6,19 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
+import valkey
 from django.core.cache import caches
 from django.test import override_settings
 
-from instance_lookup import CacheError, InstanceCache, InstanceNotFound, InstanceResolver
-from instance_lookup.channel import Channel, _channels, _parsed, channel_of, client_of
+from instance_lookup import (
+    CacheError,
+    ConfigServiceUnavailable,
+    InstanceCache,
+    InstanceNotFound,
+    InstanceResolver,
+)
+from instance_lookup.channel import Channel, _channels, _parsed, _server_of, channel_of, client_of
 from tests.lookups import OLGA, asks
 from tests.near import (
     ALIAS,
@@ -192,6 +200,25 @@ def test_read_that_is_heard_of_later(
     assert at_hand(here) is None
 
 
+def test_missing_that_is_not_believed(here: InstanceResolver, there: InstanceResolver) -> None:
+    """What is kept in the cache while the service has lost everything is kept at hand as well."""
+    names = ["x", "y", "z"]
+    here.backend.instances |= {name: {} for name in names}
+    before = settled(here)
+    for name in names:
+        here.refresh(name)
+    here.backend.instances.clear()
+    for name in names:
+        with pytest.raises(InstanceNotFound):
+            here.refresh(name)
+    wait_for_delivery()
+    before = settled(here)
+    with pytest.raises(ConfigServiceUnavailable):
+        here.refresh("acme")
+    wait_for_delivery()
+    assert at_hand(here) == before == seen(there)
+
+
 def test_off(alias: str) -> None:
     """With NEAR_CACHE_SIZE=0 nothing is at hand, nobody listens, and nobody is told."""
     here = near_resolver(near_cache_size=0)
@@ -281,6 +308,34 @@ def test_publish_denied(redis_server: RedisServer) -> None:
             here.cache.invalidate("acme")
         assert at_hand(here) is None
         assert seen(near_resolver(config_service_backend=here.backend)) != before
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://10.0.0.5:6379/1", "Redis at 10.0.0.5:6379"),
+        ("redis://:hunter2@redis.internal/0", "Redis at redis.internal:6379"),
+        ("rediss://olga:hunter2@10.0.0.5:6380", "Redis at 10.0.0.5:6380"),
+        ("redis://[::1]:7000", "Redis at [::1]:7000"),
+        ("redis://", "Redis at localhost:6379"),
+        ("unix://olga:hunter2@/run/redis.sock?db=1", "Redis at /run/redis.sock"),
+    ],
+)
+def test_server_is_named_without_its_password(url: str, shown: str) -> None:
+    """Where to look, and nothing that a log must not hold."""
+    assert _server_of(redis.Redis.from_url(url)) == shown
+
+
+def test_server_of_valkey_is_named_so() -> None:
+    """People look for what they run."""
+    assert _server_of(valkey.Valkey.from_url("valkey://10.0.0.5")) == "Valkey at 10.0.0.5:6379"
+
+
+def test_server_behind_sentinel_is_named_by_its_service() -> None:
+    """Its address is whatever the sentinels say next."""
+    sentinel: Any = redis.Sentinel
+    primary = sentinel([("10.0.0.5", 26379)]).master_for("site", password="hunter2")
+    assert _server_of(primary) == "Redis, primary 'site' of Sentinel"
 
 
 def test_channel_of_one_name(alias: str) -> None:

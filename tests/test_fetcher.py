@@ -246,6 +246,43 @@ def test_ttl_remaining_of_a_clock_that_is_set_meanwhile(
     assert found.ttl_remaining == (300 if jump < 0 else 0)
 
 
+def test_document_from_before_the_last_drop_proves_nothing(
+    process: Process, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It took its time: the service was well when it was asked, and has lost all since."""
+    names = ["a", "b", "c", "d"]
+    service.instances |= {name: acme("first", instance_id=name) for name in names}
+    for name in names:
+        process.fetch(name)
+
+    def lose() -> None:
+        service.instances.clear()
+        for name in names[:3]:
+            assert isinstance(process.fetch(name).error, InstanceNotFound)
+
+    service.meanwhile = lose
+    assert bucket(process.fetch()) == "first"
+    assert process.reason("d") == "everything_gone"
+
+
+def test_backend_of_the_sites_own_is_logged_by_name(
+    process: Process, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever its errors say, the line tells who failed, for what, and what follows."""
+    process.fetch()
+    for failure in (InstanceNotFound("No such file."), ZeroDivisionError("of a backend")):
+        service.failure = failure
+        process.fetch()
+    assert [record.getMessage() for record in caplog.records] == [
+        "The Config Service does not know instance 'acme': No such file. Its copy in the cache is "
+        "invalidated, and callers get 404. If it was not deleted, check CONFIG_SERVICE_URL and the "
+        "service.",
+        "The Config Service has no usable answer for instance 'acme': ZeroDivisionError: of a "
+        "backend. Meanwhile callers get the copy in the cache, or 503 where there is none. This is "
+        "a bug in the backend: see the traceback.",
+    ]
+
+
 def test_not_modified_without_a_copy_is_rejected(
     process: Process,
 ) -> None:

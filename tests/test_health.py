@@ -24,10 +24,8 @@ def test_outage_is_one_line(log: pytest.LogCaptureFixture) -> None:
     """Not one a request, and not one a changed detail."""
     health = Health("Config Service")
     for number in range(5):
-        health.failed("timeout", f"'acme-{number}': no answer")
-    assert log.record_tuples == [
-        ("instance_lookup", logging.WARNING, "Config Service: 'acme-0': no answer")
-    ]
+        health.failed("timeout", f"no answer for 'acme-{number}'")
+    assert log.record_tuples == [("instance_lookup", logging.WARNING, "no answer for 'acme-0'")]
 
 
 def test_recovery_is_one_line(log: pytest.LogCaptureFixture) -> None:
@@ -40,6 +38,21 @@ def test_recovery_is_one_line(log: pytest.LogCaptureFixture) -> None:
     assert log.record_tuples == [
         ("instance_lookup", logging.WARNING, "Config Service works again.")
     ]
+
+
+def test_recovery_may_have_a_line_of_its_own(log: pytest.LogCaptureFixture) -> None:
+    """Where "works again" does not say it; and only where it was failing."""
+    health = Health("Config Service")
+    health.ok("deletions", "It answers again.")
+    health.failed("gone", "All is gone.", part="deletions")
+    health.ok("deletions", "It answers again.")
+    assert log.messages == ["All is gone.", "It answers again."]
+
+
+def test_line_with_a_percent_sign_is_logged_as_it_is(log: pytest.LogCaptureFixture) -> None:
+    """A URL or an id may hold one; it is no format."""
+    Health("Config Service").failed("timeout", "no answer for '100%s'")
+    assert log.messages == ["no answer for '100%s'"]
 
 
 def test_another_reason_is_another_line(log: pytest.LogCaptureFixture) -> None:
@@ -72,7 +85,7 @@ def test_threads_log_one_line(log: pytest.LogCaptureFixture) -> None:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert log.messages == ["Config Service: no answer"]
+    assert log.messages == ["no answer"]
 
 
 def test_change_noticed_meanwhile_is_no_news(log: pytest.LogCaptureFixture) -> None:
@@ -101,7 +114,7 @@ def test_parts_fail_each_for_itself(log: pytest.LogCaptureFixture) -> None:
     health.ok("acme")
     health.ok()
     health.failed("rejected", "other: not JSON", part="other")
-    assert log.messages == ["Config Service, acme works again."]
+    assert log.messages == ["Config Service, acme, works again."]
 
 
 def test_forgotten_part_is_one_more_line(
@@ -115,7 +128,7 @@ def test_forgotten_part_is_one_more_line(
     log.clear()
     for part in ("c", "b", "a"):
         health.failed("rejected", part, part=part)
-    assert log.messages == ["Config Service: a"]
+    assert log.messages == ["a"]
 
 
 def test_bug_is_logged_with_its_traceback(log: pytest.LogCaptureFixture) -> None:

@@ -100,7 +100,7 @@ def test_cache_down(
     monotonic.now += 5
     assert resolver.resolve(asks()).source is Source.SERVICE
     assert resolver.resolve(asks()).source is Source.CACHE
-    assert logged(caplog)[1:] == ["Instance cache works again."]
+    assert logged(caplog)[1:] == ["The cache 'default' works again."]
 
 
 def test_cache_down_and_missing(resolver: InstanceResolver, service: Odd) -> None:

@@ -99,8 +99,8 @@ def test_outage_is_two_lines(
             twin(bench.resolver, "resolve", asks(instance_id="globex"))
         twin(bench.resolver, "resolve", asks())
     assert len(lines(caplog)) == 2
-    assert lines(caplog)[0].startswith("Instance cache: The cache 'instances' failed to ")
-    assert lines(caplog)[1].startswith("Instance cache")
+    assert lines(caplog)[0].startswith("The cache 'instances' failed")
+    assert lines(caplog)[1].startswith("The cache 'instances'")
     assert lines(caplog)[1].endswith(" works again.")
 
 

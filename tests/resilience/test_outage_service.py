@@ -88,7 +88,7 @@ def test_outage_is_one_line(
                 twin(resolver, "resolve", asks())
         wait_until(all_landed)
     assert len(lines(caplog)) == 1
-    assert lines(caplog)[0].startswith("Config Service: 'acme': ")
+    assert lines(caplog)[0].startswith("The Config Service at http://127.0.0.1:")
     assert max(record.levelno for record in caplog.records) == logging.WARNING
 
 

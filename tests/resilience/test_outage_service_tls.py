@@ -60,10 +60,11 @@ def test_stale_copy_bridges(
         sources = {twin(resolver, "resolve", asks()).source for _ in range(20)}
     assert sources == {Source.STALE_CACHE}
     assert (server.connections, server.received) == (1, [])
-    assert lines(caplog) == [
-        f"Config Service: 'acme': The Config Service at {server.url} gave no usable answer for "
-        "instance 'acme': unreachable (SSLCertVerificationError)."
-    ]
+    (line,) = lines(caplog)
+    assert line.startswith(
+        f"The Config Service at {server.url} gave no usable answer for instance 'acme': "
+        "unreachable (SSLCertVerificationError). "
+    )
 
 
 @pytest.mark.parametrize("twin", TWINS)

@@ -1,0 +1,67 @@
+"""When not to believe the Config Service that an instance is gone: too many are, too suddenly.
+
+A wrong base path or a rollback makes a service answer 404 for everything. Believed each time, it
+would cost the site every copy that it has.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from instance_lookup.forks import Guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+BELIEVED = 3
+"""Ids whose copies may be dropped in a row, with no document answered in between."""
+
+
+class Fate(Enum):
+    """What becomes of a copy when the service says that there is no such thing."""
+
+    DROP = "drop"
+    DROP_AGAIN = "drop again"
+    """It was counted before: two calls were under way."""
+    KEEP = "keep"
+
+
+class Deletions(Guarded):
+    """The copies that 404s have dropped since the Config Service last answered a document.
+
+    Of one resolver in one process: instances and projects count together, since one service
+    answers for both. The lock makes "is there room for one more" and "count it" one step, so that
+    of many 404s that arrive together no more than ``BELIEVED`` drop something.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dropped: dict[Hashable, float] = {}
+        self.drops = 0
+        """How many there were ever: to be read before a call, and handed to :meth:`disproved`."""
+        self.documents = 0
+        """How many documents there were ever. What rests "until the next one" remembers this."""
+
+    def fate(self, name: Hashable, cached_at: float) -> Fate:
+        """Tell what becomes of the copy from ``cached_at``, and count it if it is dropped."""
+        with self._lock:
+            if name not in self._dropped and len(self._dropped) >= BELIEVED:
+                return Fate.KEEP
+            if self._dropped.get(name) == cached_at:
+                return Fate.DROP_AGAIN
+            self._dropped[name] = cached_at
+            self.drops += 1
+            return Fate.DROP
+
+    def disproved(self, drops: int) -> bool:
+        """Note a document that was asked for when there were so many ``drops``; tell if it counts.
+
+        One that was asked for before the last drop does not: the service may have been well then.
+        """
+        with self._lock:
+            if drops != self.drops:
+                return False
+            self._dropped.clear()
+            self.documents += 1
+            return True

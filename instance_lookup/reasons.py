@@ -1,0 +1,60 @@
+"""What each reason for "no usable answer" means: for whom, for how long, and what to do."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class Meaning(NamedTuple):
+    """What follows from a reason (``ConfigServiceUnavailable.details["reason"]``)."""
+
+    advice: str
+    """What to do, for the log."""
+    is_there: bool = False
+    """Whether the service is up and answers: then it is nothing for the circuit breaker."""
+    is_of_one: bool = False
+    """Whether it says nothing about other ids."""
+    is_lasting: bool = False
+    """Whether it does not pass by itself: then somebody has to be woken."""
+    is_until_a_document: bool = False
+    """Whether only a document ends it, not an answer of any kind."""
+
+
+_PASSING = Meaning("It is asked again by itself.")
+_MEANINGS = MappingProxyType(
+    {
+        "client_error": Meaning(
+            "It refuses our question: check CONFIG_SERVICE_URL, and the service's own log.",
+            is_there=True,
+            is_of_one=True,
+            is_lasting=True,
+        ),
+        "credential": Meaning("Check CONFIG_SERVICE_TOKEN.", is_lasting=True),
+        "everything_gone": Meaning(
+            "If these instances are really deleted, invalidate them. If not, check"
+            " CONFIG_SERVICE_URL and the service.",
+            is_there=True,
+            is_lasting=True,
+            is_until_a_document=True,
+        ),
+        "not_the_service": Meaning(
+            "Check CONFIG_SERVICE_URL, and what stands in front of the service.",
+            is_lasting=True,
+            is_until_a_document=True,
+        ),
+        "redirect": Meaning("Redirects are not followed: check CONFIG_SERVICE_URL."),
+        "rejected": Meaning(
+            "Correct what the service answers: docs/config-service.md has the rules.",
+            is_there=True,
+            is_of_one=True,
+        ),
+        "timeout": Meaning("Check that the service is up, and CONFIG_SERVICE_TIMEOUT."),
+        "unreachable": Meaning("Check that the service is up, and CONFIG_SERVICE_URL."),
+    }
+)
+
+
+def meaning_of(reason: str) -> Meaning:
+    """Return what follows from a reason; backends may have reasons of their own."""
+    return _MEANINGS.get(reason, _PASSING)
