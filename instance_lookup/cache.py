@@ -74,7 +74,9 @@ class InstanceCache:
         generation = self.store.read(self._checked(instance_id)).generation
         if generation is None:
             raise CacheError(
-                f"The cache keeps no generation of {instance_id!r}.", instance_id=instance_id
+                f"The cache {self._settings.cache_alias!r} keeps no generation of {instance_id!r}:"
+                " it keeps nothing at all, so nothing can be stored.",
+                instance_id=instance_id,
             )
         return str(generation)
 

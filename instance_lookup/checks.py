@@ -57,7 +57,7 @@ def check_middleware(**kwargs: object) -> list[CheckMessage]:
     if ours is None:
         return [
             Warning(
-                "InstanceConfigMiddleware is not in MIDDLEWARE: no request.instance_config.",
+                "InstanceConfigMiddleware is not in MIDDLEWARE: requests have no instance_config.",
                 hint="Add 'instance_lookup.middleware.InstanceConfigMiddleware' after "
                 "'django.contrib.auth.middleware.AuthenticationMiddleware'.",
                 id="instance_lookup.W001",
@@ -73,7 +73,8 @@ def check_middleware(**kwargs: object) -> list[CheckMessage]:
         return [
             Error(
                 "InstanceConfigMiddleware stands before AuthenticationMiddleware in MIDDLEWARE.",
-                hint="Move it behind: it asks who the user is.",
+                hint="Move it below 'django.contrib.auth.middleware.AuthenticationMiddleware', "
+                "which sets request.user.",
                 id="instance_lookup.E008",
             )
         ]
@@ -101,7 +102,11 @@ def _check_service_url(found: Settings) -> Iterator[CheckMessage]:
             id="instance_lookup.E004",
         )
     elif complaint := validators.service_url(found.config_service_url):
-        yield Error(f"{NAME}['CONFIG_SERVICE_URL'] {complaint}", id="instance_lookup.E005")
+        yield Error(
+            f"{NAME}['CONFIG_SERVICE_URL'] {complaint}",
+            hint="Set it to the base URL of the Config Service, such as 'https://config.example.com'.",
+            id="instance_lookup.E005",
+        )
 
 
 def _check_encryption(found: Settings) -> Iterator[CheckMessage]:
@@ -128,7 +133,7 @@ def _check_build() -> Iterator[CheckMessage]:
         InstanceResolver()
     except Exception as exc:  # noqa: BLE001  # a backend, identifier or policy of the project's
         yield Error(
-            f"{NAME} cannot be put to use: {type(exc).__name__}: {exc}",
+            f"No resolver can be made of {NAME}: {type(exc).__name__}: {exc}",
             hint="An identifier or backend that takes arguments goes in as an instance.",
             id="instance_lookup.E009",
         )
@@ -139,7 +144,7 @@ def _advise_url(found: Settings) -> Iterator[CheckMessage]:
     if url.scheme == "http" and url.hostname not in _LOOPBACK:
         yield Warning(
             f"{NAME}['CONFIG_SERVICE_URL'] is plain http: API keys cross the network in the clear.",
-            hint="Use https.",
+            hint="Use https, inside your own network as well.",
             id="instance_lookup.W002",
         )
 
@@ -150,8 +155,8 @@ def _advise_cache(name: str, alias: Mapping[str, Any]) -> Iterator[CheckMessage]
         return
     if issubclass(backend, LocMemCache | DummyCache):
         yield Warning(
-            f"CACHES[{name!r}] is {backend.__name__}: every process has its own, so that an "
-            "invalidation reaches one of them.",
+            f"CACHES[{name!r}] is {backend.__name__}: processes do not share it, so an "
+            "invalidation reaches only the process that makes it.",
             hint="Use Redis or Valkey, or name another alias in CACHE_ALIAS.",
             id="instance_lookup.W003",
         )
@@ -167,14 +172,16 @@ def _advise_cache(name: str, alias: Mapping[str, Any]) -> Iterator[CheckMessage]
     if _pickles(options.get("serializer")):
         key = "serializer" if issubclass(backend, RedisCache) else "SERIALIZER"
         yield Warning(
-            f"CACHES[{name!r}] unpickles what it reads: who can write to Redis can run code here.",
+            f"CACHES[{name!r}] unpickles what it reads: anyone who can write to that server can "
+            "run code in this site.",
             hint=f"OPTIONS: {{{key!r}: 'instance_lookup.serializers.BytesSerializer'}}, "
             "with an alias of its own.",
             id="instance_lookup.W004",
         )
     if missing := [option for option in _TIMEOUTS if not _has_option(option, options, alias)]:
         yield Warning(
-            f"CACHES[{name!r}] has no {' and no '.join(missing)}: if Redis hangs, the site does.",
+            f"CACHES[{name!r}] has no {' and no '.join(missing)}: if its server hangs, each "
+            "request hangs with it.",
             hint="Set both in OPTIONS, to some 0.2 seconds; see the README.",
             id="instance_lookup.W005",
         )

@@ -48,7 +48,13 @@ class Failure:
         if isinstance(error, InstanceLookupError):
             reason = error.details.get("reason")
             return cls(name, error.type.value, reason and str(reason), str(error), kind)
-        logger.error("%s %r: %s", kind, name, type(error).__name__, exc_info=error)
+        logger.error(
+            "Failed for %s %r: %s. This is a bug, see the traceback; other ids are not affected.",
+            kind,
+            name,
+            type(error).__name__,
+            exc_info=error,
+        )
         return cls(name, type(error).__name__, None, "unexpected; the log has the traceback", kind)
 
     @property

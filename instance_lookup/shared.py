@@ -258,7 +258,8 @@ class SharedEntries(Generic[D]):
                 return
         what = asked or "all instances"
         raise CacheError(
-            f"The cache {self._alias!r} did not keep an invalidation of {what!r}.",
+            f"The cache {self._alias!r} did not keep an invalidation of {what!r}: what it holds may"
+            " still be served. Repeat it when the cache takes it.",
             instance_id=asked,
         )
 

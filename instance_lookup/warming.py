@@ -65,6 +65,10 @@ def _warm_one(resolver: InstanceResolver, instance_id: str) -> str | Failure:
             if resolver.cache.store.peek(instance_id).entry is not None:
                 return instance_id
             # Once more: it may have been invalidated meanwhile.
-        raise CacheError(f"The cache did not keep {instance_id!r}.", instance_id=instance_id)
+        alias = resolver.settings.cache_alias
+        raise CacheError(
+            f"The cache did not keep {instance_id!r}: check that CACHES[{alias!r}] has room.",
+            instance_id=instance_id,
+        )
     except Exception as exc:  # noqa: BLE001 - of one instance; the others go on
         return Failure.of(instance_id, exc)
