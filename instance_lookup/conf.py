@@ -61,6 +61,13 @@ class Settings:
     """CA certificates to trust instead of the bundled ones."""
     config_service_client_cert: str | tuple[str, str] | None = setting(None, is_valid.client_cert)
     """Our certificate: one PEM file, or ``(certificate, key)``."""
+    config_service_proxy: str | None = setting(
+        None, is_valid.optional(is_valid.proxy_url), secret=True
+    )
+    """URL of the HTTP proxy on the way to the Config Service, with its credentials if it wants any.
+
+    ``None``: no proxy. Variables such as ``HTTPS_PROXY`` and ``NO_PROXY`` are not read.
+    """
 
     retry_interval: float = setting(30, is_valid.seconds)
     """How long an id is not asked for again after a failure, while a stale copy lasts."""

@@ -88,17 +88,45 @@ def pattern(value: Any) -> str | None:
 
 def service_url(value: str) -> str | None:
     """Accept the base URL of an HTTP service; it may hold a password, so it is not shown."""
-    try:
-        url = urlsplit(value)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        return "is not a URL."
-    if url.scheme not in {"http", "https"} or not host:
+    if complaint := _no_url(value):
+        return complaint
+    url = urlsplit(value)
+    if url.scheme not in {"http", "https"} or not url.hostname:
         return "must be an http or https URL with a host."
     if "@" in url.netloc:
         return "must not hold a user name or password; there is CONFIG_SERVICE_TOKEN."
     if url.query or url.fragment:
         return "must not have a query or fragment: ids are appended to its path."
+    return None
+
+
+def proxy_url(value: Any) -> str | None:
+    """Accept the URL of an HTTP proxy; it may hold a password, so it is not shown."""
+    if not isinstance(value, str):
+        return "must be a string, such as 'http://proxy.example.com:3128'."
+    if complaint := _no_url(value):
+        return f"{complaint} Percent-encode what is special in a user name or password."
+    url = urlsplit(value)
+    if url.scheme == "https":
+        return (
+            "must be an http URL: the connection to the proxy itself cannot be TLS."
+            " One to a Config Service with https is, through the proxy, to its end."
+        )
+    if url.scheme != "http" or not url.hostname:
+        return "must be an http URL with a host, such as 'http://proxy.example.com:3128'."
+    if url.path not in {"", "/"} or url.query or url.fragment:
+        return "must not have a path, query or fragment."
+    return None
+
+
+def _no_url(value: str) -> str | None:
+    """Accept what ``urlsplit`` can take apart, to the last character."""
+    if " " in value or not value.isprintable():  # it would drop line breaks, and say nothing
+        return "must not hold white space or control characters (a line break at its end?)."
+    try:
+        _ = urlsplit(value).port
+    except ValueError:
+        return "is not a URL."
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import select
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from instance_lookup.testing.servers import (
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "Answer",
@@ -46,11 +47,14 @@ __all__ = [
     "endless",
     "free_port",
     "gzip_bomb",
+    "linger",
     "mute",
+    "once",
     "redirect",
     "reset",
     "send",
     "truncated",
+    "tunnel",
 ]
 
 
@@ -77,6 +81,56 @@ def endless(head: bytes = b"HTTP/1.1 200 OK\r\n\r\n") -> Fault:
         sock.sendall(head)
         while not stopped.is_set():
             sock.sendall(b" " * 65536)
+
+    return Fault(play)
+
+
+def linger(data: bytes) -> Fault:
+    """Send these bytes, and leave the connection open."""
+
+    def play(sock: socket.socket, stopped: threading.Event) -> None:
+        sock.sendall(data)
+        stopped.wait()
+
+    return Fault(play)
+
+
+def once(first: Script, then: Script) -> Callable[[Received], Script]:
+    """Answer the first request of each connection one way, and all that follow another way."""
+    seen: set[int] = set()
+
+    def answer(request: Received) -> Script:
+        if request.connection in seen:
+            return then
+        seen.add(request.connection)
+        return first
+
+    return answer
+
+
+def tunnel(
+    port: int,
+    head: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n",
+    *,
+    interval: float = 0.0,
+) -> Fault:
+    """Answer a CONNECT with ``head``, then carry bytes to and from a port of this machine.
+
+    With an ``interval`` the head comes byte by byte, one every so many seconds.
+    """
+
+    def play(sock: socket.socket, stopped: threading.Event) -> None:
+        for part in [head[i : i + 1] for i in range(len(head))] if interval else [head]:
+            stopped.wait(interval)
+            sock.sendall(part)
+        with socket.create_connection(("127.0.0.1", port)) as origin:
+            ends = {sock: origin, origin: sock}
+            while not stopped.is_set():
+                for end in select.select(list(ends), [], [], 0.05)[0]:
+                    data = end.recv(65536)
+                    if not data:
+                        return
+                    ends[end].sendall(data)
 
     return Fault(play)
 

@@ -56,6 +56,16 @@ def broken_backend(*args: object) -> None:
         ({"CONFIG_SERVICE_URL": "https://u:hunter2@config.example.com"}, ["E005"]),
         ({"CONFIG_SERVICE_URL": "https://config.example.com/?x=1"}, ["E005"]),
         ({"CONFIG_SERVICE_URL": "https://[config"}, ["E005"]),
+        ({"CONFIG_SERVICE_URL": f"{URL}\n"}, ["E005"]),
+        ({"CONFIG_SERVICE_URL": f" {URL}"}, ["E005"]),
+        ({"CONFIG_SERVICE_URL": f"{URL}/a b"}, ["E005"]),
+        ({"CONFIG_SERVICE_URL": " "}, ["E005"]),
+        ({"CONFIG_SERVICE_URL": URL, "CONFIG_SERVICE_PROXY": None}, []),
+        ({"CONFIG_SERVICE_URL": URL, "CONFIG_SERVICE_PROXY": "http://proxy.internal:3128"}, []),
+        ({"CONFIG_SERVICE_URL": URL, "CONFIG_SERVICE_PROXY": "http://u:p@proxy.internal"}, []),
+        ({"CONFIG_SERVICE_URL": URL, "CONFIG_SERVICE_PROXY": "https://proxy.internal"}, ["E003"]),
+        ({"CONFIG_SERVICE_URL": URL, "CONFIG_SERVICE_PROXY": "proxy.internal:3128"}, ["E003"]),
+        ({"CONFIG_SERVICE_URL": URL, "CONFIG_SERVICE_PROXY": ""}, ["E003"]),
         ({"CONFIG_SERVICE_URL": URL, "CACHE_ALIAS": "redis"}, ["E007"]),
         (
             {
@@ -86,6 +96,15 @@ def test_password_in_the_url_is_not_shown(settings: Settings) -> None:
     """Checks end up in build logs."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": "https://u:hunter2@config.example.com"}
     [error] = check_settings()
+    assert "hunter2" not in f"{error.msg}{error.hint}"
+
+
+def test_password_of_the_proxy_is_not_shown(settings: Settings) -> None:
+    """Whatever is wrong with its URL."""
+    proxy = "https://u:hunter2@proxy.example.com"
+    settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL, "CONFIG_SERVICE_PROXY": proxy}
+    [error] = check_settings()
+    assert "CONFIG_SERVICE_PROXY" in error.msg
     assert "hunter2" not in f"{error.msg}{error.hint}"
 
 

@@ -204,6 +204,11 @@ def test_setting_that_cannot_be_hashed() -> None:
         {"encryption_keys": [TOKEN]},
         {"encryption_keys": TOKEN},
         {"config_service_tokn": TOKEN},
+        {"config_service_proxy": f"https://me:{TOKEN}@proxy"},
+        {"config_service_proxy": f"http://me:{TOKEN}@proxy/path"},
+        {"config_service_proxy": f"http://me:{TOKEN}#@proxy"},
+        {"config_service_proxy": f"http://me:{TOKEN}@proxy\n"},
+        {"config_service_proxy": f"http://me:{TOKEN}@proxy".encode()},
     ],
 )
 def test_problem_shows_no_secret(options: dict[str, Any]) -> None:
@@ -214,11 +219,12 @@ def test_problem_shows_no_secret(options: dict[str, Any]) -> None:
 
 
 def test_repr_shows_no_secret() -> None:
-    """Settings in a debug page keep the token, the keys and a password in the URL."""
+    """Settings in a debug page keep the token, the keys and the passwords in URLs."""
     settings = make_settings({
         "config_service_token": TOKEN,
         "encryption_keys": [FERNET_KEY],
         "config_service_url": f"http://me:{TOKEN}@cs",
+        "config_service_proxy": f"http://me:{TOKEN}@proxy:3128",
     })  # fmt: skip
     assert settings.config_service_token == TOKEN
     assert TOKEN not in repr(settings)

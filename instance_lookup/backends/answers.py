@@ -58,6 +58,8 @@ class Reply:
     """``None`` where it was refused or is of no interest."""
     is_own: bool = False
     """Whether a 404 or 410 is the service's own word, see :func:`is_own_word`."""
+    refused: str = ""
+    """Why it was refused, where the status does not say it."""
 
 
 class Subject(NamedTuple):
@@ -88,7 +90,8 @@ def verdict(reply: Reply, subject: Subject) -> InstanceLookupError:
             )
         return unavailable(subject, Reason.NOT_THE_SERVICE, status=status, hint=_not_json(reply))
     wait = retry_after(reply.headers.get("Retry-After"), time()) if status in {429, 503} else None
-    return unavailable(subject, _reason(status), retry_after=wait, status=status)
+    details = {"error": reply.refused} if reply.refused else {}
+    return unavailable(subject, _reason(status), retry_after=wait, status=status, **details)
 
 
 def unavailable(
@@ -101,11 +104,13 @@ def unavailable(
 ) -> ConfigServiceUnavailable:
     """Return the error that says so; ``details`` is where the numbers and names go.
 
-    ``hint`` is for the message, instead of the status or the error's name.
+    ``hint`` is for the message, instead of the status and the error's name.
     """
-    hint = hint or details.get("status") or details.get("error")
+    shown = hint or ", ".join(str(details[name]) for name in ("status", "error") if name in details)
+    if "proxy" in details:
+        shown += f" at the proxy {details['proxy']}"
     return ConfigServiceUnavailable(
-        f"{subject.service} gave no usable answer for {subject.text}: {reason} ({hint}).",
+        f"{subject.service} gave no usable answer for {subject.text}: {reason} ({shown}).",
         retry_after=retry_after,
         reason=reason,
         **details,

@@ -8,16 +8,16 @@ configuration is judged by the caller.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import replace
 from functools import partial
 from http.client import HTTPException
 from importlib import metadata
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 import requests
 from django.core.exceptions import ImproperlyConfigured
+from requests.exceptions import ProxyError
 from urllib3.exceptions import HTTPError
 
 from instance_lookup.backends.answers import (
@@ -37,9 +37,11 @@ from instance_lookup.backends.base import (
     Page,
     described,
 )
+from instance_lookup.backends.headers import NOT_VISIBLE_ASCII, headers_of, valid_etag
+from instance_lookup.backends.proxies import ProxyRefused, address
 from instance_lookup.backends.transport import DeadlineSession
 from instance_lookup.exceptions import InvalidContext
-from instance_lookup.validators import service_url
+from instance_lookup.validators import proxy_url, service_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,12 +54,7 @@ if TYPE_CHECKING:
 POOL_SIZE = 128
 
 _FAULTS = (requests.RequestException, HTTPError, HTTPException, OSError)
-_NOT_VISIBLE_ASCII = re.compile(r"[^\x21-\x7e]")
-# RFC 9110, section 8.8.3, without bytes over 127; a long one would earn us a 431 for ever.
-_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,256}"')
 _segment = partial(quote, safe="", errors="surrogatepass")
-# All visible ASCII but "%", so that no two values are sent alike.
-_header_value = partial(quote, safe="!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~", errors="surrogatepass")
 
 
 class HttpConfigService(ConfigServiceBackend):
@@ -77,12 +74,15 @@ class HttpConfigService(ConfigServiceBackend):
         max_bytes: int = 1_048_576,
         ca_bundle: str | None = None,
         client_cert: str | tuple[str, str] | None = None,
+        proxy: str | None = None,
     ) -> None:
         if not url:
             raise ImproperlyConfigured("HttpConfigService needs CONFIG_SERVICE_URL.")
         if complaint := service_url(url):
             raise ImproperlyConfigured(f"CONFIG_SERVICE_URL {complaint}")
-        if token and _NOT_VISIBLE_ASCII.search(token):
+        if proxy is not None and (complaint := proxy_url(proxy)):
+            raise ImproperlyConfigured(f"CONFIG_SERVICE_PROXY {complaint}")
+        if token and NOT_VISIBLE_ASCII.search(token):
             raise ImproperlyConfigured(
                 "CONFIG_SERVICE_TOKEN holds characters that a header cannot carry"
                 " (a line break at its end?)."
@@ -92,6 +92,7 @@ class HttpConfigService(ConfigServiceBackend):
         self._max_bytes = max_bytes
         self._ca_bundle = ca_bundle
         self._client_cert = client_cert
+        self._proxy = proxy
         self._sessions: dict[int, requests.Session] = {}
 
     @classmethod
@@ -103,6 +104,7 @@ class HttpConfigService(ConfigServiceBackend):
             max_bytes=settings.config_service_max_bytes,
             ca_bundle=settings.config_service_ca_bundle,
             client_cert=settings.config_service_client_cert,
+            proxy=settings.config_service_proxy,
         )
 
     @property
@@ -130,7 +132,7 @@ class HttpConfigService(ConfigServiceBackend):
 
     def make_session(self) -> requests.Session:
         """Return a new session; called once in each process."""
-        session = DeadlineSession(POOL_SIZE)
+        session = DeadlineSession(POOL_SIZE, self._proxy)
         session.verify = self._ca_bundle or session.verify
         session.cert = self._client_cert
         session.headers.update(
@@ -159,16 +161,16 @@ class HttpConfigService(ConfigServiceBackend):
     def _get(self, kind: str, name: str, query: Query) -> Document | NotModified:
         subject = Subject.of(kind, name, described(self))
         reply = self._ask(f"/{kind}s/{_segment(name)}", {}, query, subject)
-        if reply.status == 304 and _valid_etag(query.etag):
+        if reply.status == 304 and valid_etag(query.etag):
             return NotModified()
         if reply.body is None:
             raise verdict(reply, subject)
-        return Document(reply.body, _valid_etag(reply.headers.get("ETag")), reply.status)
+        return Document(reply.body, valid_etag(reply.headers.get("ETag")), reply.status)
 
     def _ask(self, path: str, params: Mapping[str, str], query: Query, subject: Subject) -> Reply:
         try:
             request = self._session.prepare_request(
-                requests.Request("GET", self._url + path, params=params, headers=_headers(query))
+                requests.Request("GET", self._url + path, params=params, headers=headers_of(query))
             )
             # requests resolves "/instances/.." to "/", quoted or not; an empty id is the list.
             sent = request.path_url.partition("?")[0]
@@ -179,10 +181,20 @@ class HttpConfigService(ConfigServiceBackend):
                 )
             return self._exchange(request, query)
         except _FAULTS as exc:
-            error = _root(exc)
+            details = self._details(exc)
         # Not in the handler: the errors of requests hold the request, and thereby our token.
         late = not query.deadline.remaining()
-        raise unavailable(subject, Reason.TIMEOUT if late else Reason.UNREACHABLE, error=error)
+        raise unavailable(subject, Reason.TIMEOUT if late else Reason.UNREACHABLE, **details)
+
+    def _details(self, exc: BaseException) -> dict[str, Any]:
+        """Return what may be told of a failure: no text of it, which may quote an answer."""
+        root = _root(exc)
+        details: dict[str, Any] = {"error": type(root).__name__}
+        if isinstance(root, ProxyRefused):
+            details = {"status": root.status}
+        if self._proxy and isinstance(exc, ProxyError):
+            details["proxy"] = address(self._proxy)
+        return details
 
     def _exchange(self, request: requests.PreparedRequest, query: Query) -> Reply:
         seconds = query.deadline.remaining()
@@ -195,12 +207,12 @@ class HttpConfigService(ConfigServiceBackend):
             status, headers = response.status_code, response.headers
             body = self._read(response) if status in {200, 304, *GONE} else None
             is_own = status in GONE and is_own_word(headers.get("Content-Type"), body)
-            return Reply(status, headers, body if status == 200 else None, is_own)
+            refused = self._refusal(response) if body is None else ""
+            return Reply(status, headers, body if status == 200 else None, is_own, refused)
 
     def _read(self, response: requests.Response) -> bytes | None:
-        encoding = response.headers.get("Content-Encoding", "identity")
         too_big = (response.raw.length_remaining or 0) > self._max_bytes
-        if too_big or encoding.strip().lower() != "identity":
+        if too_big or _encoding(response):
             return None
         body, room = b"", self._max_bytes + 1
         # To the empty read at the end: that is the one which tells of a body cut short.
@@ -208,18 +220,11 @@ class HttpConfigService(ConfigServiceBackend):
             body, room = body + part, room - len(part)
         return body if room else None
 
-
-def _headers(query: Query) -> dict[str, str]:
-    headers = {"X-Request-ID": _header_value(query.request_id)}
-    if query.user_id:
-        headers["X-User-ID"] = _header_value(query.user_id)
-    if etag := _valid_etag(query.etag):
-        headers["If-None-Match"] = etag
-    return headers
-
-
-def _valid_etag(etag: str | None) -> str | None:
-    return etag if etag and _ETAG.fullmatch(etag) else None
+    def _refusal(self, response: requests.Response) -> str:
+        if response.status_code != 200:
+            return ""
+        encoding = _encoding(response)
+        return f"Content-Encoding: {encoding}" if encoding else f"over {self._max_bytes} bytes"
 
 
 def _version() -> str:
@@ -229,8 +234,19 @@ def _version() -> str:
         return "0"
 
 
-def _root(exc: BaseException) -> str:
-    """Return the class name of the first cause, such as ``SSLCertVerificationError``."""
-    while cause := exc.__cause__ or exc.__context__:
+def _root(exc: BaseException) -> BaseException:
+    """Return the first cause, whose class says most: ``SSLCertVerificationError``, say."""
+    while cause := exc.__cause__ or exc.__context__ or _wrapped(exc):
         exc = cause
-    return type(exc).__name__
+    return exc
+
+
+def _wrapped(exc: BaseException) -> BaseException | None:
+    # urllib3 has some errors as the argument of its own only.
+    return next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
+
+
+def _encoding(response: requests.Response) -> str | None:
+    """Return the encoding of a body, fit to be shown, or ``None`` if there is none."""
+    value = response.headers.get("Content-Encoding", "").strip()
+    return None if value.lower() in {"", "identity"} else NOT_VISIBLE_ASCII.sub("?", value[:40])

@@ -1,8 +1,11 @@
-"""HTTP on ``requests`` whose timeout is a deadline.
+"""HTTP on ``requests`` whose timeout is a deadline, directly or through a proxy.
 
 The timeout of ``requests`` bounds each read, so a server that sends one byte a second holds a
 caller for ever, and a host with many addresses gets the timeout once for each. Here it bounds the
-whole exchange: name lookup, connect, TLS handshake, headers and body.
+whole exchange: name lookup, connect, the proxy's tunnel, TLS handshake, headers and body.
+
+A connection serves many exchanges. One that breaks before the first byte of an answer is replaced
+once; one that brought more than the answer, or is a minute old, is not used again.
 """
 
 from __future__ import annotations
@@ -10,27 +13,37 @@ from __future__ import annotations
 import socket
 import ssl
 import sys
+from contextlib import suppress
+from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from requests import Session
 from requests.adapters import HTTPAdapter
+from requests.exceptions import ProxyError as RequestsProxyError
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
 from urllib3.util.ssl_ import create_urllib3_context
 
+from instance_lookup.backends.framing import FinalResponse
+from instance_lookup.backends.proxies import ProxyRefused, credentials, tunnel_failure
 from instance_lookup.deadline import Deadline
 from instance_lookup.workers import DaemonPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from io import BufferedReader
 
     from requests import PreparedRequest, Response
 
 SocketOption = tuple[int, int, int | bytes]
+
+LIFETIME = 60.0
+"""Seconds after which a connection is not used again: the name may have moved by then."""
+_BROKEN = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 # getaddrinfo cannot be interrupted: its caller stops waiting, the thread stays until it returns.
 _resolver = DaemonPool("instance-lookup-dns", max_workers=4, idle_seconds=0.5)
@@ -39,7 +52,12 @@ _resolver = DaemonPool("instance-lookup-dns", max_workers=4, idle_seconds=0.5)
 class DeadlineSocket(socket.socket):
     """A socket whose timeout bounds everything until the next ``settimeout``, not one call."""
 
-    _until = 0.0
+    received = 0
+    """Bytes so far. None yet: nothing was ever answered on it."""
+    surplus = False
+    """An answer was followed by more, which no request asked for."""
+    _until: float | None = 0.0
+    """``None``: nothing waits."""
 
     def settimeout(self, value: float | None) -> None:
         """Have all that follows end ``value`` seconds from now."""
@@ -48,7 +66,13 @@ class DeadlineSocket(socket.socket):
         self._until = monotonic() + value
         super().settimeout(value)
 
+    def gettimeout(self) -> float:
+        """Return what is left, which TLS asks for when it takes the socket over."""
+        return (self._until or 0.0) - monotonic()
+
     def _rearm(self) -> None:
+        if self._until is None:
+            return
         left = self._until - monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
@@ -57,12 +81,22 @@ class DeadlineSocket(socket.socket):
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         """Receive within what is left."""
         self._rearm()
-        return super().recv_into(*args, **kwargs)
+        count = super().recv_into(*args, **kwargs)
+        self.received += count
+        return count
 
     def send(self, *args: Any, **kwargs: Any) -> int:
         """Send within what is left (``SSLSocket.sendall`` calls this once a record)."""
         self._rearm()
         return super().send(*args, **kwargs)
+
+    def note_surplus(self, reader: BufferedReader) -> None:
+        """Look, without waiting, whether the reader's buffer, TLS or the network hold more."""
+        until, self._until = self._until, None
+        with suppress(OSError):  # nothing there, or it broke, which shows at the next use
+            super().settimeout(0)
+            self.surplus = bool(reader.peek(1))
+        self._until = until
 
 
 class DeadlineTLSSocket(DeadlineSocket, ssl.SSLSocket):
@@ -109,7 +143,19 @@ def _lookup(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
 class DeadlineConnection(HTTPConnection):
     """An HTTP connection that finds, and reaches, its host by the deadline."""
 
+    response_class = FinalResponse
+    sock: DeadlineSocket | None
+    _made_at = 0.0
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether another request may go out on it."""
+        if self.sock is None or self.sock.surplus or monotonic() - self._made_at >= LIFETIME:
+            return False
+        return super().is_connected
+
     def _new_conn(self) -> DeadlineSocket:
+        self._made_at = monotonic()
         try:
             deadline = Deadline.after(self.timeout or 0.0)
             sock = connect(self._dns_host, self.port, deadline, self.socket_options or ())
@@ -120,6 +166,13 @@ class DeadlineConnection(HTTPConnection):
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock
 
+    def _tunnel(self) -> None:
+        try:
+            super()._tunnel()
+        except (OSError, HTTPException) as exc:
+            cause = tunnel_failure(exc)
+            raise ProxyError("The proxy opened no tunnel", cause) from cause
+
 
 class DeadlineTLSConnection(DeadlineConnection, HTTPSConnection):
     """The same over TLS."""
@@ -128,9 +181,54 @@ class DeadlineTLSConnection(DeadlineConnection, HTTPSConnection):
 class _Pool(HTTPConnectionPool):
     ConnectionCls = DeadlineConnection
 
+    def _make_request(self, conn: Any, *args: Any, **kwargs: Any) -> Any:
+        """Send a request; where a connection that was used before breaks, once more on a new one.
 
-class _TLSPool(HTTPSConnectionPool):
+        The service may close a connection while a request is on its way. All of ours are GET, so
+        one that was received, and of whose answer not a byte came, may be sent again.
+        """
+        sock = conn.sock
+        before = sock.received if sock else 0
+        try:
+            return super()._make_request(conn, *args, **kwargs)
+        except _BROKEN:
+            if not before or sock.received > before:
+                raise
+        # Not another one of the pool: what closed this one has closed those as well.
+        conn.close()
+        if self.proxy:
+            conn.timeout = kwargs["timeout"].connect_timeout
+            self._prepare_proxy(conn)
+        return super()._make_request(conn, *args, **kwargs)
+
+
+class _TLSPool(_Pool, HTTPSConnectionPool):
     ConnectionCls = DeadlineTLSConnection
+
+
+_POOLS = {"http": _Pool, "https": _TLSPool}
+
+
+class _Until(Timeout):
+    """What is left until a deadline, whichever step asks, and whether or not it is the first."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def clone(self) -> _Until:
+        return self
+
+    def start_connect(self) -> float:
+        return monotonic()
+
+    @property
+    def connect_timeout(self) -> float:
+        return self._deadline.remaining()
+
+    @property
+    def read_timeout(self) -> float:
+        return self._deadline.remaining()
 
 
 class DeadlineAdapter(HTTPAdapter):
@@ -144,22 +242,42 @@ class DeadlineAdapter(HTTPAdapter):
         context = create_urllib3_context()
         context.sslsocket_class = DeadlineTLSSocket
         super().init_poolmanager(*args, ssl_context=context, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
+        """Return the pools of that proxy; they keep the deadline too."""
+        manager: ProxyManager | None = self.proxy_manager.get(proxy)
+        if manager is None:
+            options = {**self.poolmanager.connection_pool_kw, **kwargs}
+            manager = ProxyManager(proxy, 1, proxy_headers=self.proxy_headers(proxy), **options)
+            manager.pool_classes_by_scheme = _POOLS
+            # Ready before another thread can see it; of two made at once one wins.
+            manager = self.proxy_manager.setdefault(proxy, manager)
+        return manager
+
+    def proxy_headers(self, proxy: str) -> dict[str, str]:
+        """Return what is sent to the proxy only: with ``CONNECT``, or for it to take off."""
+        return credentials(proxy)
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
         """Send the request; ``timeout`` (by keyword) is in seconds and required."""
         if kwargs.get("timeout") is None:
             raise ValueError("a request needs a timeout")
-        kwargs["timeout"] = Timeout(total=kwargs["timeout"])
-        return super().send(request, *args, **kwargs)
+        kwargs["timeout"] = _Until(Deadline.after(kwargs["timeout"]))
+        response = super().send(request, *args, **kwargs)
+        if response.status_code == 407 and kwargs.get("proxies"):  # no service answers that
+            response.close()
+            raise RequestsProxyError(request=request) from ProxyRefused(407)
+        return response
 
 
 class DeadlineSession(Session):
     """A session that keeps deadlines, and nothing else: no cookies, redirects or environment."""
 
-    def __init__(self, pool_size: int) -> None:
+    def __init__(self, pool_size: int, proxy: str | None = None) -> None:
         super().__init__()
         self.trust_env = False  # a .netrc would replace our credential, HTTP_PROXY our route
+        self.proxies = {"all": proxy} if proxy else {}
         # By its path: for True, requests 2.32.0 to 2.32.4 use, or count on, a context of their own.
         self.verify = DEFAULT_CA_BUNDLE_PATH
         # A cookie set in one user's call must not go out with another's.

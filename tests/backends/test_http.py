@@ -350,6 +350,7 @@ def test_settings_become_options(monkeypatch: pytest.MonkeyPatch) -> None:
         "max_bytes": 9,
         "ca_bundle": "/ca.pem",
         "client_cert": ("/cert.pem", "/key.pem"),
+        "proxy": "http://proxy.example:3128",
     }
     seen: dict[str, Any] = {}
     monkeypatch.setattr(HttpConfigService, "__init__", lambda self, **given: seen.update(given))

@@ -190,9 +190,43 @@ def test_gzip_bomb_is_not_unpacked() -> None:
     assert peak < 5 << 20
 
 
-def test_identity_encoding_is_none() -> None:
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [
+        ("gzip", "gzip"),
+        ("BR", "BR"),
+        ("gzip, identity", "gzip,?identity"),
+        ("a\x1b[31m", "a?[31m"),
+        ("x" * 5_000, "x" * 40),
+    ],
+)
+def test_encoding_that_is_refused_is_named(encoding: str, named: str) -> None:
+    """Whoever looks after the service learns which header to switch off."""
+    with ScriptedServer(Answer(200, KEY, {"Content-Encoding": encoding})) as server:
+        error = failure(server.url)
+    assert str(error).endswith(f"rejected (200, Content-Encoding: {named}).")
+    assert error.details["error"] == f"Content-Encoding: {named}"
+
+
+def test_encoding_of_a_list_that_is_refused_is_named() -> None:
+    """Of each answer that is read."""
+    with (
+        ScriptedServer(Answer(200, KEY, {"Content-Encoding": "gzip"})) as server,
+        pytest.raises(ConfigServiceUnavailable, match="Content-Encoding: gzip"),
+    ):
+        http_service(server.url).list_instances(query())
+
+
+def test_encoding_of_an_error_is_not_its_reason() -> None:
+    """What is not read needs not be understood."""
+    with ScriptedServer(Answer(500, KEY, {"Content-Encoding": "gzip"})) as server:
+        assert str(failure(server.url)).endswith("status (500).")
+
+
+@pytest.mark.parametrize("encoding", ["Identity", ""])
+def test_identity_encoding_is_none(encoding: str) -> None:
     """Some servers say so explicitly."""
-    with ScriptedServer(Answer(200, b"{}", {"Content-Encoding": "Identity"})) as server:
+    with ScriptedServer(Answer(200, b"{}", {"Content-Encoding": encoding})) as server:
         assert http_service(server.url).get_instance("acme", query()) == Document(b"{}")
 
 
@@ -219,8 +253,9 @@ TOO_BIG = {
 def test_body_over_the_limit_is_rejected(script: Answer | Fault) -> None:
     """However its size is, or is not, announced."""
     with ScriptedServer(script) as server:
-        details = failure(server.url, max_bytes=1000).details
-    assert (details["reason"], details["status"]) == ("rejected", 200)
+        error = failure(server.url, max_bytes=1000)
+    assert (error.details["reason"], error.details["status"]) == ("rejected", 200)
+    assert str(error).endswith("rejected (200, over 1000 bytes).")
 
 
 def test_connection_is_kept_after_success() -> None:
