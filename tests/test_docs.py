@@ -17,9 +17,18 @@ from django.core.management import call_command
 from django.test import Client, override_settings
 from django.urls import path
 
-from instance_lookup import LookupContext, LookupUser, get_resolver, resolve_instance
+from instance_lookup import (
+    InstanceResolver,
+    LookupContext,
+    LookupUser,
+    get_resolver,
+    resolve_instance,
+)
+from instance_lookup.backends.base import Query
 from instance_lookup.backends.memory import DictConfigService
+from instance_lookup.deadline import Deadline
 from tests.documents import ACME, ROOT, Site, blocks, passed, section
+from tests.servers import Answer, Received, ScriptedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,6 +146,38 @@ def test_backend(build: Callable[[str, str], Site]) -> None:
         signing = import_module("mysite.signing").ApiKeyConfigService(url="http://127.0.0.1:9")
         with signing.make_session() as session:
             assert session.headers["X-Api-Key"] == "from your secret store"
+
+
+def test_backend_of_another_shape(build: Callable[[str, str], Site]) -> None:
+    """Other paths, an envelope and camelCase: asked, served, and kept by a 304 of the service."""
+    acme = {
+        "instanceId": "acme",
+        "apiKeys": {"openAi": "k"},
+        "rateLimits": {"render": {"rpm": 60, "rpmBurst": 90}},
+        "metadata": {"owner": "1", "tenantId": "blue"},
+    }
+    film = {"filmId": "film", "instanceId": "acme"}
+    site = build("extending.md", "Where configurations come from")
+
+    def answer(request: Received) -> Answer:
+        if request.headers["If-None-Match"]:
+            return Answer(304)
+        data = film if request.path == "/v2/films/film" else acme
+        return Answer(200, json.dumps({"data": data}).encode(), {"ETag": '"7"'})
+
+    with site.running(), ScriptedServer(answer) as server:
+        backend = import_module("mysite.tenants").TenantsConfigService(url=server.url)
+        resolver = InstanceResolver(config_service_backend=backend)
+        config = resolver.resolve(LookupContext(LookupUser("1"), project_id="film")).config
+        assert (config.api_keys, config.rate_limits["render"].rpm_burst) == ({"openAi": "k"}, 90)
+        assert config.metadata.tenant_id == "blue"
+        resolver.cache.expire("acme")
+        assert resolver.resolve(AS_THE_SITE).source == "service"
+        last = server.received[-1]
+        assert (last.path, last.headers["If-None-Match"]) == ("/v2/tenants/acme", '"7"')
+        server.answers = Answer(200, b'{"instances": ["acme"]}')
+        assert backend.list_instances(Query(Deadline.after(5), "r")).instance_ids == ("acme",)
+        assert server.received[-1].path == "/v2/tenants"
 
 
 def test_signals(build: Callable[[str, str], Site], caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
+import msgspec
 import requests
 from django.core.exceptions import ImproperlyConfigured
 from requests.exceptions import ProxyError
@@ -63,7 +64,8 @@ class HttpConfigService(ConfigServiceBackend):
     A header carries visible ASCII only. Anything else in a user or request id, and ``%`` itself,
     is sent percent-encoded as UTF-8: ``jörg`` as ``j%C3%B6rg``.
 
-    For other credentials than a bearer token, override :meth:`make_session`.
+    For other credentials than a bearer token override :meth:`make_session`, for other paths
+    :meth:`path_of`, for documents that look otherwise :meth:`parse`.
     """
 
     def __init__(
@@ -124,7 +126,7 @@ class HttpConfigService(ConfigServiceBackend):
         """Return the page of instance ids that starts at ``cursor``."""
         subject = Subject("the list of instances", {}, described(self))
         params = {} if cursor is None else {"cursor": cursor}
-        reply = self._ask("/instances", params, replace(query, etag=None), subject)
+        reply = self._ask("list", "", params, replace(query, etag=None), subject)
         page = None if reply.body is None else decode_page(reply.body, cursor)
         if page is None:
             raise verdict(reply, subject)
@@ -146,6 +148,22 @@ class HttpConfigService(ConfigServiceBackend):
             session.headers["Authorization"] = f"Bearer {self._token}"
         return session
 
+    def path_of(self, kind: str, id: str) -> str:  # noqa: A002  # what it is called everywhere
+        """Return the path below ``CONFIG_SERVICE_URL`` at which a document is.
+
+        ``kind`` is ``"instance"``, ``"project"``, or ``"list"``, which has no ``id``. The path
+        begins with a slash, has the id percent-encoded, and no query.
+        """
+        return "/instances" if kind == "list" else f"/{kind}s/{_segment(id)}"
+
+    def parse(self, kind: str, body: bytes) -> Any:
+        """Return the document of the contract that the body of a 200 amounts to.
+
+        As JSON (bytes or text), or as what ``json.loads`` would make of it. ``kind`` is
+        ``"instance"`` or ``"project"``. Whatever is raised here makes the answer a rejected one.
+        """
+        return body
+
     @property
     def _session(self) -> requests.Session:
         """The session of this process: two processes must not talk on one connection.
@@ -160,31 +178,52 @@ class HttpConfigService(ConfigServiceBackend):
 
     def _get(self, kind: str, name: str, query: Query) -> Document | NotModified:
         subject = Subject.of(kind, name, described(self))
-        reply = self._ask(f"/{kind}s/{_segment(name)}", {}, query, subject)
+        reply = self._ask(kind, name, {}, query, subject)
         if reply.status == 304 and valid_etag(query.etag):
             return NotModified()
         if reply.body is None:
             raise verdict(reply, subject)
-        return Document(reply.body, valid_etag(reply.headers.get("ETag")), reply.status)
+        try:
+            document = _json(self.parse(kind, reply.body))
+        except Exception as exc:  # noqa: BLE001  # an override may be anybody's
+            error = f"{type(exc).__name__} in {type(self).__name__}.parse"
+        else:
+            return Document(document, valid_etag(reply.headers.get("ETag")), reply.status)
+        # Not in the handler: the error, or its frames, may hold the body.
+        raise unavailable(subject, Reason.REJECTED, status=reply.status, error=error)
 
-    def _ask(self, path: str, params: Mapping[str, str], query: Query, subject: Subject) -> Reply:
+    def _ask(
+        self, kind: str, name: str, params: Mapping[str, str], query: Query, subject: Subject
+    ) -> Reply:
+        path = self._path(kind, name, subject)
         try:
             request = self._session.prepare_request(
                 requests.Request("GET", self._url + path, params=params, headers=headers_of(query))
             )
-            # requests resolves "/instances/.." to "/", quoted or not; an empty id is the list.
-            sent = request.path_url.partition("?")[0]
-            if path.endswith("/") or not sent.endswith(path):
-                raise InvalidContext(
-                    f"The Config Service cannot be asked for {subject.text}: no URL can hold it.",
-                    **subject.ids,
-                )
+            # requests resolves "/instances/.." to "/", quoted or not.
+            if not request.path_url.partition("?")[0].endswith(path):
+                raise _no_path(subject)
             return self._exchange(request, query)
         except _FAULTS as exc:
             details = self._details(exc)
         # Not in the handler: the errors of requests hold the request, and thereby our token.
         late = not query.deadline.remaining()
         raise unavailable(subject, Reason.TIMEOUT if late else Reason.UNREACHABLE, **details)
+
+    def _path(self, kind: str, name: str, subject: Subject) -> str:
+        if kind != "list" and not name:  # most services would answer with the list
+            raise _no_path(subject)
+        try:
+            path = self.path_of(kind, name)
+            # Without the slash it would go on with the name of the host.
+            usable = path.startswith("/") and (name not in path or _segment(name) in path)
+        except Exception as exc:  # noqa: BLE001  # an override may be anybody's
+            error = f"{type(exc).__name__} in {type(self).__name__}.path_of"
+        else:
+            if usable:
+                return path
+            error = "path_of returned no path with a slash before it and its id encoded"
+        raise unavailable(subject, Reason.REJECTED, error=error)
 
     def _details(self, exc: BaseException) -> dict[str, Any]:
         """Return what may be told of a failure: no text of it, which may quote an answer."""
@@ -250,3 +289,15 @@ def _encoding(response: requests.Response) -> str | None:
     """Return the encoding of a body, fit to be shown, or ``None`` if there is none."""
     value = response.headers.get("Content-Encoding", "").strip()
     return None if value.lower() in {"", "identity"} else NOT_VISIBLE_ASCII.sub("?", value[:40])
+
+
+def _json(document: Any) -> bytes:
+    """Return a document, as ``parse`` returned it, as JSON."""
+    if isinstance(document, str):
+        document = document.encode()
+    return document if isinstance(document, bytes) else msgspec.json.encode(document)
+
+
+def _no_path(subject: Subject) -> InvalidContext:
+    message = f"The Config Service cannot be asked for {subject.text}: no URL can hold it."
+    return InvalidContext(message, **subject.ids)
