@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Never
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.http import Http404
 from msgspec.structs import replace
 from rest_framework import exceptions as drf
-from rest_framework.permissions import BasePermission, BasePermissionMetaclass
+from rest_framework.permissions import BasePermission
 from rest_framework.response import Response
 
 from instance_lookup.access import Allows, HasFeature, IsAdmin, IsOwner, owner_or_admin, same_id
 from instance_lookup.conf import get_settings
+from instance_lookup.drf_composition import ComposableMetaclass
 from instance_lookup.exceptions import AccessDenied, CacheError, InstanceLookupError
 from instance_lookup.lookup import lookup_for
 from instance_lookup.responses import PROBLEM_JSON, problem, problem_headers, quiet
@@ -23,20 +24,11 @@ if TYPE_CHECKING:
     from instance_lookup.types import InstanceConfig
 
 
-class _NotNegated(BasePermissionMetaclass):
-    def __invert__(self) -> Never:
-        """Refuse: "not allowed" turned round would let in strangers, and those not logged in."""
-        raise TypeError(
-            f"~{self.__name__} would let in everybody who may not use the instance; "
-            "for a feature that is off there is HasInstanceFeature(..., enabled=False)"
-        )
-
-
-class InstancePermission(BasePermission, metaclass=_NotNegated):
+class InstancePermission(BasePermission, metaclass=ComposableMetaclass):
     """Base: the caller may have the request's instance, and ``policy`` allows it as well.
 
     A refusal is *returned*, not raised, so that DRF can answer 401 to those who may still log in.
-    The lookup's other errors pass through: 400, 404 and 503.
+    The lookup's other errors pass through: 400, 404, 429 and 503.
     """
 
     policy: ClassVar[Allows]
@@ -158,13 +150,12 @@ def _is_answered(view: APIView) -> bool:
 def _refusal(request: Any, exc: Exception) -> Exception | None:
     """Return the lookup's refusal, of which a permission of ours, and DRF, made ``exc``.
 
-    A view's own refusal has a text of its own. Composed permissions have DRF's default.
+    A refusal of the view's own, or of another permission, has another code.
     """
-    error = lookup_for(request).error
-    if not (isinstance(exc, drf.PermissionDenied) and isinstance(error, AccessDenied)):
+    if not isinstance(exc, drf.PermissionDenied) or exc.get_codes() != InstancePermission.code:
         return None
-    ours = exc.get_codes() == InstancePermission.code
-    return error if ours or exc.detail == str(exc.default_detail) else None
+    error = lookup_for(request).error
+    return error if isinstance(error, AccessDenied) else None
 
 
 def _missing(obj: Any) -> tuple[str, ...]:

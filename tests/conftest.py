@@ -25,6 +25,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 EXTRAS = frozenset({
     "cryptography",
     "django_redis",
+    "instance_lookup.drf_composition",
     "instance_lookup.encryption",
     "instance_lookup.permissions",
     "openapi_core",

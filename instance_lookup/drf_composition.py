@@ -1,0 +1,149 @@
+"""``&``, ``|`` and ``~`` of permission classes that look an instance up.
+
+DRF's own know yes and no only. A lookup may also fail: then one operand cannot decide, and another
+one may. They also lose ``message`` and ``code``, and negate what must not be negated.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Never
+
+from django.http import Http404
+from rest_framework.permissions import (
+    AND,
+    OR,
+    BasePermission,
+    BasePermissionMetaclass,
+    OperandHolder,
+    SingleOperandHolder,
+)
+
+from instance_lookup.exceptions import InstanceLookupError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rest_framework.request import Request
+    from rest_framework.views import APIView
+
+    Ask = Callable[[Any], bool]
+
+
+class ComposableMetaclass(BasePermissionMetaclass, OperandHolder, SingleOperandHolder):
+    """The class of permission classes that are composed here, and of their compositions.
+
+    They are classes like any other. Of "a | b" Python asks b first if its class derives from that
+    of a: so this one derives from those of DRF's classes and compositions.
+    """
+
+    __init__ = type.__init__
+    __call__ = type.__call__
+    __eq__ = type.__eq__
+    __hash__ = type.__hash__
+
+    def __and__(self, other: Any) -> Any:
+        return _composed(Both, "&", self, other)
+
+    def __rand__(self, other: Any) -> Any:
+        return _composed(Both, "&", other, self)
+
+    def __or__(self, other: Any) -> Any:
+        return _composed(Either, "|", self, other)
+
+    def __ror__(self, other: Any) -> Any:
+        return _composed(Either, "|", other, self)
+
+    def __invert__(self) -> Never:
+        """Refuse: "not allowed" turned round would let in strangers, and those not logged in."""
+        raise TypeError(
+            f"~{self.__name__} would let in everybody who may not use the instance; "
+            "for a feature that is off there is HasInstanceFeature(..., enabled=False)"
+        )
+
+
+@lru_cache  # "get_permissions" of a view may compose the same ones for each request
+def _composed(base: type[Composition], sign: str, left: Any, right: Any) -> type[Composition]:
+    """Return the class that stands for two permission classes, or compositions of such."""
+    names = (getattr(operand, "__name__", "(...)") for operand in (left, right))
+    operands = {"op1_class": left, "op2_class": right}
+    composed: type[Composition] = ComposableMetaclass(
+        f"({f' {sign} '.join(names)})", (base,), operands
+    )
+    return composed
+
+
+class Composition(BasePermission, metaclass=ComposableMetaclass):
+    """Two permissions as one. Says of a refusal what the operand says that has something to say."""
+
+    op1_class: Any
+    op2_class: Any
+    message: str | None = None
+    code: str | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.op1 = self.op1_class(*args, **kwargs)
+        self.op2 = self.op2_class(*args, **kwargs)
+
+    def _refuse(self, *operands: Any) -> bool:
+        for operand in operands:
+            if message := getattr(operand, "message", None):
+                self.message, self.code = message, getattr(operand, "code", None)
+                break
+        return False
+
+
+class Both(Composition, AND):
+    """Allows what both allow. A refusal counts more than an error of the other operand."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Ask both."""
+        return self._decide(lambda operand: operand.has_permission(request, view))
+
+    def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
+        """Ask both about an object."""
+        return self._decide(lambda operand: operand.has_object_permission(request, view, obj))
+
+    def _decide(self, ask: Ask) -> bool:
+        undecided: InstanceLookupError | None = None
+        for operand in (self.op1, self.op2):
+            try:
+                if not ask(operand):
+                    return self._refuse(operand)
+            except InstanceLookupError as exc:
+                undecided = undecided or exc
+        if undecided is not None:
+            raise undecided
+        return True
+
+
+class Either(Composition, OR):
+    """Allows what one of the two allows. Where neither does, an error of one is the answer."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Ask until one allows it."""
+        return self._decide(lambda operand: operand.has_permission(request, view))
+
+    def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
+        """Ask about an object. The operand that allows it has to allow the request as well."""
+        return self._decide(
+            lambda operand: (
+                operand.has_permission(request, view)
+                and operand.has_object_permission(request, view, obj)
+            )
+        )
+
+    def _decide(self, ask: Ask) -> bool:
+        undecided: InstanceLookupError | None = None
+        concealed: Http404 | None = None
+        for operand in (self.op1, self.op2):
+            try:
+                if ask(operand):
+                    return True
+            except InstanceLookupError as exc:
+                undecided = undecided or exc
+            except Http404 as exc:  # a refusal that does not say so
+                concealed = concealed or exc
+        if error := undecided or concealed:
+            raise error
+        return self._refuse(self.op1, self.op2)
