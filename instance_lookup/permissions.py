@@ -28,7 +28,8 @@ class InstancePermission(BasePermission, metaclass=ComposableMetaclass):
     """Base: the caller may have the request's instance, and ``policy`` allows it as well.
 
     A refusal is *returned*, not raised, so that DRF can answer 401 to those who may still log in.
-    The lookup's other errors pass through: 400, 404, 429 and 503.
+    The lookup's other errors pass through: 400, 404, 429 and 503. Not to those who only ask what
+    would be permitted, such as a schema: to them an error is a refusal.
     """
 
     policy: ClassVar[Allows]
@@ -50,7 +51,7 @@ class InstancePermission(BasePermission, metaclass=ComposableMetaclass):
         """
         if self.has_permission(request, view) and self._allows_object(request, obj):
             return True
-        if get_settings().conceal_denied and not _is_answered(view):
+        if get_settings().conceal_denied and not _is_only_asked(request, view):
             raise Http404(*_missing(obj))
         return False
 
@@ -63,7 +64,7 @@ class InstancePermission(BasePermission, metaclass=ComposableMetaclass):
             self.message, self.code = InstancePermission.message, InstancePermission.code
             return None
         except InstanceLookupError:
-            if not _is_answered(view):
+            if not _is_only_asked(request, view):
                 raise
             return None
 
@@ -142,9 +143,18 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     return quiet(response, error)
 
 
-def _is_answered(view: APIView) -> bool:
-    """Tell whether only the forms of the browsable API still ask: an error would break its page."""
-    return hasattr(view, "response")
+def _is_only_asked(request: Request, view: APIView) -> bool:
+    """Tell whether this is about what would be permitted: an error would break who asks.
+
+    The browsable API draws its forms when the view has answered. It, OPTIONS and DRF's schemas ask
+    with a clone of the request: a wrapper with a method of its own. Other makers of schemas mark
+    their views.
+    """
+    return (
+        hasattr(view, "response")
+        or vars(request).keys() >= {"_request", "method"}
+        or getattr(view, "swagger_fake_view", False)
+    )
 
 
 def _refusal(request: Any, exc: Exception) -> Exception | None:
