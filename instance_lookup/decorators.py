@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from asgiref.sync import iscoroutinefunction
 from django.http.response import HttpResponseBase
 
+from instance_lookup.drf_request import is_drf_view, once_permitted, view_of
 from instance_lookup.exceptions import AccessDenied, InstanceLookupError
 from instance_lookup.lookup import lookup_for
 from instance_lookup.responses import error_response
@@ -33,9 +34,15 @@ def instance_required(view: Any = None, *, policy: Allows | None = None) -> Any:
     """Let a sync or async view run only for those who may have the request's instance.
 
     ``policy`` has to allow it too, beside ``ACCESS_POLICY``: to be stricter, such as ``IsOwner()``.
+    Around ``dispatch`` of a DRF view it waits until DRF knows the user.
     """
     if view is None:
         return partial(instance_required, policy=policy)
+    if is_drf_view(view):
+        raise TypeError(
+            "@instance_required around a view of DRF would run before DRF knows the user: put it "
+            "below @api_view, on a method by method_decorator, or use permission classes."
+        )
     if iscoroutinefunction(view):
 
         @wraps(view)
@@ -52,10 +59,12 @@ def instance_required(view: Any = None, *, policy: Allows | None = None) -> Any:
 
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        lookup = lookup_for(request)
+        drf_view = view_of(view)
         try:
-            result = lookup.get()
-            _insist(policy, lookup, result.config)
+            if drf_view is not None and not hasattr(request, "_request"):
+                once_permitted(drf_view, partial(_look_up, policy))
+                return _finished(request, view(request, *args, **kwargs))
+            _look_up(policy, request)
         except InstanceLookupError as exc:
             return _answered(request, exc)
         return _finished(request, view(request, *args, **kwargs))
@@ -84,6 +93,11 @@ def _awaiting(view: Callable[..., Any]) -> Callable[..., Any]:
         return await view(request, *args, **kwargs)
 
     return awaiting
+
+
+def _look_up(policy: Allows | None, request: HttpRequest) -> None:
+    lookup = lookup_for(request)
+    _insist(policy, lookup, lookup.get().config)
 
 
 def _insist(policy: Allows | None, lookup: RequestLookup, config: InstanceConfig) -> None:

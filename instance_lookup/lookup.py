@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.functional import SimpleLazyObject
 
+from instance_lookup.drf_request import django_request
 from instance_lookup.request_lookup import RequestLookup
 from instance_lookup.response_state import ResponseState
 
@@ -92,8 +93,11 @@ def _with_attributes(kind: Any) -> Any:
 
 
 def lookup_for(request: Any) -> RequestLookup:
-    """Return the lookup of a request, Django's or DRF's, having attached it if need be."""
-    plain: Any = getattr(request, "_request", request)
+    """Return the lookup of a request, Django's or DRF's, having attached it if need be.
+
+    Of DRF's request the user decides: it is authenticated.
+    """
+    plain = django_request(request)
     attached: RequestLookup | None = plain.__dict__.get("_instance_lookup")
     if attached is not None and attached.request is plain:
         return attached

@@ -56,7 +56,6 @@ class InstancePermission(BasePermission, metaclass=ComposableMetaclass):
         return False
 
     def _config(self, request: Request, view: APIView) -> InstanceConfig | None:
-        request.user  # noqa: B018  # authenticates, where no view has done so yet
         try:
             return lookup_for(request).get().config
         except AccessDenied:
@@ -164,7 +163,8 @@ def _refusal(request: Any, exc: Exception) -> Exception | None:
     """
     if not isinstance(exc, drf.PermissionDenied) or exc.get_codes() != InstancePermission.code:
         return None
-    error = lookup_for(request).error
+    # Of Django's request: to authenticate may fail, and an error here would be a 500.
+    error = lookup_for(getattr(request, "_request", request)).error
     return error if isinstance(error, AccessDenied) else None
 
 
