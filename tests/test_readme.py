@@ -191,6 +191,13 @@ def test_views_of_the_readme(build: Callable[..., Site]) -> None:
         assert "beta" in page
 
 
+@uses_extras
+def test_drf_is_installed_where_it_is_used(build: Callable[..., Site]) -> None:
+    """Else its pages for the browser lack their templates."""
+    with build().running():
+        assert "rest_framework" in import_module("mysite.settings").INSTALLED_APPS
+
+
 def run_command(words: list[str]) -> None:
     """Run ``python manage.py …`` in this process. What fails may do so, but not for its usage."""
     words = words[: words.index("2>")] if "2>" in words else words
