@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from importlib import metadata
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -30,3 +31,11 @@ def headers_of(query: Query) -> dict[str, str]:
 def valid_etag(etag: str | None) -> str | None:
     """Return the tag if it is one that can be sent back."""
     return etag if etag and _ETAG.fullmatch(etag) else None
+
+
+def version() -> str:
+    """Return the version of this package, for ``User-Agent``."""
+    try:
+        return metadata.version("instance-lookup")
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return "0"

@@ -11,7 +11,6 @@ import os
 from dataclasses import replace
 from functools import partial
 from http.client import HTTPException
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
@@ -38,7 +37,7 @@ from instance_lookup.backends.base import (
     Page,
     described,
 )
-from instance_lookup.backends.headers import NOT_VISIBLE_ASCII, headers_of, valid_etag
+from instance_lookup.backends.headers import NOT_VISIBLE_ASCII, headers_of, valid_etag, version
 from instance_lookup.backends.proxies import ProxyRefused, address
 from instance_lookup.backends.transport import DeadlineSession
 from instance_lookup.exceptions import InvalidContext
@@ -141,7 +140,7 @@ class HttpConfigService(ConfigServiceBackend):
             {
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
-                "User-Agent": f"instance-lookup/{_version()}",
+                "User-Agent": f"instance-lookup/{version()}",
             }
         )
         if self._token:
@@ -264,13 +263,6 @@ class HttpConfigService(ConfigServiceBackend):
             return ""
         encoding = _encoding(response)
         return f"Content-Encoding: {encoding}" if encoding else f"over {self._max_bytes} bytes"
-
-
-def _version() -> str:
-    try:
-        return metadata.version("instance-lookup")
-    except metadata.PackageNotFoundError:  # run from a checkout
-        return "0"
 
 
 def _root(exc: BaseException) -> BaseException:

@@ -316,7 +316,7 @@ def test_drfs_user_decides_without_the_middleware(service: DictConfigService, vi
         request: Any = APIRequestFactory().get("/", headers={"X-Instance-ID": "acme"})
         request.user = Somebody(session)
         attach(request)
-        force_authenticate(request, Somebody(forced))  # type: ignore[arg-type]
+        force_authenticate(request, Somebody(forced))
 
         assert view.as_view()(request).status_code == status
 
@@ -426,7 +426,7 @@ def test_dispatch_answers_failed_lookups_without_the_middleware(
     service.instances["acme"] = owned_by(Somebody("olga"))
     headers = {} if instance is None else {"X-Instance-ID": instance}
     request = APIRequestFactory().get("/", headers=headers)
-    force_authenticate(request, Somebody("olga"))  # type: ignore[arg-type]
+    force_authenticate(request, Somebody("olga"))
     response = VIEWS[name](request)
 
     assert response.status_code == status
@@ -443,6 +443,6 @@ def test_dispatch_asks_the_stricter_policy_about_drfs_user(service: DictConfigSe
     service.instances["acme"] = owned_by(Somebody("olga"))
     for user, status in ((Somebody("ada", is_superuser=True), 200), (Somebody("olga"), 403)):
         request = APIRequestFactory().get("/", headers={"X-Instance-ID": "acme"})
-        force_authenticate(request, user)  # type: ignore[arg-type]
+        force_authenticate(request, user)
 
         assert ForAdmins.as_view()(request).status_code == status

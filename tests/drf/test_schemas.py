@@ -305,7 +305,7 @@ def test_tools_get_a_plain_no(
     service.failure = DOWN if instance == "down" else None
     headers = {} if instance is None else {"X-Instance-ID": instance}
     plain = APIRequestFactory().get("/", headers=headers)
-    force_authenticate(plain, Somebody("olga"))  # type: ignore[arg-type]
+    force_authenticate(plain, Somebody("olga"))
     view: Any = Ours()
     request = view.initialize_request(plain)
     permission = IsInstanceOwnerOrAdmin()
