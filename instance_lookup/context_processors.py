@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
+from instance_lookup.drf_request import django_part, is_authenticated
 from instance_lookup.lookup import lookup_for
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ def instance(request: Any) -> dict[str, Any]:
     In an error page, after a failed lookup, and where there is no request, ``instance`` is empty
     and false instead: the base template of the site must not turn a 404 into a 500.
     """
-    plain = getattr(request, "_request", request)
-    if not isinstance(plain, HttpRequest) or lookup_for(plain).error or _in_error_page():
+    if not isinstance(django_part(request), HttpRequest) or _in_error_page():
         return {"instance": NO_INSTANCE}
-    lookup = lookup_for(plain)
+    # To ask DRF who its user is may fail, so it is asked when the instance is, if not before.
+    if is_authenticated(request) and lookup_for(request).error:
+        return {"instance": NO_INSTANCE}
 
     def public() -> SimpleNamespace:
-        config = lookup.get().config
+        config = lookup_for(request).get().config
         return SimpleNamespace(**{name: getattr(config, name) for name in _PUBLIC})
 
     return {"instance": SimpleLazyObject(public)}

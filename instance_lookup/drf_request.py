@@ -21,12 +21,22 @@ ATTRIBUTES = ("instance_config", "instance_lookup", "ainstance_config", "ainstan
 _ASKING = "_instance_lookup_asks"
 
 
+def django_part(request: Any) -> Any:
+    """Return Django's request, as it is, if ``request`` is DRF's."""
+    return getattr(request, "_request", request)
+
+
+def is_authenticated(request: Any) -> bool:
+    """Tell whether the user of a request is decided. DRF may put that off until it is asked."""
+    return django_part(request) is request or "_user" in vars(request)
+
+
 def django_request(request: Any) -> Any:
     """Return Django's request. If ``request`` is DRF's, put DRF's user on it, and its ``auth``.
 
     DRF authenticates then, unless it has done so before. Raises what that raises.
     """
-    plain = getattr(request, "_request", request)
+    plain = django_part(request)
     if plain is not request:
         # Each time: a view that was called by this view may have put its own user there.
         plain.user = _user(request)

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from instance_lookup.access import Allows, HasFeature, IsAdmin, IsOwner, owner_or_admin, same_id
 from instance_lookup.conf import get_settings
 from instance_lookup.drf_composition import ComposableMetaclass
+from instance_lookup.drf_request import django_part
 from instance_lookup.exceptions import AccessDenied, CacheError, InstanceLookupError
 from instance_lookup.lookup import lookup_for
 from instance_lookup.responses import PROBLEM_JSON, problem, problem_headers, quiet
@@ -164,7 +165,7 @@ def _refusal(request: Any, exc: Exception) -> Exception | None:
     if not isinstance(exc, drf.PermissionDenied) or exc.get_codes() != InstancePermission.code:
         return None
     # Of Django's request: to authenticate may fail, and an error here would be a 500.
-    error = lookup_for(getattr(request, "_request", request)).error
+    error = lookup_for(django_part(request)).error
     return error if isinstance(error, AccessDenied) else None
 
 

@@ -135,6 +135,10 @@ class Page(Late):
         return Response({}, template_name="instance.html")
 
 
+class RefusedPage(Page):
+    permission_classes = (IsInstanceOwner,)
+
+
 class Methods(ViewSet, Late):
     def list(self, request: Any) -> Response:
         return told(request.instance_config)
@@ -205,6 +209,7 @@ CHALLENGED = {"permitted", "dispatch", "mixed", "twice"}
 urlpatterns = [
     *(path(name, view) for name, view in VIEWS.items()),
     path("page", Page.as_view()),
+    path("refused_page", RefusedPage.as_view()),
     path("name_or_session", NameOrSession.as_view()),
 ]
 
@@ -259,6 +264,24 @@ def test_token_decides_whoever_is_logged_in(
     assert response.headers.get("WWW-Authenticate") == (
         "Token" if response.status_code == 401 else None
     )
+
+
+@pytest.mark.parametrize("bearer", ["sam", None])
+def test_page_that_drf_makes_of_a_refusal_is_empty(
+    users: dict[str, User], settings: Any, tmp_path: Any, bearer: str | None
+) -> None:
+    """Its base template shows no tenant, and is no error of its own."""
+    for status in (401, 403):
+        (tmp_path / f"{status}.html").write_text("in [{{ instance.instance_id }}]")
+    options = settings.TEMPLATES[0]["OPTIONS"]
+    processors = [*options["context_processors"], "instance_lookup.context_processors.instance"]
+    changed = {"DIRS": [tmp_path], "OPTIONS": {**options, "context_processors": processors}}
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], **changed}]
+    caller = Caller(is_async=False).login(users["olga"])
+    response = caller("refused_page", "acme", **token(bearer))
+
+    assert response.status_code == (403 if bearer else 401)
+    assert response.text == "in []"
 
 
 @pytest.mark.parametrize(("session", "bearer"), [("olga", "sam"), ("olga", None), ("sam", "olga")])
