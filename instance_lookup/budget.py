@@ -40,6 +40,13 @@ class MissBudget(Guarded):
             if len(self._full_at) > _LIMIT:
                 self._full_at.popitem(last=False)
 
+    def refund(self, who: Hashable) -> None:
+        """Give back what ``who`` spent on what turned out to be no miss."""
+        if self._size is not None:
+            with self._lock:
+                if who in self._full_at:
+                    self._full_at[who] -= _MINUTE / self._size
+
     def wait(self, who: Hashable) -> float:
         """Return the seconds until ``who`` may have it asked again; 0: now."""
         if self._size is None or who not in self._full_at:

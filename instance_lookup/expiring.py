@@ -40,10 +40,10 @@ class Expiring(Guarded, Generic[V]):
         until, value = self.items.get(key, (0.0, None))
         return value if self._clock() < until else None
 
-    def drop(self, key: Hashable) -> None:
-        """Forget an item."""
+    def drop(self, key: Hashable) -> bool:
+        """Forget an item; tell whether there was one, if only one whose time is over."""
         with self._lock:
-            self.items.pop(key, None)
+            return self.items.pop(key, None) is not None
 
     def _oldest_ends(self) -> float:
         return next(iter(self.items.values()))[0]

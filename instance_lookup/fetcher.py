@@ -78,6 +78,8 @@ class Asker(Struct, frozen=True):
     identity: tuple[bool, str | None]
     user_id: str | None
     request_id: str
+    limited: bool = False
+    """Whether the asker's miss budget has a say."""
 
 
 class Fetcher(Generic[D]):

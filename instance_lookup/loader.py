@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic, time
@@ -24,8 +25,6 @@ from instance_lookup.types import InstanceConfig, Source
 from instance_lookup.workers import DaemonPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from instance_lookup.conf import Settings
     from instance_lookup.context import LookupContext
     from instance_lookup.shared import Reading
@@ -34,6 +33,9 @@ if TYPE_CHECKING:
     from instance_lookup.vitals import Vitals
 
 D = TypeVar("D", bound=Struct)
+
+IsTheirs = Callable[["LookupUser", D], "Steps[bool]"]
+"""Tells whether a user may have what a document says."""
 
 _LANDING = 1.0
 """Seconds after its deadline in which a fetch may end that is not to blame."""
@@ -62,8 +64,14 @@ class Loader(Generic[D]):
         self._settings = settings
         self._count = vitals.count
 
-    def load(self, asked: str, context: LookupContext, deadline: Deadline) -> Steps[Found[D]]:
-        """Return the document of an id.
+    def load(
+        self,
+        asked: str,
+        context: LookupContext,
+        deadline: Deadline,
+        is_theirs: IsTheirs[D] | None = None,
+    ) -> Steps[Found[D]]:
+        """Return the document of an id. ``is_theirs`` is of use where denials are concealed.
 
         Raises ``InstanceNotFound``, ``Refused`` or ``ConfigServiceUnavailable``.
         """
@@ -86,6 +94,17 @@ class Loader(Generic[D]):
             return None
         return near.get(asked)
 
+    def held(self, asked: str, user: LookupUser) -> Steps[D | None]:
+        """Return what the cache holds of an id, fresh or stale, unless the service refused it."""
+        entry = self._store.at_hand(asked)
+        if entry is None:
+            reading: Reading[D] = yield Look(self._reader, asked)
+            entry = reading.entry
+        return None if entry is None or (user, asked) in self._refusals else entry.document
+
+    def settle(self, user: LookupUser, asked: str, *, theirs: bool) -> None:
+        """Hear how a lookup ended: of use where denials are concealed."""
+
     def _check(self, context: LookupContext, asked: str) -> None:
         if self._refusals.any and (context.user, asked) in self._refusals:
             copy = self._refusals.take_copy(context.user, asked)
@@ -101,9 +120,10 @@ class Loader(Generic[D]):
         if copy is not None and self._fetcher.rests(asked, reading):
             return self._stale(copy)
         try:
-            if overspent := self._overspent(asked, reading, context.user.identity):
+            asker = self._asker(context, limited=self._is_limited(reading))
+            if overspent := self._overspent(asked, asker):
                 raise overspent
-            return (yield from self._fetch(asked, reading, context, deadline, copy))
+            return (yield from self._fetch(asked, reading, asker, deadline, copy))
         except ConfigServiceUnavailable as exc:
             if copy is None:
                 raise
@@ -114,7 +134,7 @@ class Loader(Generic[D]):
                 if exc.details["reason"] != "busy":
                     raise
                 # The fetch goes on, and there is nothing to serve instead: wait like all others.
-                return (yield from self._fetch(asked, latest, context, deadline, None))
+                return (yield from self._fetch(asked, latest, asker, deadline, None))
             return self._stale(latest.entry)
 
     def refresh(self, asked: str, context: LookupContext, deadline: Deadline) -> Found[D]:
@@ -128,13 +148,13 @@ class Loader(Generic[D]):
             raise outcome.error or self._fetcher.unavailable(asked, "busy")
         return outcome.found
 
-    def _overspent(
-        self, asked: str, reading: Reading[D], who: tuple[bool, str | None]
-    ) -> MissBudgetSpent | None:
+    def _is_limited(self, reading: Reading[D]) -> bool:
+        """Tell whether the budget decides if the service is asked: nothing is known of the id."""
+        return reading.entry is None or reading.entry.document is None
+
+    def _overspent(self, asked: str, asker: Asker) -> MissBudgetSpent | None:
         """Return the error for who had too many ids asked for that do not exist."""
-        is_service, _ = who
-        is_known = reading.entry is not None and reading.entry.document is not None
-        if is_service or is_known or not (wait := self._budget.wait(who)):
+        if not asker.limited or not (wait := self._budget.wait(asker.identity)):
             return None
         return MissBudgetSpent(
             f"Too many ids that do not exist: {asked!r} is not asked for.",
@@ -146,12 +166,12 @@ class Loader(Generic[D]):
         self,
         asked: str,
         reading: Reading[D],
-        context: LookupContext,
+        asker: Asker,
         deadline: Deadline,
         copy: Entry[D] | None,
     ) -> Steps[Found[D]]:
         """Fetch, or wait for who is fetching already; those who have a copy wait less."""
-        asker, patient = self._asker(context), copy is None or copy.expired
+        patient = copy is None or copy.expired
         flight = self._begin(asked, reading, asker, patient=patient)
         outcome = yield from self._await(flight, deadline, patient=patient)
         if outcome.by is not None and outcome.by != asker.identity:
@@ -195,15 +215,19 @@ class Loader(Generic[D]):
     ) -> Outcome[D]:
         """Remember what one asker was told, even if he has not waited for it."""
         # Again: while this waited for a worker, many before it may have spent what there was.
-        if overspent := self._overspent(asked, reading, asker.identity):
+        if overspent := self._overspent(asked, asker):
             return Outcome(error=overspent, by=asker.identity)
         outcome = work()
+        if isinstance(outcome.error, Refused):
+            self._refusals.add(asker, asked, outcome.error.copy)
+        self._charge(asked, reading, asker, outcome)
+        return outcome
+
+    def _charge(self, asked: str, reading: Reading[D], asker: Asker, outcome: Outcome[D]) -> None:
+        """Charge the one who asked for a miss."""
         is_guess = isinstance(outcome.error, Refused) and reading.entry is None
         if is_guess or isinstance(outcome.error, InstanceNotFound):
             self._budget.spend(asker.identity)
-        if isinstance(outcome.error, Refused):
-            self._refusals.add(asker, asked, outcome.error.copy)
-        return outcome
 
     def _await(
         self, flight: Flight[Outcome[D]], deadline: Deadline, *, patient: bool
@@ -261,8 +285,8 @@ class Loader(Generic[D]):
         share = hash((asked, entry.cached_at)) % 1000 / 1000
         return age >= (start + (1 - start) * share) * entry.ttl
 
-    def _asker(self, context: LookupContext) -> Asker:
+    def _asker(self, context: LookupContext, *, limited: bool = False) -> Asker:
         user: LookupUser = context.user
         user_id = self._settings.config_service_user_id if user.is_service else user.user_id
         request_id = context.request_metadata.request_id or fresh_request_id()
-        return Asker(user.identity, user_id, request_id)
+        return Asker(user.identity, user_id, request_id, limited and not user.is_service)

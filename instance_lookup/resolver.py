@@ -13,6 +13,7 @@ from msgspec import structs
 from instance_lookup.access import Allows, authorize, bound, verdict
 from instance_lookup.backends.base import Query, described
 from instance_lookup.cache import InstanceCache
+from instance_lookup.concealing import ConcealingLoader
 from instance_lookup.conf import made, with_options
 from instance_lookup.context import LookupContext, fresh_request_id
 from instance_lookup.deadline import Deadline
@@ -25,7 +26,7 @@ from instance_lookup.exceptions import (
 from instance_lookup.executor import in_executor, in_pool
 from instance_lookup.failures import denied, renamed
 from instance_lookup.fetcher import Found, Refused
-from instance_lookup.identifiers import InstanceRef, ProjectRef, Ref
+from instance_lookup.identifiers import InstanceRef, ProjectRef, Ref, id_of
 from instance_lookup.kinds import PROJECT
 from instance_lookup.loader import Loader
 from instance_lookup.naming import Naming
@@ -75,10 +76,11 @@ class InstanceResolver:
         vitals = Vitals(settings, counters, described(self.backend))
         projects = replace(PROJECT, points_to=settings.id_regex)
         self.projects = EntryStore(projects, settings, counters)
-        self._load_project = Loader(self.projects, self.backend.get_project, settings, vitals)
-        self._load_config = Loader(self.cache.store, self.backend.get_instance, settings, vitals)
+        loader = ConcealingLoader if settings.conceal_denied else Loader
+        self._load_project = loader(self.projects, self.backend.get_project, settings, vitals)
+        self._load_config = loader(self.cache.store, self.backend.get_instance, settings, vitals)
         self._is_theirs = partial(_is_theirs, self.policy)
-        self._projects = Projects(self._load_project, self._load_config)
+        self._projects = Projects(self._load_project, self._load_config, self._is_theirs)
 
     def resolve(self, context: LookupContext, ref: Ref | None = None) -> LookupResult:
         """Return the configuration that ``context`` may have.
@@ -242,19 +244,26 @@ class InstanceResolver:
         self, ref: Ref, context: LookupContext, deadline: Deadline
     ) -> Steps[tuple[Found[InstanceConfig], Grant]]:
         """Return the configuration, and the proof that the user may have it."""
-        found = yield from self._load(ref, context, deadline)
+        user, asked = context.user, id_of(ref)
+        settle = (self._load_config if isinstance(ref, InstanceRef) else self._load_project).settle
         try:
-            grant = authorize(context.user, found.document, self.policy)
-        except NotLoaded as missing:
-            may = partial(authorize, context.user, found.document, self.policy)
-            grant = yield from asking(may, missing)
+            found = yield from self._load(ref, context, deadline)
+            try:
+                grant = authorize(user, found.document, self.policy)
+            except NotLoaded as missing:
+                may = partial(authorize, user, found.document, self.policy)
+                grant = yield from asking(may, missing)
+        except (InstanceNotFound, AccessDenied):
+            settle(user, asked, theirs=False)
+            raise
+        settle(user, asked, theirs=True)
         return found, grant
 
     def _load(
         self, ref: Ref, context: LookupContext, deadline: Deadline
     ) -> Steps[Found[InstanceConfig]]:
         if isinstance(ref, InstanceRef):
-            return self._load_config.load(ref.instance_id, context, deadline)
+            return self._load_config.load(ref.instance_id, context, deadline, self._is_theirs)
         return self._projects.load(ref.project_id, context, deadline)
 
     def _distrust(self, user: LookupUser, copy: Struct | None) -> Steps[None]:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 class Monotonic:
     """A clock that moves when it is told to.
 
-    With a resolver: of its breakers, its refusals, the ids that rest, and what it knows while the
-    cache is down. What was noted before by the real clock is noted no more.
+    With a resolver: of its breakers, its refusals, what users were told, the ids that rest, and
+    what it knows while the cache is down. What was noted before by the real clock is noted no more.
     """
 
     def __init__(self, resolver: InstanceResolver | None = None) -> None:
@@ -33,3 +33,5 @@ class Monotonic:
         ):
             assert hasattr(part, "_clock")
             part._clock = self
+        if (told := getattr(loader, "_told", None)) is not None:  # where denials are concealed
+            told._clock = self

@@ -65,6 +65,30 @@ def test_overspent(clock: Monotonic) -> None:
     assert budget.wait("olga") == pytest.approx(1.0)
 
 
+def test_refund(clock: Monotonic) -> None:
+    """What turned out to be no miss is given back, once."""
+    budget = MissBudget(3, clock=clock)
+    for _ in range(3):
+        budget.spend("olga")
+    budget.refund("olga")
+    assert spent(budget) == 1
+
+
+def test_refund_is_never_more_than_the_budget(clock: Monotonic) -> None:
+    """Nobody saves up, be it that time has refilled it, or that nothing was spent."""
+    budget = MissBudget(3, clock=clock)
+    budget.spend("olga")
+    clock.now += 60
+    for who in ("olga", "sam"):
+        budget.refund(who)
+        assert spent(budget, who) == 3
+
+
+def test_refund_without_a_budget(clock: Monotonic) -> None:
+    """Where nobody pays, there is nothing to give back."""
+    MissBudget(None, clock=clock).refund("olga")
+
+
 def test_users_are_told_apart(clock: Monotonic) -> None:
     """One who has spent his budget costs another nothing."""
     budget = MissBudget(60, clock=clock)

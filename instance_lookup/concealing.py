@@ -1,0 +1,129 @@
+"""Loads for sites where nobody learns what exists (``CONCEAL_DENIED``).
+
+What is not a user's own is looked up as if nothing were known of it, whatever the cache holds: the
+miss budget is asked first, then the Config Service. So what is denied gets the same answer as what
+does not exist, and at the same cost: status, ``Retry-After``, what is left of the budget, and an
+outage of the service show nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
+
+from instance_lookup.entry import Freshness
+from instance_lookup.exceptions import InstanceNotFound
+from instance_lookup.expiring import Expiring
+from instance_lookup.fetcher import Refused
+from instance_lookup.loader import Loader
+from instance_lookup.reader import Look
+
+if TYPE_CHECKING:
+    from instance_lookup.conf import Settings
+    from instance_lookup.context import LookupContext
+    from instance_lookup.deadline import Deadline
+    from instance_lookup.entry import Entry
+    from instance_lookup.fetcher import Asker, Fetch, Found, Outcome
+    from instance_lookup.loader import IsTheirs
+    from instance_lookup.shared import Reading
+    from instance_lookup.steps import Steps
+    from instance_lookup.store import EntryStore
+    from instance_lookup.users import LookupUser
+    from instance_lookup.vitals import Vitals
+
+D = TypeVar("D", bound=Struct)
+
+_REMEMBERED = 0.9
+"""Share of ``NEGATIVE_TTL``: for so long at least the cache holds a "does not exist" as well."""
+
+
+class ConcealingLoader(Loader[D]):
+    """Has the cache answer users only for what is theirs, or what they were just told."""
+
+    def __init__(
+        self, store: EntryStore[D], fetch: Fetch, settings: Settings, vitals: Vitals
+    ) -> None:
+        super().__init__(store, fetch, settings, vitals)
+        # Pairs of a user and an id, of this process only. A user who was not told is answered
+        # after a call of the service, as for an id that no other user has ever asked for.
+        self._told: Expiring[bool] = Expiring(_REMEMBERED * settings.negative_ttl)
+
+    def load(
+        self,
+        asked: str,
+        context: LookupContext,
+        deadline: Deadline,
+        is_theirs: IsTheirs[D] | None = None,
+    ) -> Steps[Found[D]]:
+        """Return the document of an id: from the cache only if ``is_theirs`` allows what it holds.
+
+        Without ``is_theirs`` the id is one that a project led to, and the project has been paid
+        for. The caller says with :meth:`settle` how it ended.
+        """
+        if is_theirs is None:
+            return (yield from super().load(asked, context, deadline))
+        user, near = context.user, self._store.at_hand(asked)
+        if near is not None and (yield from self._is_for(user, asked, near, is_theirs)):
+            return self._hit(asked, near)
+        reading: Reading[D] = yield Look(self._reader, asked)
+        entry = reading.entry
+        if entry is None or not (yield from self._is_for(user, asked, entry, is_theirs)):
+            found = yield from self._guess(asked, reading, context, deadline)
+        elif entry.freshness is Freshness.FRESH:
+            found = self._fresh(asked, entry, reading)
+        else:
+            found = yield from self._renew(asked, reading, context, deadline)
+        self._check(context, asked)
+        return found
+
+    def settle(self, user: LookupUser, asked: str, *, theirs: bool) -> None:
+        """Charge the user for an id that is not ``theirs``, unless they have paid for it lately.
+
+        Give back what they paid for an id that turned out to be theirs.
+        """
+        pair = user.identity, asked
+        if theirs:
+            if self._told.items and self._told.drop(pair):
+                self._budget.refund(user.identity)
+        elif self._told.get(pair) is None:
+            self._pay(user.identity, asked)
+
+    def _is_for(
+        self, user: LookupUser, asked: str, entry: Entry[D], is_theirs: IsTheirs[D]
+    ) -> Steps[bool]:
+        if entry.document is None or (user, asked) in self._refusals:
+            return False
+        return (yield from is_theirs(user, entry.document))
+
+    def _guess(
+        self, asked: str, reading: Reading[D], context: LookupContext, deadline: Deadline
+    ) -> Steps[Found[D]]:
+        """Ask for what is not the user's own as for what does not exist."""
+        asker = self._asker(context, limited=True)
+        if overspent := self._overspent(asked, asker):
+            raise overspent
+        self._check(context, asked)
+        entry, told = reading.entry, self._told.get((asker.identity, asked))
+        if told and entry is not None and not entry.expired:  # nor was it invalidated since
+            self._count("negative_hits")
+            raise InstanceNotFound(f"{asked!r} is nothing of this user's.")
+        self._count("misses")
+        return (yield from self._fetch(asked, reading, asker, deadline, None))
+
+    def _is_limited(self, reading: Reading[D]) -> bool:
+        """Tell that the budget has no say: only :meth:`_guess` costs anything."""
+        return False
+
+    def _charge(self, asked: str, reading: Reading[D], asker: Asker, outcome: Outcome[D]) -> None:
+        """Charge the one who guessed, for what exists as well: whose it is shows later.
+
+        This is done where the call ends, because the user may not wait for that.
+        """
+        is_answer = outcome.found or isinstance(outcome.error, InstanceNotFound | Refused)
+        if asker.limited and is_answer:
+            self._pay(asker.identity, asked)
+
+    def _pay(self, identity: tuple[bool, str | None], asked: str) -> None:
+        self._told.put((identity, asked), True)  # noqa: FBT003  # a set's value
+        self._budget.spend(identity)
