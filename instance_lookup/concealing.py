@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct
 
 from instance_lookup.entry import Freshness
-from instance_lookup.exceptions import InstanceNotFound
+from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
 from instance_lookup.expiring import Expiring
 from instance_lookup.fetcher import Refused
 from instance_lookup.loader import Loader
 from instance_lookup.reader import Look
+from instance_lookup.reasons import EVERYTHING_GONE
 
 if TYPE_CHECKING:
     from instance_lookup.conf import Settings
@@ -109,7 +110,13 @@ class ConcealingLoader(Loader[D]):
             self._count("negative_hits")
             raise InstanceNotFound(f"{asked!r} is nothing of this user's.")
         self._count("misses")
-        return (yield from self._fetch(asked, reading, asker, deadline, None))
+        try:
+            return (yield from self._fetch(asked, reading, asker, deadline, None))
+        except ConfigServiceUnavailable as exc:
+            if exc.details["reason"] != EVERYTHING_GONE:
+                raise
+            # Of what does not exist there is no copy, so that its 404 is believed.
+            raise InstanceNotFound(f"The service does not know {asked!r}.") from None
 
     def _is_limited(self, reading: Reading[D]) -> bool:
         """Tell that the budget has no say: only :meth:`_guess` costs anything."""

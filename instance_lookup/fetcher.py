@@ -21,7 +21,7 @@ from instance_lookup.exceptions import (
     InvalidContext,
 )
 from instance_lookup.expiring import Expiring
-from instance_lookup.reasons import meaning_of
+from instance_lookup.reasons import EVERYTHING_GONE, meaning_of
 from instance_lookup.signals import instance_rejected
 from instance_lookup.types import Source
 from instance_lookup.vitals import WRITING, Vitals
@@ -180,7 +180,7 @@ class Fetcher(Generic[D]):
             fate = vitals.deletions.fate(about, held.cached_at)
             if fate is Fate.KEEP:
                 gone = ConfigServiceUnavailable(
-                    vitals.everything_gone(about, str(exc)), reason="everything_gone"
+                    vitals.everything_gone(about, str(exc)), reason=EVERYTHING_GONE
                 )
                 return Outcome(error=self._failure(asked, reading, gone))
             if fate is Fate.DROP:

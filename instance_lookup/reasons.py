@@ -21,6 +21,8 @@ class Meaning(NamedTuple):
     """Whether only a document ends it, not an answer of any kind."""
 
 
+EVERYTHING_GONE = "everything_gone"
+"""The service answers 404, which is not believed of what a copy is held of."""
 _PASSING = Meaning("It is asked again by itself.")
 _MEANINGS = MappingProxyType(
     {
@@ -31,7 +33,7 @@ _MEANINGS = MappingProxyType(
             is_lasting=True,
         ),
         "credential": Meaning("Check CONFIG_SERVICE_TOKEN.", is_lasting=True),
-        "everything_gone": Meaning(
+        EVERYTHING_GONE: Meaning(
             "If these instances are really deleted, invalidate them. If not, check"
             " CONFIG_SERVICE_URL and the service.",
             is_there=True,
