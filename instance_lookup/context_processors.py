@@ -40,7 +40,7 @@ def instance(request: Any) -> dict[str, Any]:
 class _NoInstance:
     """False and empty, and so is everything in it: ``{{ instance.metadata.name }}`` shows nothing.
 
-    More than an empty string, since ``string_if_invalid`` would show up for what that lacks.
+    Not just an empty string: Django would show ``string_if_invalid`` for its missing attributes.
     """
 
     def __getattr__(self, name: str) -> Self:
@@ -68,7 +68,7 @@ NO_INSTANCE = _NoInstance()
 def _in_error_page() -> bool:
     """Tell whether Django is answering an exception: a handler renders one of its error pages.
 
-    An exception that a view handles by itself has not come as far as Django's own handling of it.
+    An exception that a view itself catches does not pass through Django's handler.
     """
     exception = sys.exception()
     while exception is not None:

@@ -95,7 +95,7 @@ def _with_attributes(kind: Any) -> Any:
 def lookup_for(request: Any) -> RequestLookup:
     """Return the lookup of a request, Django's or DRF's, having attached it if need be.
 
-    Of DRF's request the user decides: it is authenticated.
+    Through DRF's request, DRF's user decides: it is authenticated now.
     """
     plain = django_request(request)
     attached: RequestLookup | None = plain.__dict__.get("_instance_lookup")

@@ -48,7 +48,8 @@ class Naming:
         )
         """The request headers that may decide the instance."""
         self.reads = _reads(identifiers)
-        """What may decide of ``request.META``, beside URL and user; ``None``: who knows."""
+        """What of ``request.META`` may decide, beside URL and user. ``None``: unknown, since an
+        identifier of the project may read anything."""
         self._settings = settings
         self._matches = settings.id_regex.fullmatch
 

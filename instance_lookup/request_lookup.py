@@ -38,8 +38,10 @@ _NOBODY = LookupUser.anonymous()
 class _Outcome(Struct, eq=False):
     """What came of one lookup: for whom it was made, and for what."""
 
+    user_attribute: object
+    """``request.user`` before the lookup, loaded or not."""
     seen: Seen | None = None
-    """What ``who`` was made from."""
+    """What ``who`` was made from; ``None``: it changed meanwhile, so nothing is kept."""
     who: LookupUser = _NOBODY
     named: Ref | str | None = None
     """What the request named, or how it failed to; ``None``: that made no difference."""
@@ -49,7 +51,7 @@ class _Outcome(Struct, eq=False):
     def answer(self) -> LookupResult | None:
         """Return the result, or raise the error."""
         if self.error is not None:
-            # The same error again and again: its traceback must not grow with each time.
+            # One error object is raised many times; its traceback must not grow.
             raise self.error.with_traceback(None)
         return self.result
 
@@ -57,10 +59,9 @@ class _Outcome(Struct, eq=False):
 class RequestLookup:
     """What ``request.instance_config`` and its siblings share.
 
-    Result and error are kept for who asked and for what: the user, and the instance named. Both
-    are told anew each time, which takes no I/O. DRF authenticates inside the view, a middleware
-    may look before the URL is resolved, a view may change a header: what was answered before says
-    nothing then.
+    Result and error are kept for the user and the instance named. Both are compared at each access,
+    without I/O, because they may change: DRF authenticates inside the view, a middleware may look
+    before the URL is resolved, a view may change a header.
     """
 
     __slots__ = ("_outcome", "given", "request", "state")
@@ -86,23 +87,23 @@ class RequestLookup:
 
     def get(self) -> LookupResult:
         """Return the answer for the request's user. Raises as :meth:`InstanceResolver.resolve`."""
-        if (result := self._recall()) is not None:
+        if self._outcome is not None and (result := self._recall()) is not None:
             return result
         if in_event_loop():
             raise SynchronousOnlyOperation(
                 "The request's instance is not looked up yet, and to do it here would block the "
                 "event loop: first 'await request.ainstance_config()'."
             )
-        resolver, outcome, request = get_resolver(), _Outcome(), self.request
+        resolver, request = get_resolver(), self.request
         self.state.touch(resolver.vary_headers)
+        outcome = _Outcome(getattr(request, "user", None))
         try:
             user = current_user(request)
             outcome.who = who = lookup_user(user, request)
-            outcome.seen = Seen.of(request, user, resolver.naming.reads)
+            outcome.seen = Seen.of(request, outcome.user_attribute, user, resolver.naming.reads)
             context = LookupContext(who, request=request)
             outcome.named = named = _name(resolver, context)
-            if (result := self._kept(who, named)) is None:
-                result = resolver.resolve(context, _ref(named))
+            result = self._kept(who, named) or resolver.resolve(context, _ref(named))
         except Exception as exc:
             self._fail(outcome, exc)
             raise
@@ -112,18 +113,18 @@ class RequestLookup:
 
     async def aget(self) -> LookupResult:
         """Return the answer without blocking the event loop. Raises as :meth:`get`."""
-        if (result := self._recall()) is not None:
+        if self._outcome is not None and (result := self._recall()) is not None:
             return result
-        resolver, outcome, request = get_resolver(), _Outcome(), self.request
+        resolver, request = get_resolver(), self.request
         self.state.touch(resolver.vary_headers)
+        outcome = _Outcome(getattr(request, "user", None))
         try:
             user = await acurrent_user(request)
             outcome.who = who = await alookup_user(user, request)
-            outcome.seen = Seen.of(request, user, resolver.naming.reads)
+            outcome.seen = Seen.of(request, outcome.user_attribute, user, resolver.naming.reads)
             context = LookupContext(who, request=request)
             outcome.named = named = await once_loaded(partial(_name, resolver, context))
-            if (result := self._kept(who, named)) is None:
-                result = await resolver.aresolve(context, _ref(named))
+            result = self._kept(who, named) or await resolver.aresolve(context, _ref(named))
         except Exception as exc:
             self._fail(outcome, exc)
             raise
@@ -167,7 +168,9 @@ class RequestLookup:
 
     def _fail(self, outcome: _Outcome, error: Exception) -> None:
         self.state.failed = True
-        outcome.seen = outcome.seen or Seen.of(self.request, peek_user(self.request), None)
+        if outcome.seen is None:  # USER_CONTEXT failed, or the user could not be loaded
+            user = peek_user(self.request)
+            outcome.seen = Seen.of(self.request, outcome.user_attribute, user, None)
         outcome.error = error
         self._outcome = outcome
         if isinstance(error, AttributeError):

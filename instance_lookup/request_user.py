@@ -98,14 +98,14 @@ def peek_lookup_user(request: HttpRequest) -> LookupUser | None:
 class Seen(Struct, eq=False, frozen=True):
     """What of a request decided, to tell whether a lookup would come out the same. Does no I/O."""
 
-    placed: object
-    """What stood on the request as its user, loaded or not."""
+    user_attribute: object
+    """``request.user`` as it stood there, loaded or not."""
     user: object
     """The user that it stood for."""
     fields: dict[str, object]
     """The user's fields, which a view may change in place."""
     auth: object
-    around: object
+    surroundings: object
     """What else a project's own ``USER_CONTEXT`` may have looked at."""
     match: object
     """The ``resolver_match``: ``None`` before the URL is resolved."""
@@ -117,16 +117,28 @@ class Seen(Struct, eq=False, frozen=True):
     """What the URL is resolved by, where it was not resolved yet."""
 
     @classmethod
-    def of(cls, request: HttpRequest, user: object, keys: Collection[str] | None) -> Seen:
-        """Return what is to be seen now. ``user`` is the request's, loaded."""
+    def of(
+        cls,
+        request: HttpRequest,
+        user_attribute: object,
+        user: object,
+        keys: Collection[str] | None,
+    ) -> Seen | None:
+        """Return what is to be seen now; ``None`` if another user stands there meanwhile.
+
+        ``user_attribute`` is what ``request.user`` was before ``user`` was loaded from it: a
+        coroutine of the same request may have replaced it since.
+        """
         about, meta = request.__dict__, request.META
         match = about.get("resolver_match")
+        if getattr(request, "user", None) is not user_attribute:
+            return None
         return cls(
-            getattr(request, "user", None),
+            user_attribute,
             user,
             getattr(user, "__dict__", _NO_FIELDS).copy(),
             about.get("auth"),
-            None if get_settings().user_context in _DEFAULT else _around(request),
+            None if get_settings().user_context in _DEFAULT else _surroundings(request),
             match,
             keys,
             [meta.get(key) for key in keys or ()],
@@ -134,22 +146,26 @@ class Seen(Struct, eq=False, frozen=True):
         )
 
     def is_same_user(self, request: HttpRequest) -> bool:
-        """Tell whether ``USER_CONTEXT`` would say the same.
+        """Tell whether ``USER_CONTEXT`` would return the same.
 
-        Users are compared by identity: of two equal ones a token may narrow what one may have.
+        Users are compared by identity: with a token, an equal user may be allowed less.
         """
         return (
-            getattr(request, "user", None) is self.placed
+            getattr(request, "user", None) is self.user_attribute
             and request.__dict__.get("auth") is self.auth
             # All fields at once first. Django keeps caches among them, so a difference says little.
             and (
-                self.fields == (now := getattr(self.user, "__dict__", _NO_FIELDS)) or self._is(now)
+                self.fields == (now := getattr(self.user, "__dict__", _NO_FIELDS))
+                or all(now.get(name) == self.fields.get(name) for name in _DECIDING)
             )
-            and (self.around is None or self.around == _around(request))
+            and (self.surroundings is None or self.surroundings == _surroundings(request))
         )
 
     def is_same_name(self, request: HttpRequest) -> bool:
-        """Tell whether the identifiers surely would, the user being the same."""
+        """Tell whether the request names the same instance, if the user is the same.
+
+        False means: not sure.
+        """
         match, keys, meta = self.match, self.keys, request.META
         return (
             keys is not None
@@ -158,11 +174,8 @@ class Seen(Struct, eq=False, frozen=True):
             and (match is not None or _route(request) == self.route)
         )
 
-    def _is(self, now: dict[str, object]) -> bool:
-        return all(now.get(name) == self.fields.get(name) for name in _DECIDING)
 
-
-def _around(request: Any) -> object:
+def _surroundings(request: Any) -> object:
     """Return what a project's own ``USER_CONTEXT`` may look at, headers and session included."""
     session = getattr(getattr(request, "session", None), "_session_cache", None)
     match = request.__dict__.get("resolver_match")

@@ -24,9 +24,9 @@ class ResponseState:
         self.requests: list[HttpRequest] = []
         """The request, and its copies."""
         self.touched = False
-        """The instance was read, so the response is for this caller alone."""
+        """True once the instance was read: the response is for this user alone."""
         self.failed = False
-        """A lookup failed, so an error page must not be stored by any cache."""
+        """True once a lookup failed: no cache may store an error page."""
         self.vary_headers: tuple[str, ...] = ()
         """The request headers that decided something so far."""
         self._response: HttpResponseBase | None = None
@@ -65,7 +65,7 @@ class ResponseState:
             patch_vary_headers(response, self.vary_headers)
         elif self.vary_headers:
             headers["Vary"] = ", ".join(self.vary_headers)
-        # Vary tells nobody that it depends on the user as well.
+        # Vary cannot say that the response depends on the user as well.
         if "cache-control" not in present:
             headers["Cache-Control"] = "private"
         elif "public" not in headers["Cache-Control"]:
@@ -78,16 +78,13 @@ class ResponseState:
         self._response = response
         if self.touched:
             self.finish(response)
-        elif (
-            getattr(response, "streaming", False)
-            and getattr(response, "file_to_stream", None) is None
-        ):
+        elif getattr(response, "streaming", False):
             self._watch(response)
 
     def _watch(self, response: Any) -> None:
         """Have a stream note that it starts."""
         if getattr(response, "file_to_stream", None) is not None:
-            return  # servers send a file by themselves, and a wrapped one no longer
+            return  # the server sends the file itself (sendfile); wrapping it would stop that
         content = response.streaming_content
         if response.is_async:
             response.streaming_content = self._anoting_start(content)

@@ -117,14 +117,15 @@ class DjangoUser(LookupUser):
     """A Django user. What may cost a query is read when something asks for it, and once."""
 
     _user: Any
+    is_anonymous = False  # :func:`user_context` makes none of those who are
 
     @classmethod
-    def of(cls, user: Any, pk: object) -> DjangoUser:
-        """Wrap a user, whose key is ``pk``. Does no I/O."""
+    def of(cls, user: Any, user_id: str) -> DjangoUser:
+        """Wrap a user, whose key is ``user_id``, which is not blank. Does no I/O."""
         self = cls.__new__(cls)
         # Frozen, and its other fields are not to be read yet: so past __init__ and __setattr__.
         fields = self.__dict__
-        fields["user_id"] = str(pk)
+        fields["user_id"] = user_id
         fields["_user"] = user
         default = user.__dict__.get("default_instance_id")
         if default and isinstance(default, str):
@@ -195,7 +196,8 @@ def user_context(user: Any, request: HttpRequest | None = None) -> LookupUser:  
     key = _KEYS[kind] if kind in _KEYS else _find_key(kind)
     if key is None or not getattr(user, "is_active", True) or (pk := getattr(user, key)) is None:
         return LookupUser.anonymous()
-    return DjangoUser.of(user, pk)
+    user_id = str(pk)
+    return DjangoUser.of(user, user_id) if user_id.strip() else LookupUser.anonymous()
 
 
 def _find_key(kind: type) -> str | None:

@@ -520,3 +520,36 @@ class _Policy:
 
 
 members_and_admins = _Policy()
+
+
+async def test_user_replaced_while_it_is_asked_about_is_not_given_the_answer(
+    request_: Any, settings: Any
+) -> None:
+    """``USER_CONTEXT`` waits for the database; another coroutine of the request logs in."""
+
+    async def context(user: Any, request: Any = None) -> LookupUser:
+        request.user = SAM
+        return LookupUser(user.pk)
+
+    settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "USER_CONTEXT": context}
+    assert (await request_.ainstance_config()).instance_id == "acme"  # Olga's, who asked
+
+    with pytest.raises(AccessDenied):
+        await request_.ainstance_config()
+
+
+async def test_error_of_a_replaced_user_is_not_the_next_ones(request_: Any, settings: Any) -> None:
+    """Nor is an error."""
+
+    async def context(user: Any, request: Any = None) -> LookupUser:
+        if user is SAM:
+            request.user = OLGA
+            raise ValueError("no such user")
+        return LookupUser(user.pk)
+
+    settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "USER_CONTEXT": context}
+    request_.user = SAM
+    with pytest.raises(ValueError, match="no such user"):
+        await request_.ainstance_config()
+
+    assert (await request_.ainstance_config()).instance_id == "acme"
