@@ -99,8 +99,9 @@ class RequestLookup:
         outcome = _Outcome(getattr(request, "user", None))
         try:
             user = current_user(request)
-            outcome.who = who = lookup_user(user, request)
+            # Before USER_CONTEXT is asked: what changes while it answers is noticed afterwards.
             outcome.seen = Seen.of(request, outcome.user_attribute, user, resolver.naming.reads)
+            outcome.who = who = lookup_user(user, request)
             context = LookupContext(who, request=request)
             outcome.named = named = _name(resolver, context)
             result = self._kept(who, named) or resolver.resolve(context, _ref(named))
@@ -120,8 +121,9 @@ class RequestLookup:
         outcome = _Outcome(getattr(request, "user", None))
         try:
             user = await acurrent_user(request)
-            outcome.who = who = await alookup_user(user, request)
+            # Before USER_CONTEXT is asked: what changes while it answers is noticed afterwards.
             outcome.seen = Seen.of(request, outcome.user_attribute, user, resolver.naming.reads)
+            outcome.who = who = await alookup_user(user, request)
             context = LookupContext(who, request=request)
             outcome.named = named = await once_loaded(partial(_name, resolver, context))
             result = self._kept(who, named) or await resolver.aresolve(context, _ref(named))

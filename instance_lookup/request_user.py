@@ -105,8 +105,10 @@ class Seen(Struct, eq=False, frozen=True):
     fields: dict[str, object]
     """The user's fields, which a view may change in place."""
     auth: object
-    surroundings: object
-    """What else a project's own ``USER_CONTEXT`` may have looked at."""
+    surroundings: tuple[object, ...] | None
+    """What else a project's own ``USER_CONTEXT`` may look at; ``None`` for the default one."""
+    session: dict[str, object] | None
+    """What the session held; ``None``: it was not loaded."""
     match: object
     """The ``resolver_match``: ``None`` before the URL is resolved."""
     keys: Collection[str] | None
@@ -131,6 +133,7 @@ class Seen(Struct, eq=False, frozen=True):
         """
         about, meta = request.__dict__, request.META
         match = about.get("resolver_match")
+        is_default = get_settings().user_context in _DEFAULT
         if getattr(request, "user", None) is not user_attribute:
             return None
         return cls(
@@ -138,7 +141,8 @@ class Seen(Struct, eq=False, frozen=True):
             user,
             getattr(user, "__dict__", _NO_FIELDS).copy(),
             about.get("auth"),
-            None if get_settings().user_context in _DEFAULT else _surroundings(request),
+            None if is_default else _surroundings(request),
+            None if is_default else (held := _session_data(request)) and dict(held),
             match,
             keys,
             [meta.get(key) for key in keys or ()],
@@ -158,8 +162,14 @@ class Seen(Struct, eq=False, frozen=True):
                 self.fields == (now := getattr(self.user, "__dict__", _NO_FIELDS))
                 or all(now.get(name) == self.fields.get(name) for name in _DECIDING)
             )
-            and (self.surroundings is None or self.surroundings == _surroundings(request))
+            and (self.surroundings is None or self._is_same_around(request))
         )
+
+    def _is_same_around(self, request: Any) -> bool:
+        held = _session_data(request)
+        if self.session is None and held is not None:  # loaded since: no change, unless written to
+            held = None if not request.session.modified else held
+        return held == self.session and _surroundings(request) == self.surroundings
 
     def is_same_name(self, request: HttpRequest) -> bool:
         """Tell whether the request names the same instance, if the user is the same.
@@ -175,11 +185,16 @@ class Seen(Struct, eq=False, frozen=True):
         )
 
 
-def _surroundings(request: Any) -> object:
-    """Return what a project's own ``USER_CONTEXT`` may look at, headers and session included."""
-    session = getattr(getattr(request, "session", None), "_session_cache", None)
+def _surroundings(request: Any) -> tuple[object, ...]:
+    """Return what a project's own ``USER_CONTEXT`` may look at, headers included."""
     match = request.__dict__.get("resolver_match")
-    return id(match), *_route(request), dict(request.META), session and dict(session)
+    return id(match), *_route(request), dict(request.META)
+
+
+def _session_data(request: Any) -> dict[str, object] | None:
+    data: dict[str, object] | None
+    data = getattr(getattr(request, "session", None), "_session_cache", None)
+    return data
 
 
 def _route(request: Any) -> tuple[object, ...]:

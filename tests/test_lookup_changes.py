@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.http import HttpResponse
 from django.test import RequestFactory, override_settings
 from django.urls import path, resolve
@@ -251,7 +252,7 @@ def test_what_a_user_context_reads_may_change(
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "USER_CONTEXT": context}
     request = asking("acme", "/projects/olga/")
     cache = {"acting_as": "olga"}
-    request.session = SimpleNamespace(_session_cache=cache, _session=cache)
+    request.session = SimpleNamespace(_session_cache=cache, _session=cache, modified=False)
     assert touch(request) == "acme"
 
     change(request)
@@ -536,6 +537,49 @@ async def test_user_replaced_while_it_is_asked_about_is_not_given_the_answer(
 
     with pytest.raises(AccessDenied):
         await request_.ainstance_config()
+
+
+@pytest.mark.parametrize("change", ["auth", "META", "session"])
+async def test_what_changes_while_a_user_context_answers_is_noticed(
+    request_: Any, settings: Any, change: str
+) -> None:
+    """The principal, a header, the session: whatever it may have read before the change."""
+    request_.session = SessionStore()
+    answers = iter(["olga", "sam"])
+
+    async def context(user: Any, request: Any = None) -> LookupUser:
+        who = LookupUser(next(answers))
+        if change == "auth":
+            request.auth = SAM
+        elif change == "META":
+            request.META["HTTP_X_ACTING_AS"] = "sam"
+        else:
+            request.session["acting_as"] = "sam"
+        return who
+
+    settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "USER_CONTEXT": context}
+    assert (await request_.ainstance_config()).instance_id == "acme"
+
+    with pytest.raises(AccessDenied):
+        await request_.ainstance_config()
+
+
+def test_session_that_is_loaded_for_a_user_context_is_no_change(
+    request_: Any, settings: Any, touch: Any
+) -> None:
+    """To read it is not to write to it: the context is asked once."""
+    asked: list[object] = []
+
+    def context(user: Any, request: Any = None) -> LookupUser:
+        asked.append(request.session.get("acting_as"))
+        return LookupUser(user.pk)
+
+    settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "USER_CONTEXT": context}
+    request_.session = SessionStore()
+    for _ in range(3):
+        assert touch(request_) == "acme"
+
+    assert len(asked) == 1
 
 
 async def test_error_of_a_replaced_user_is_not_the_next_ones(request_: Any, settings: Any) -> None:
