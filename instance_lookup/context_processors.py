@@ -57,10 +57,6 @@ class _NoInstance:
     def __str__(self) -> str:
         return ""
 
-    def get(self, key: object, default: object = None) -> object:
-        """Return the default: there is no such flag, limit or URL."""
-        return default
-
 
 NO_INSTANCE = _NoInstance()
 

@@ -291,6 +291,7 @@ EMPTY = {
     "{{ instance.worker_urls.render }}": "",
     '{{ instance.metadata.name|default:"nobody" }}': "nobody",
     "{{ instance.features|length }}": "0",
+    '{{ instance.features|join:", " }}': "",
     "{% if instance %}yes{% else %}no{% endif %}": "no",
     "{% if instance.metadata.owner == '1' %}yes{% else %}no{% endif %}": "no",
     "{% for name in instance.features %}x{% empty %}none{% endfor %}": "none",

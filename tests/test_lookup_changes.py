@@ -13,6 +13,7 @@ from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.http import HttpResponse
 from django.test import RequestFactory, override_settings
 from django.urls import path, resolve
+from django.utils.functional import SimpleLazyObject
 
 from instance_lookup import AccessDenied, InvalidContext, LookupUser
 from instance_lookup.identifiers import Identifier, InstanceRef
@@ -597,3 +598,50 @@ async def test_error_of_a_replaced_user_is_not_the_next_ones(request_: Any, sett
         await request_.ainstance_config()
 
     assert (await request_.ainstance_config()).instance_id == "acme"
+
+
+def test_user_replaced_while_it_is_loaded_is_not_given_the_answer(
+    request_: Any, touch: Any
+) -> None:
+    """Loading a lazy user takes a query, and another part of the request may log in meanwhile."""
+
+    def load() -> Any:
+        request_.user = SAM
+        return OLGA
+
+    request_.user = SimpleLazyObject(load)
+    assert touch(request_) == "acme"
+
+    with pytest.raises(AccessDenied):
+        touch(request_)
+
+
+def test_user_that_cannot_be_loaded_is_a_kept_error(request_: Any, touch: Any) -> None:
+    """The database is down: it is asked once, until another user stands there."""
+    asked: list[object] = []
+
+    def load() -> Any:
+        asked.append(None)
+        raise ValueError("no database")
+
+    request_.user = SimpleLazyObject(load)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="no database"):
+            touch(request_)
+    assert len(asked) == 1
+
+    request_.user = OLGA
+
+    assert touch(request_) == "acme"
+
+
+async def test_default_that_is_needed_only_later_is_loaded_then(service: Any) -> None:
+    """While a header named the instance, the user's profile was not asked."""
+    user = Somebody("olga", profile=SimpleNamespace(default_instance_id="sams"))
+    request = asking("acme", user=user)
+    assert (await request.ainstance_config()).instance_id == "acme"
+
+    del request.META["HTTP_X_INSTANCE_ID"]
+
+    with pytest.raises(AccessDenied, match="sams"):
+        await request.ainstance_config()

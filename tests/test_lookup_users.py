@@ -150,6 +150,15 @@ async def test_lazy_user_within_a_lazy_user_is_unwrapped(request_: Any) -> None:
     assert request_.instance_config.instance_id == "acme"
 
 
+def test_lazy_user_within_a_loaded_one_is_unwrapped(request_: Any) -> None:
+    """The outer one was looked at before, and the inner one was not."""
+    outer: Any = SimpleLazyObject(lambda: SimpleLazyObject(lambda: OLGA))
+    outer._setup()
+    request_.user = outer
+
+    assert request_.instance_config.instance_id == "acme"
+
+
 @pytest.mark.parametrize("is_async", CALLERS)
 @pytest.mark.parametrize("path", ["thrice", "athrice"])
 def test_user_is_loaded_once(
