@@ -6,9 +6,10 @@ import asyncio
 import copy
 from threading import Event
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import SynchronousOnlyOperation
 from django.test import RequestFactory
@@ -148,6 +149,39 @@ async def test_lazy_user_within_a_lazy_user_is_unwrapped(request_: Any) -> None:
     await request_.ainstance_config()
 
     assert request_.instance_config.instance_id == "acme"
+
+
+class Slotted:
+    __slots__ = ()
+    pk = "olga"
+    is_authenticated = True
+
+
+class Named(NamedTuple):
+    pk: str = "olga"
+    is_authenticated: bool = True
+
+
+ODD = {
+    "none": None,
+    "lazy none": SimpleLazyObject(lambda: None),
+    "slotted": Slotted(),
+    "lazy slotted": SimpleLazyObject(Slotted),
+    "named tuple": Named(),
+    "string": "olga",
+    "client": SimpleNamespace(pk="olga", is_authenticated=True, is_active=True),
+}
+
+
+@pytest.mark.parametrize("user", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("is_async", CALLERS)
+def test_odd_user_is_refused(request_: Any, user: Any, is_async: bool) -> None:
+    """Whatever an authentication of the site's own puts there: a 403, and no 500."""
+    request_.user = user
+    lookup = lookup_for(request_)
+    for _ in range(2):
+        with pytest.raises(AccessDenied):
+            async_to_sync(lookup.aget)() if is_async else lookup.get()
 
 
 def test_lazy_user_within_a_loaded_one_is_unwrapped(request_: Any) -> None:
