@@ -56,10 +56,10 @@ class Reply:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
     """``None`` where it was refused or is of no interest."""
-    is_own: bool = False
-    """Whether a 404 or 410 is the service's own word, see :func:`is_own_word`."""
     refused: str = ""
     """Why it was refused, where the status does not say it."""
+    is_from_service: bool = False
+    """Whether a 404 or 410 comes from the Config Service itself, see :func:`is_from_service`."""
 
 
 class Subject(NamedTuple):
@@ -84,7 +84,7 @@ def verdict(reply: Reply, subject: Subject) -> InstanceLookupError:
             f"{subject.service} denies {subject.text} to this user ({status}).", **subject.ids
         )
     if status in GONE and subject.ids:  # a missing list is not a missing instance
-        if reply.is_own:
+        if reply.is_from_service:
             return InstanceNotFound(
                 f"{subject.service} does not know {subject.text} ({status}).", **subject.ids
             )
@@ -118,8 +118,8 @@ def unavailable(
     )
 
 
-def is_own_word(content_type: str | None, body: bytes | None) -> bool:
-    """Tell whether the body of a 404 or 410 is what the Config Service itself would send.
+def is_from_service(content_type: str | None, body: bytes | None) -> bool:
+    """Tell whether a 404 or 410 comes from the Config Service itself, by its body.
 
     That is JSON that says it is JSON (or says nothing: RFC 9110, section 8.3), or no body at all. A
     wrong path, an ingress or a proxy answers with a page of its own.

@@ -26,7 +26,7 @@ from instance_lookup.backends.answers import (
     Reply,
     Subject,
     decode_page,
-    is_own_word,
+    is_from_service,
     unavailable,
     verdict,
 )
@@ -243,26 +243,22 @@ class HttpConfigService(ConfigServiceBackend):
         ) as response:
             # What is not read to its end costs the connection, never the memory.
             status, headers = response.status_code, response.headers
-            body = self._read(response) if status in {200, 304, *GONE} else None
-            is_own = status in GONE and is_own_word(headers.get("Content-Type"), body)
-            refused = self._refusal(response) if body is None else ""
-            return Reply(status, headers, body if status == 200 else None, is_own, refused)
+            body, refused = self._read(response) if status in {200, 304, *GONE} else (None, "")
+            if status == 200:
+                return Reply(status, headers, body, refused)
+            own = status in GONE and is_from_service(headers.get("Content-Type"), body)
+            return Reply(status, headers, None, is_from_service=own)
 
-    def _read(self, response: requests.Response) -> bytes | None:
+    def _read(self, response: requests.Response) -> tuple[bytes | None, str]:
+        """Return the body, or ``None`` and why it is refused."""
+        if encoding := _encoding(response):
+            return None, f"Content-Encoding: {encoding}"
         too_big = (response.raw.length_remaining or 0) > self._max_bytes
-        if too_big or _encoding(response):
-            return None
-        body, room = b"", self._max_bytes + 1
+        body, room = b"", 0 if too_big else self._max_bytes + 1
         # To the empty read at the end: that is the one which tells of a body cut short.
         while room and (part := response.raw.read(room, decode_content=False)):
             body, room = body + part, room - len(part)
-        return body if room else None
-
-    def _refusal(self, response: requests.Response) -> str:
-        if response.status_code != 200:
-            return ""
-        encoding = _encoding(response)
-        return f"Content-Encoding: {encoding}" if encoding else f"over {self._max_bytes} bytes"
+        return (body, "") if room else (None, f"over {self._max_bytes} bytes")
 
 
 def _root(exc: BaseException) -> BaseException:
