@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from asgiref.sync import iscoroutinefunction
 from django.http.response import HttpResponseBase
 
-from instance_lookup.drf_request import is_drf_view, once_permitted, view_of
+from instance_lookup.drf_request import check_after_permissions, is_drf_view, view_of
 from instance_lookup.exceptions import AccessDenied, InstanceLookupError
 from instance_lookup.lookup import lookup_for
 from instance_lookup.responses import error_response
@@ -62,7 +62,7 @@ def instance_required(view: Any = None, *, policy: Allows | None = None) -> Any:
         drf_view = view_of(view)
         try:
             if drf_view is not None and not hasattr(request, "_request"):
-                once_permitted(drf_view, partial(_look_up, policy))
+                check_after_permissions(drf_view, partial(_look_up, policy))
                 return _finished(request, view(request, *args, **kwargs))
             _look_up(policy, request)
         except InstanceLookupError as exc:

@@ -16,7 +16,7 @@ from instance_lookup.exceptions import AccessDenied
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ATTRIBUTES = ("instance_config", "instance_lookup", "ainstance_config", "ainstance_lookup")
+_ATTRIBUTES = ("instance_config", "instance_lookup", "ainstance_config", "ainstance_lookup")
 """What the middleware adds to a request."""
 _ASKING = "_instance_lookup_asks"
 
@@ -78,7 +78,7 @@ def view_of(method: Any) -> Any:
     return None
 
 
-def once_permitted(view: Any, check: Callable[[Any], None]) -> None:
+def check_after_permissions(view: Any, check: Callable[[Any], None]) -> None:
     """Have a DRF view call ``check`` with DRF's request, after its own permissions.
 
     Of ``AccessDenied`` DRF makes a 401 for those who may still log in.
@@ -117,5 +117,5 @@ if find_spec("rest_framework") is not None:
     # Django's request cannot tell who reads an attribute through DRF's. So DRF's has its own.
     from rest_framework.request import Request
 
-    for _name in ATTRIBUTES:
+    for _name in _ATTRIBUTES:
         setattr(Request, _name, _OfDRFsUser(_name))

@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from instance_lookup.frozen import SecretBytes
-from instance_lookup.leniency import LeftOut, relaxed
+from instance_lookup.leniency import LeftOut, decode_leniently
 
 if TYPE_CHECKING:
     from instance_lookup.kinds import Kind
@@ -239,7 +239,7 @@ def _decoded(decoder: msgspec.json.Decoder[T], raw: Raw) -> tuple[T, tuple[LeftO
     try:
         return decoder.decode(raw), ()
     except msgspec.ValidationError:
-        return relaxed(decoder, raw)
+        return decode_leniently(decoder, raw)
 
 
 def _names_twice(body: bytes) -> bool:

@@ -65,11 +65,11 @@ class LeftOut(NamedTuple):
     """Whether it is for people only: a date, a name, a description."""
 
 
-def relaxed(decoder: msgspec.json.Decoder[T], raw: Raw) -> tuple[T, tuple[LeftOut, ...]]:
+def decode_leniently(decoder: msgspec.json.Decoder[T], raw: Raw) -> tuple[T, tuple[LeftOut, ...]]:
     """Read what ``decoder`` refused, and say what was left out. Raise what the decoder raises."""
-    change = _Change()
-    changed = change.value(raw, _shape(decoder))
-    return decoder.decode(changed), tuple(change.left_out)
+    walk = _Walk()
+    changed = walk.value(raw, _shape(decoder))
+    return decoder.decode(changed), tuple(walk.left_out)
 
 
 @lru_cache(64)
@@ -77,7 +77,7 @@ def _shape(decoder: msgspec.json.Decoder[Any]) -> Type:
     return type_info(decoder.type)
 
 
-class _Change:
+class _Walk:
     """One way through a document, along the types that it is to be read into."""
 
     def __init__(self) -> None:

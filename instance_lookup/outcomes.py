@@ -87,7 +87,7 @@ class Listing:
         self.failure: Failure | None = None
 
     @property
-    def is_missing(self) -> bool:
+    def has_no_list(self) -> bool:
         """Whether the Config Service has no such list, which does not mean that it is down."""
         return self.failure is not None and self.failure.reason == NO_LIST
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from instance_lookup.inspection import Inspection
 
-WIDTH = 100
-LONGEST_ID = 40
-"""Beside a longer id the columns of ``_HEAD``, at their widest, would take more than ``WIDTH``."""
+_WIDTH = 100
+_LONGEST_ID = 40
+"""Beside a longer id the columns of ``_HEAD``, at their widest, would take more than ``_WIDTH``."""
 
 _HEAD = ("INSTANCE", "STATE", "AGE", "TTL LEFT", "PURGED IN", "BYTES")
 _NOTHING = "-"
@@ -32,7 +32,7 @@ def table(found: Sequence[Inspection], *, detailed: bool) -> tuple[str, list[lis
     cells = [(*_cells(one), *more.values()) for one, more in zip(found, details, strict=True)]
     head, *rows = _aligned([(*_HEAD, *map(str.upper, details[0])), *cells])
     blocks = [[row] for row in rows]
-    if max(map(len, [head, *rows])) > WIDTH:
+    if max(map(len, [head, *rows])) > _WIDTH:
         head, blocks = _narrow(found, details)
     for block, one in zip(blocks, found, strict=True):
         if one.note:
@@ -57,15 +57,15 @@ def _narrow(
     found: Sequence[Inspection], details: Sequence[Mapping[str, str]]
 ) -> tuple[str, list[list[str]]]:
     cells = [_cells(one) for one in found]
-    shown = [((name if len(name) <= LONGEST_ID else ""), *rest) for name, *rest in cells]
+    shown = [((name if len(name) <= _LONGEST_ID else ""), *rest) for name, *rest in cells]
     head, *rows = _aligned([_HEAD, *shown])
     blocks = []
     for (name, *_), row, more in zip(cells, rows, details, strict=True):
-        own_line = [name] if len(name) > LONGEST_ID else []
+        own_line = [name] if len(name) > _LONGEST_ID else []
         text = "; ".join(f"{what} {told}" for what, told in more.items() if told != _NOTHING)
         below = wrap(
             text,
-            WIDTH,
+            _WIDTH,
             initial_indent="    ",
             subsequent_indent="    ",
             break_long_words=False,  # they are there to be copied

@@ -74,7 +74,7 @@ class Command(InstanceCommand):
             shown = f"The cache {alias!r} holds none."
             if collected.done or collected.failures:
                 shown = f"What the cache {alias!r} holds is shown."
-        if survey.listing.is_missing:
+        if survey.listing.has_no_list:
             collected.list_failure = None
             self.stderr.write(f"{failure.message} {shown}".strip())
         return shown

@@ -87,7 +87,7 @@ class Command(InstanceCommand):
         listing = Listing(resolver)
         if not options["force"]:
             next(iter(listing), None)
-        if listing.failure and listing.is_missing:
+        if listing.failure and listing.has_no_list:
             self.stderr.write(f"{listing.failure.message} The command goes on without it.")
         elif listing.failure:
             self._report(Collected[Invalidated](list_failure=listing.failure), options)

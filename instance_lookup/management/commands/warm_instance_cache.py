@@ -55,7 +55,7 @@ class Command(InstanceCommand):
         )
         collected.list_failure = listing.failure if listing else None
         self._report(collected, options)
-        hint = "Name the ids, or give a --file of them." if listing and listing.is_missing else ""
+        hint = "Name the ids, or give a --file of them." if listing and listing.has_no_list else ""
         # An id that the cache does not keep has failed like any other.
         self.leave(collected, cache_code=Exit.SOME_FAILED, without_list=hint)
 
