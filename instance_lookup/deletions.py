@@ -39,12 +39,12 @@ class Deletions(Guarded):
         super().__init__()
         self._dropped: dict[Hashable, float] = {}
         self.drops = 0
-        """How many there were ever: to be read before a call, and handed to :meth:`disproved`."""
+        """How many there were ever: read it before a call, and hand it to :meth:`note_document`."""
         self.documents = 0
         """How many documents there were ever. What rests "until the next one" remembers this."""
 
-    def fate(self, name: Hashable, cached_at: float) -> Fate:
-        """Tell what becomes of the copy from ``cached_at``, and count it if it is dropped."""
+    def decide(self, name: Hashable, cached_at: float) -> Fate:
+        """Decide what becomes of the copy from ``cached_at``, and count it if it is dropped."""
         with self._lock:
             if name not in self._dropped and len(self._dropped) >= BELIEVED:
                 return Fate.KEEP
@@ -54,10 +54,11 @@ class Deletions(Guarded):
             self.drops += 1
             return Fate.DROP
 
-    def disproved(self, drops: int) -> bool:
-        """Note a document that was asked for when there were so many ``drops``; tell if it counts.
+    def note_document(self, drops: int) -> bool:
+        """Note a document, asked for when there were so many ``drops``; tell if it was counted.
 
-        One that was asked for before the last drop does not: the service may have been well then.
+        Then it ends the row of drops. One that was asked for before the last drop is not counted:
+        the service may have been well then.
         """
         with self._lock:
             if drops != self.drops:

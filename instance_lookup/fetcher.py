@@ -40,7 +40,7 @@ RETRY_AFTER = 30.0
 """Seconds after which a client may ask again, where nobody knows better."""
 _LONGEST_RETRY_AFTER = 60.0
 _ALWAYS = -1
-"""For what rests for all its time, whatever else is answered."""
+"""Rests for the whole of RETRY_INTERVAL, even if the service sends a document meanwhile."""
 
 
 class Refused(AccessDenied):
@@ -131,13 +131,13 @@ class Fetcher(Generic[D]):
         except InstanceNotFound as exc:
             return self._missing(asked, reading, asked_at, exc)
         except AccessDenied as exc:
-            vitals.service_spoke()
+            vitals.service_is_up()
             refused = Refused(str(exc), copy=held.document if held else None)
             return Outcome(error=refused, by=asker.identity)
         except BaseException as exc:  # noqa: BLE001  # a backend may be anybody's
             status = answer.status if isinstance(answer, Document) else None
             return Outcome(error=self._failure(asked, reading, exc, status))
-        vitals.service_answered(self._part(asked), drops)
+        vitals.document_received(self._part(asked), drops)
         self._resting.drop(self.key(asked, reading))
         self._remember(asked, body, reading, asked_at, _etag(answer, held))
         ttl = self._settings.cache_ttl
@@ -175,9 +175,9 @@ class Fetcher(Generic[D]):
     ) -> Outcome[D]:
         """Return "not found" and forget the copy that there may be; not if too many are gone."""
         vitals, about = self.vitals, self._part(asked)
-        vitals.service_spoke()
+        vitals.service_is_up()
         if (held := _held(reading)) is not None:
-            fate = vitals.deletions.fate(about, held.cached_at)
+            fate = vitals.deletions.decide(about, held.cached_at)
             if fate is Fate.KEEP:
                 gone = ConfigServiceUnavailable(
                     vitals.everything_gone(about, str(exc)), reason=EVERYTHING_GONE
@@ -203,8 +203,8 @@ class Fetcher(Generic[D]):
         if reason == "rejected":
             vitals.count("rejected")
             instance_rejected.send_robust(type(self), instance_id=asked, reason=str(exc))
-        passes = meaning_of(reason).is_until_a_document
-        until = vitals.deletions.documents if passes else _ALWAYS
+        until_document = meaning_of(reason).is_until_a_document
+        until = vitals.deletions.documents if until_document else _ALWAYS
         self._resting.put(self.key(asked, reading), until)
         bug = None if rejected or isinstance(exc, ConfigServiceUnavailable) else exc
         said = f"{type(exc).__name__}: {exc}" if bug else str(exc)
@@ -235,7 +235,8 @@ class Fetcher(Generic[D]):
         ):
             store.local.forget(asked)
             return
-        if self._may_owe(asked, reading):  # or what the cache holds would be served again
+        if self._claims_invalidation(asked, reading):
+            # Or what the cache holds would be served again.
             since = store.local.invalidate(asked)
         else:
             since = store.local.forget(asked)
@@ -243,13 +244,16 @@ class Fetcher(Generic[D]):
             about: Any = {"cached_at": asked_at, "ttl": self._settings.negative_ttl, "etag": None}
             store.keep(asked, DOES_NOT_EXIST, structs.replace(reading, since=since), **about)
 
-    def _may_owe(self, asked: str, reading: Reading[D]) -> bool:
-        """Tell whether to invalidate what is missing in the cache as well, once it is back.
+    def _claims_invalidation(self, asked: str, reading: Reading[D]) -> bool:
+        """Decide whether to invalidate the id in the cache once the cache is back, and count it.
 
-        While it cannot be read, it may hold a copy of any id.
+        A cache that cannot be read may hold a copy of any id, so this is limited like the copies
+        themselves. 0.0 stands for the copy that we cannot see.
         """
         is_unseen = reading.generation is None and reading.entry is None
-        return not is_unseen or self.vitals.deletions.fate(self._part(asked), 0.0) is not Fate.KEEP
+        if not is_unseen:
+            return True
+        return self.vitals.deletions.decide(self._part(asked), 0.0) is not Fate.KEEP
 
     def _writes(self, write: Callable[[], None]) -> bool:
         """Write, and tell whether the cache took it."""

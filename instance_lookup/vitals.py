@@ -31,12 +31,12 @@ _SLOW = 0.1
 
 
 class Vitals:
-    """What the loaders of one resolver share."""
+    """What the loaders of one resolver share.
 
-    def __init__(
-        self, settings: Settings, counters: Counters, service: str = "The Config Service"
-    ) -> None:
-        """``service`` is what log lines call the Config Service, with where it is."""
+    ``service`` is what log lines call the Config Service, with where it is.
+    """
+
+    def __init__(self, settings: Settings, counters: Counters, service: str) -> None:
         self.count = counters.add
         self._settings = settings
         self._service_name = service
@@ -52,19 +52,19 @@ class Vitals:
         self.deletions = Deletions()
         self.cache_breaker = Breaker(failures=1, reset=CACHE_SKIPPED, probe=CACHE_SKIPPED)
 
-    def service_answered(self, about: str, drops: int) -> None:
+    def document_received(self, about: str, drops: int) -> None:
         """Note a document, asked for when so many copies were dropped (see ``Deletions``)."""
-        self.service_spoke()
+        self.service_is_up()
         self.service.ok(about)
-        if self.deletions.disproved(drops):
+        if self.deletions.note_document(drops):
             self.service.ok(
                 _GONE,
                 f"{self._service_name} answers with documents again: when it says that an"
                 " instance is gone, that is believed again.",
             )
 
-    def service_spoke(self) -> None:
-        """Note an answer of any kind, "does not exist" and "not for you" among them."""
+    def service_is_up(self) -> None:
+        """Note an answer of any kind, also a 403 or 404."""
         self.breaker.succeeded()
         self.service.ok()
 

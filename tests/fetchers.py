@@ -29,7 +29,7 @@ class Process:
     def __init__(self, service: DictConfigService, **options: Any) -> None:
         settings, self.counters = make_settings(options), Counters()
         counters = self.counters
-        self.vitals = Vitals(settings, counters)
+        self.vitals = Vitals(settings, counters, "The Config Service")
         self.store = EntryStore(instance_kind(InstanceConfig), settings, counters)
         self.fetcher = Fetcher(self.store, service.get_instance, settings, self.vitals)
         self.reader = Reader(self.store, settings, self.vitals)

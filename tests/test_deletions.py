@@ -14,7 +14,7 @@ def deletions() -> Deletions:
 
 
 def gone(deletions: Deletions, *names: str) -> list[Fate]:
-    return [deletions.fate(name, 1.0) for name in names]
+    return [deletions.decide(name, 1.0) for name in names]
 
 
 def test_three_in_a_row_are_believed(deletions: Deletions) -> None:
@@ -38,14 +38,14 @@ def test_id_that_was_believed_stays_so(deletions: Deletions) -> None:
 def test_another_copy_of_an_id_is_told_again(deletions: Deletions) -> None:
     """Somebody stored it meanwhile: that it is dropped once more is news, but no further id."""
     gone(deletions, "a", "b", "c")
-    assert deletions.fate("a", 2.0) is Fate.DROP
+    assert deletions.decide("a", 2.0) is Fate.DROP
     assert gone(deletions, "d") == [Fate.KEEP]
 
 
 def test_document_ends_all_doubt(deletions: Deletions) -> None:
     """The service knows something: the next three are believed again."""
     gone(deletions, "a", "b", "c", "d")
-    assert deletions.disproved(deletions.drops)
+    assert deletions.note_document(deletions.drops)
     assert gone(deletions, "d", "e", "f", "g") == [Fate.DROP] * 3 + [Fate.KEEP]
 
 
@@ -53,7 +53,7 @@ def test_document_asked_for_before_a_drop_does_not_count(deletions: Deletions) -
     """It took its time: the service was well when it was asked, not when it said "gone"."""
     before = deletions.drops
     gone(deletions, "a", "b", "c")
-    assert not deletions.disproved(before)
+    assert not deletions.note_document(before)
     assert gone(deletions, "d") == [Fate.KEEP]
 
 
@@ -64,7 +64,7 @@ def test_many_at_once_drop_three() -> None:
 
         def fate(name: int, deletions: Deletions = deletions, start: Barrier = start) -> Fate:
             start.wait(5)
-            return deletions.fate(name, 1.0)
+            return deletions.decide(name, 1.0)
 
         with ThreadPoolExecutor(20) as threads:
             fates = list(threads.map(fate, range(20)))

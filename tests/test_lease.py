@@ -43,7 +43,7 @@ def lease(
 
 
 def make_vitals() -> Vitals:
-    return Vitals(make_settings({}), Counters())
+    return Vitals(make_settings({}), Counters(), "The Config Service")
 
 
 def down(verb: str, key: str) -> None:
