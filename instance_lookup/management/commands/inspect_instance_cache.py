@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from django.core.management.base import CommandParser
 
-    from instance_lookup.resolver import InstanceResolver
-
 
 class Command(InstanceCommand):
     """Show what the cache holds, without changing anything."""
@@ -51,33 +49,16 @@ class Command(InstanceCommand):
             total=None if survey else len(set(ids)),
             lines=options["format"] == "text",
         )
-        without_list = self._without_list(collected, survey, resolver) if survey else ""
+        instead = ""
+        if survey and (failure := survey.listing.failure):
+            instead = _instead_of_list(collected, survey, resolver.settings.cache_alias)
+            # A list that never was is no error, unless the cache cannot stand in for it.
+            if survey.listing.has_no_list and survey.cache_tells is not False:
+                self.stderr.write(f"{failure.message} {instead}".strip())
+            else:
+                collected.list_failure = failure
         self._report(collected, options)
-        self.leave(collected, without_list=without_list)
-
-    def _without_list(
-        self, collected: Collected[Inspection], survey: Survey, resolver: InstanceResolver
-    ) -> str:
-        """Note that there was no list, and return what that means.
-
-        A list that never was is no error, unless the cache cannot stand in for it.
-        """
-        collected.list_failure = failure = survey.listing.failure
-        if failure is None:
-            return ""
-        alias = resolver.settings.cache_alias
-        if survey.cache_tells is False:
-            kind = type(caches[alias]).__name__
-            return f"The cache {alias!r} ({kind}) cannot tell what it holds: name the ids."
-        shown = ""
-        if survey.cache_tells:  # else it failed, which has a line of its own
-            shown = f"The cache {alias!r} holds none."
-            if collected.done or collected.failures:
-                shown = f"What the cache {alias!r} holds is shown."
-        if survey.listing.has_no_list:
-            collected.list_failure = None
-            self.stderr.write(f"{failure.message} {shown}".strip())
-        return shown
+        self.leave(collected, without_list=instead)
 
     def _report(self, collected: Collected[Inspection], options: dict[str, Any]) -> None:
         found = _soonest_purged(collected.done) if options["stale"] else collected.done
@@ -97,6 +78,18 @@ class Command(InstanceCommand):
                 self.say(line)
             if options["show_config"] and one.config is not None:
                 self.say(_pretty(one.config))
+
+
+def _instead_of_list(collected: Collected[Inspection], survey: Survey, alias: str) -> str:
+    """Return what the cache shows in place of a list that failed or is missing."""
+    if survey.cache_tells is None:  # it failed, which has a line of its own
+        return ""
+    if not survey.cache_tells:
+        kind = type(caches[alias]).__name__
+        return f"The cache {alias!r} ({kind}) cannot tell what it holds: name the ids."
+    if collected.done or collected.failures:
+        return f"What the cache {alias!r} holds is shown."
+    return f"The cache {alias!r} holds none."
 
 
 def _soonest_purged(found: Sequence[Inspection]) -> list[Inspection]:
