@@ -10,6 +10,7 @@ from typing import Any
 from django.http import HttpRequest
 from msgspec import Struct, structs
 
+from instance_lookup.drf_request import django_part
 from instance_lookup.forks import StartsAnew
 from instance_lookup.request_user import (
     acurrent_user,
@@ -35,7 +36,7 @@ class RequestMetadata(Struct, frozen=True):
 
         A missing or odd ``X-Request-ID`` is replaced by a fresh one.
         """
-        plain: Any = getattr(request, "_request", request)  # Django's, of DRF's
+        plain = django_part(request)
         known: RequestMetadata | None = plain.__dict__.get("_instance_metadata")
         if known is None:
             get = plain.META.get

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from asgiref.sync import iscoroutinefunction
 from django.http.response import HttpResponseBase
 
-from instance_lookup.drf_request import check_after_permissions, is_drf_view, view_of
+from instance_lookup.drf_request import check_after_permissions, django_part, is_drf_view, view_of
 from instance_lookup.exceptions import AccessDenied, InstanceLookupError
 from instance_lookup.lookup import lookup_for
 from instance_lookup.responses import error_response
@@ -57,11 +57,13 @@ def instance_required(view: Any = None, *, policy: Allows | None = None) -> Any:
 
         return awrapper
 
+    drf_view = view_of(view)
+
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        drf_view = view_of(view)
         try:
-            if drf_view is not None and not hasattr(request, "_request"):
+            # Django's request, though the view is DRF's: this is around its dispatch.
+            if drf_view is not None and django_part(request) is request:
                 check_after_permissions(drf_view, partial(_look_up, policy))
                 return _finished(request, view(request, *args, **kwargs))
             _look_up(policy, request)

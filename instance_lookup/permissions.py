@@ -152,7 +152,7 @@ def _is_only_asked(request: Request, view: APIView) -> bool:
     """
     return (
         hasattr(view, "response")
-        or vars(request).keys() >= {"_request", "method"}
+        or (django_part(request) is not request and "method" in vars(request))
         or getattr(view, "swagger_fake_view", False)
     )
 

@@ -9,6 +9,8 @@ from django.contrib.auth.models import User
 from rest_framework_simplejwt.authentication import JWTStatelessUserAuthentication
 from rest_framework_simplejwt.tokens import AccessToken
 
+from instance_lookup.drf_request import _ATTRIBUTES
+from instance_lookup.lookup import _InstanceAttributes
 from tests.doors import CALLERS, Caller, Somebody, lookups, owned_by, serve
 from tests.drf import views
 
@@ -167,3 +169,9 @@ def test_page_of_a_tenant_is_kept_out_of_djangos_page_cache(
 
     assert first.json() == {"instance": "acme"}
     assert second.json() == {"instance": "sams"}
+
+
+def test_drfs_request_has_each_attribute_that_a_request_gets() -> None:
+    """One that is missing there would be read for the user of Django's request."""
+    names = {name for name in vars(_InstanceAttributes) if not name.startswith("_")}
+    assert set(_ATTRIBUTES) == names
