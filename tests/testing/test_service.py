@@ -193,12 +193,22 @@ def test_delay_goes_with_faults(service: FakeConfigService, backend: HttpConfigS
 
 def test_sequence(service: FakeConfigService, backend: HttpConfigService) -> None:
     """One script a request, and then the proper answers."""
-    service.sequence(500, None, reset(), Answer(429))
+    service.sequence(500, reset(), None, Answer(429))
     assert reason(backend) == "status"
-    assert isinstance(backend.get_instance("acme", query()), Document)
     assert reason(backend) == "unreachable"
+    assert isinstance(backend.get_instance("acme", query()), Document)
     assert reason(backend) == "status"
     assert isinstance(backend.get_instance("acme", query()), Document)
+
+
+def test_sequence_of_a_reset_after_an_answer(
+    service: FakeConfigService, backend: HttpConfigService
+) -> None:
+    """A connection that was kept is replaced once, which takes the next of the sequence."""
+    service.sequence(None, reset(), Answer(429), reset())
+    assert isinstance(backend.get_instance("acme", query()), Document)
+    assert reason(backend) == "status"
+    assert reason(backend) == "unreachable"
 
 
 def test_port_may_be_given(service: FakeConfigService) -> None:
