@@ -10,7 +10,6 @@ from typing import Any
 from django.http import HttpRequest
 from msgspec import Struct, structs
 
-from instance_lookup.drf_request import django_part
 from instance_lookup.forks import StartsAnew
 from instance_lookup.request_user import (
     acurrent_user,
@@ -36,7 +35,8 @@ class RequestMetadata(Struct, frozen=True):
 
         A missing or odd ``X-Request-ID`` is replaced by a fresh one.
         """
-        plain = django_part(request)
+        # Not by drf_request, which loads DRF: this is imported with the package itself.
+        plain: Any = getattr(request, "_request", request)
         known: RequestMetadata | None = plain.__dict__.get("_instance_metadata")
         if known is None:
             get = plain.META.get
