@@ -37,10 +37,12 @@ class InstanceConfigMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
-        if not apps.is_installed("instance_lookup"):  # here: then no system check of ours is run
+        if not apps.is_installed(
+            "instance_lookup"
+        ):  # no system check: ours are not registered then
             logger.warning(
-                "'instance_lookup' is not in INSTALLED_APPS: views have their configurations, but"
-                " commands, template tags and system checks are missing. Add it there."
+                "'instance_lookup' is not in INSTALLED_APPS: request.instance_config works, but"
+                " commands, template tags and system checks are missing. Add it to INSTALLED_APPS."
             )
         if self._is_async:
             markcoroutinefunction(self)

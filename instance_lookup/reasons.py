@@ -12,13 +12,15 @@ class Meaning(NamedTuple):
     advice: str
     """What to do, for the log."""
     is_there: bool = False
-    """Whether the service is up and answers: then it is nothing for the circuit breaker."""
+    """Whether the service is up and answers. Then the circuit breaker does not count it."""
     is_of_one: bool = False
-    """Whether it says nothing about other ids."""
+    """Whether it concerns one id only."""
     is_lasting: bool = False
-    """Whether it does not pass by itself: then somebody has to be woken."""
+    """Whether it lasts until a person acts. Then it is logged as an ERROR."""
     is_until_a_document: bool = False
     """Whether only a document ends it, not an answer of any kind."""
+    without_copy: int = 503
+    """Status for callers of whom the cache holds no copy."""
 
 
 EVERYTHING_GONE = "everything_gone"
@@ -39,6 +41,7 @@ _MEANINGS = MappingProxyType(
             is_there=True,
             is_lasting=True,
             is_until_a_document=True,
+            without_copy=404,
         ),
         "not_the_service": Meaning(
             "Check CONFIG_SERVICE_URL, and what stands in front of the service.",
@@ -47,7 +50,8 @@ _MEANINGS = MappingProxyType(
         ),
         "redirect": Meaning("Redirects are not followed: check CONFIG_SERVICE_URL."),
         "rejected": Meaning(
-            "Correct what the service answers: docs/config-service.md has the rules.",
+            "Correct what the service answers (docs/config-service.md has the rules), or path_of"
+            " and parse of your own backend.",
             is_there=True,
             is_of_one=True,
         ),

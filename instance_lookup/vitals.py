@@ -84,7 +84,8 @@ class Vitals:
         else:
             self.breaker.failed(retry_after)
         then = (
-            "Meanwhile callers get the copy in the cache, or 503 where there is none."
+            "Meanwhile callers get the copy in the cache, or"
+            f" {meaning.without_copy} where there is none."
             if self._settings.use_stale_on_error
             else "Meanwhile callers get 503."
         )

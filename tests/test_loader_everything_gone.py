@@ -83,7 +83,7 @@ def test_everything_gone_is_one_error(
     assert errors(caplog) == [
         f"The Config Service at {service.url} does not know instance 'd' ({status}), nor the last "
         "3 of which there was a copy: it says that everything is gone. Meanwhile callers get the "
-        "copy in the cache, or 503 where there is none. If these instances are really deleted, "
+        "copy in the cache, or 404 where there is none. If these instances are really deleted, "
         "invalidate them. If not, check CONFIG_SERVICE_URL and the service."
     ]
 
