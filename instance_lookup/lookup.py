@@ -30,18 +30,18 @@ class LazyLookup(SimpleLazyObject):  # type: ignore[type-arg]  # generic in the 
         self, lookup: RequestLookup, pick: Callable[[LookupResult], Any], name: str
     ) -> None:
         # Past LazyObject's own: its __setattr__ would evaluate it, its __getattribute__ is slow.
-        object.__setattr__(self, "__dict__", {"_lookup": lookup, "_pick": pick, "_name": name})
+        object.__setattr__(self, "__dict__", {"_get": lookup.get, "_pick": pick, "_name": name})
 
     @property
     def _wrapped(self) -> Any:
         own = object.__getattribute__(self, "__dict__")  # past LazyObject's own, which is slow
-        return own["_pick"](own["_lookup"].get())
+        return own["_pick"](own["_get"]())
 
     def __getattribute__(self, name: str) -> Any:
-        if name[:1] == "_":
+        if name[0] == "_":
             return super().__getattribute__(name)
         own = object.__getattribute__(self, "__dict__")  # and which asks for _wrapped twice
-        return getattr(own["_pick"](own["_lookup"].get()), name)
+        return getattr(own["_pick"](own["_get"]()), name)
 
     def __repr__(self) -> str:
         """Do no I/O: this is what a debugger or an error page calls."""

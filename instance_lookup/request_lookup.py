@@ -150,7 +150,7 @@ class RequestLookup:
         self.state.touch()
         seen, request = last.seen, self.request
         who: LookupUser | None = last.who
-        if not seen.is_same_user(request):
+        if last.who.is_outdated or not seen.is_same_user(request):
             who = peek_lookup_user(request)
         elif seen.is_same_name(request):
             return last.answer()
@@ -164,7 +164,10 @@ class RequestLookup:
     def _kept(self, who: LookupUser, named: Ref | str | None) -> LookupResult | None:
         """Return the last answer if it was for this user and this name, or raise its error."""
         last = self._outcome
-        if last is None or last.named != named or (last.who is not who and last.who != who):
+        if last is None or last.named != named:
+            return None
+        # Of an equal user too, if nothing that a project has added to it is another.
+        if last.who is not who and (last.who != who or vars(last.who) != vars(who)):
             return None
         return last.answer()
 

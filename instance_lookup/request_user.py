@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import lru_cache
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
-from django.utils.functional import LazyObject, empty
+from django.utils.functional import LazyObject, cached_property, empty
 from msgspec import Struct
 
 from instance_lookup.conf import Settings, get_settings
@@ -102,15 +103,19 @@ class Seen(Struct, eq=False, frozen=True):
     """``request.user`` as it stood there, loaded or not."""
     user: object
     """The user that it stood for."""
-    fields: dict[str, object]
-    """The user's fields, which a view may change in place."""
+    field: Callable[[str], Any]
+    """Reads a field of that user, without loading one."""
+    fields: list[object]
+    """What they were, since a view may change the user where it stands."""
+    tenants: list[object] | None
+    """The user's tenants, where they are a list or a set, which may be changed in the same way."""
     auth: object
-    surroundings: tuple[object, ...] | None
+    surroundings: Surroundings | None
     """What else a project's own ``USER_CONTEXT`` may look at; ``None`` for the default one."""
-    session: dict[str, object] | None
-    """What the session held; ``None``: it was not loaded."""
-    match: object
+    match: Any
     """The ``resolver_match``: ``None`` before the URL is resolved."""
+    kwargs: dict[str, object] | None
+    """What the URL names. A middleware may change it where it stands."""
     keys: Collection[str] | None
     """What identifiers look at in ``request.META``; ``None``: unknown."""
     values: list[object]
@@ -133,20 +138,23 @@ class Seen(Struct, eq=False, frozen=True):
         """
         about, meta = request.__dict__, request.META
         match = about.get("resolver_match")
-        is_default = get_settings().user_context in _DEFAULT
         if getattr(request, "user", None) is not user_attribute:
             return None
+        field = getattr(user, "__dict__", _NO_FIELDS).get
+        tenants = field("tenant_ids")
         return cls(
             user_attribute,
             user,
-            getattr(user, "__dict__", _NO_FIELDS).copy(),
+            field,
+            [field(name) for name in _DECIDING],
+            [*tenants] if isinstance(tenants, list | set) else None,
             about.get("auth"),
-            None if is_default else _surroundings(request),
-            None if is_default else (held := _session_data(request)) and dict(held),
+            None if get_settings().user_context in _DEFAULT else Surroundings.of(request, user),
             match,
+            None if match is None else match.kwargs.copy(),
             keys,
             [meta.get(key) for key in keys or ()],
-            None if match is not None else _route(request),
+            _route(request) if match is None else None,
         )
 
     def is_same_user(self, request: HttpRequest) -> bool:
@@ -154,22 +162,14 @@ class Seen(Struct, eq=False, frozen=True):
 
         Users are compared by identity: with a token, an equal user may be allowed less.
         """
+        field = self.field
         return (
             getattr(request, "user", None) is self.user_attribute
             and request.__dict__.get("auth") is self.auth
-            # All fields at once first. Django keeps caches among them, so a difference says little.
-            and (
-                self.fields == (now := getattr(self.user, "__dict__", _NO_FIELDS))
-                or all(now.get(name) == self.fields.get(name) for name in _DECIDING)
-            )
-            and (self.surroundings is None or self._is_same_around(request))
+            and [field(name) for name in _DECIDING] == self.fields
+            and (self.tenants is None or [*field("tenant_ids")] == self.tenants)
+            and (self.surroundings is None or self.surroundings.are_same(request, self.user))
         )
-
-    def _is_same_around(self, request: Any) -> bool:
-        held = _session_data(request)
-        if self.session is None and held is not None:  # loaded since: no change, unless written to
-            held = None if not request.session.modified else held
-        return held == self.session and _surroundings(request) == self.surroundings
 
     def is_same_name(self, request: HttpRequest) -> bool:
         """Tell whether the request names the same instance, if the user is the same.
@@ -181,14 +181,59 @@ class Seen(Struct, eq=False, frozen=True):
             keys is not None
             and request.__dict__.get("resolver_match") is match
             and [meta.get(key) for key in keys] == self.values
-            and (match is not None or _route(request) == self.route)
+            and (_route(request) == self.route if match is None else match.kwargs == self.kwargs)
         )
 
 
-def _surroundings(request: Any) -> tuple[object, ...]:
-    """Return what a project's own ``USER_CONTEXT`` may look at, headers included."""
-    match = request.__dict__.get("resolver_match")
-    return id(match), *_route(request), dict(request.META)
+class Surroundings(Struct, eq=False, frozen=True):
+    """What a project's own ``USER_CONTEXT`` may look at, beside the user and ``request.auth``."""
+
+    attributes: dict[str, object]
+    """What middlewares have put on the request, and its URL."""
+    fields: dict[str, object]
+    """The user's own."""
+    meta: dict[str, object]
+    """The headers, and what the server adds."""
+    session: dict[str, object] | None
+    """What the session held; ``None``: it was not loaded."""
+
+    @classmethod
+    def of(cls, request: HttpRequest, user: object) -> Surroundings:
+        """Return what is there now."""
+        session = _session_data(request)
+        return cls(
+            _attributes(request),
+            _attributes(user),
+            request.META.copy(),
+            session and dict(session),
+        )
+
+    def are_same(self, request: Any, user: object) -> bool:
+        """Tell whether nothing of it has changed."""
+        session = _session_data(request)
+        if self.session is None and session is not None and not request.session.modified:
+            session = None  # loaded since, and not written to: no change
+        return (
+            session == self.session
+            and self.meta == request.META
+            and _are_same(_attributes(request), self.attributes)
+            and _are_same(_attributes(user), self.fields)
+        )
+
+
+def _attributes(holder: object) -> dict[str, object]:
+    # Without what Django itself computes when it is first asked for, and keeps.
+    kind = type(holder)
+    return {
+        name: value
+        for name, value in getattr(holder, "__dict__", _NO_FIELDS).items()
+        if name[0] != "_" and not isinstance(getattr(kind, name, None), cached_property)
+    }
+
+
+def _are_same(now: dict[str, object], before: dict[str, object]) -> bool:
+    # By identity: to compare lazy objects would load them.
+    return now.keys() == before.keys() and all(map(is_, now.values(), before.values()))
 
 
 def _session_data(request: Any) -> dict[str, object] | None:
@@ -202,9 +247,9 @@ def _route(request: Any) -> tuple[object, ...]:
     return request.path_info, getattr(request, "urlconf", None)
 
 
-_DECIDING = ("id", "is_active", "is_superuser", "default_instance_id", "tenant_ids")
+_DECIDING = ("id", "email", "is_active", "is_superuser", "default_instance_id", "tenant_ids")
 """Fields of a user that decide. Groups are read once a request."""
-_NO_FIELDS: dict[str, object] = {}
+_NO_FIELDS: dict[str, Any] = {}
 
 
 @lru_cache(maxsize=16)

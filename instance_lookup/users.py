@@ -39,6 +39,8 @@ class LookupUser:
 
     is_service: ClassVar[bool] = False
     """Whether this is the site itself."""
+    is_outdated: ClassVar[bool] = False
+    """Whether what it was made from has changed since."""
     user_id: str | None
     """Compared exactly with ``metadata.owner``. Absent or blank: anonymous."""
     email: str | None = None
@@ -180,7 +182,16 @@ class DjangoUser(LookupUser):
             profile = getattr(self._user, "profile", None)
         except ObjectDoesNotExist:
             return None
+        self.__dict__["_profile"] = profile
         return _id_or_none(getattr(profile, "default_instance_id", None))
+
+    @property
+    def is_outdated(self) -> bool:  # type: ignore[override]  # of the class in the base
+        """Tell whether the profile has another default by now: the user has moved. Does no I/O."""
+        if (profile := self.__dict__.get("_profile")) is None:
+            return False
+        now = _id_or_none(getattr(profile, "default_instance_id", None))
+        return bool(now != self.__dict__["default_instance_id"])
 
 
 def user_context(user: Any, request: HttpRequest | None = None) -> LookupUser:  # noqa: ARG001  # USER_CONTEXT

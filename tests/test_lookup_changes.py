@@ -230,6 +230,22 @@ def in_route(user: Any, request: Any = None) -> LookupUser:
     return LookupUser(resolve(request.path_info, __name__).kwargs.get("project_id", "olga"))
 
 
+def in_attribute(user: Any, request: Any = None) -> LookupUser:
+    return LookupUser(getattr(request, "tenant_user", "olga"))
+
+
+def in_user(user: Any, request: Any = None) -> LookupUser:
+    return LookupUser(getattr(user, "acting_as", "olga"))
+
+
+def _acts_in_attribute(request: Any) -> None:
+    request.tenant_user = "sam"
+
+
+def _acts_in_user(request: Any) -> None:
+    request.user.acting_as = "sam"
+
+
 def _acts_in_session(request: Any) -> None:
     request.session._session["acting_as"] = "sam"
 
@@ -244,14 +260,20 @@ def _acts_in_route(request: Any) -> None:
 
 @pytest.mark.parametrize(
     ("context", "change"),
-    [(in_session, _acts_in_session), (in_header, _acts_in_header), (in_route, _acts_in_route)],
+    [
+        (in_session, _acts_in_session),
+        (in_header, _acts_in_header),
+        (in_route, _acts_in_route),
+        (in_attribute, _acts_in_attribute),
+        (in_user, _acts_in_user),
+    ],
 )
 def test_what_a_user_context_reads_may_change(
     service: Any, settings: Any, touch: Any, context: Any, change: Any
 ) -> None:
     """A project's own may look at anything on the request."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "USER_CONTEXT": context}
-    request = asking("acme", "/projects/olga/")
+    request = asking("acme", "/projects/olga/", user=Somebody("olga"))
     cache = {"acting_as": "olga"}
     request.session = SimpleNamespace(_session_cache=cache, _session=cache, modified=False)
     assert touch(request) == "acme"
@@ -312,6 +334,74 @@ def test_user_changed_in_place_is_asked_about_anew(
 
     with pytest.raises(AccessDenied):
         touch(request)
+
+
+def test_tenants_changed_in_place_are_asked_about_anew(
+    service: Any, settings: Any, touch: Any
+) -> None:
+    """A list is the same list, whatever was taken out of it."""
+    policy = "tests.test_lookup_changes.members_and_admins"
+    settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "ACCESS_POLICY": policy}
+    service.instances["acme"] = {"metadata": {"owner": "nobody", "tenant_id": "t"}}
+    request = asking("acme", user=Somebody("ada", tenant_ids=["t"]))
+    assert touch(request) == "acme"
+
+    request.user.tenant_ids.remove("t")
+
+    with pytest.raises(AccessDenied):
+        touch(request)
+
+
+def test_user_who_moves_to_another_instance_is_there(service: Any, touch: Any) -> None:
+    """A view that changes the default of the profile goes on in the new one."""
+    service.instances["other"] = owned_by(OLGA)
+    profile = SimpleNamespace(default_instance_id="acme")
+    request = asking(None, user=Somebody("olga", profile=profile))
+    assert touch(request) == "acme"
+
+    profile.default_instance_id = "other"
+
+    assert touch(request) == "other"
+
+
+@pytest.mark.urls(__name__)
+def test_url_changed_in_place_decides(service: Any, touch: Any) -> None:
+    """``process_view`` of a middleware is given the very dict."""
+    request = asking(None, "/projects/shop/")
+    request.resolver_match = resolve("/projects/shop/", __name__)
+    assert touch(request) == "acme"
+
+    request.resolver_match.kwargs["project_id"] = "side"
+
+    with pytest.raises(AccessDenied):
+        touch(request)
+
+
+def test_user_of_a_kind_of_the_projects_own_is_compared_in_full(
+    request_: Any, settings: Any, touch: Any
+) -> None:
+    """What a project adds to a ``LookupUser`` is for its policy to read."""
+
+    class Scoped(LookupUser):
+        scopes: Any = ()
+
+    class InScope:
+        def allows(self, user: Any, config: Any) -> bool:
+            return "read" in user.scopes
+
+    def context(user: Any, request: Any = None) -> LookupUser:
+        who = Scoped(user.pk)
+        vars(who)["scopes"] = getattr(request, "auth", None) or ("read",)
+        return who
+
+    own = {"USER_CONTEXT": context, "ACCESS_POLICY": InScope()}
+    settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, **own}
+    assert touch(request_) == "acme"
+
+    request_.auth = ("write",)
+
+    with pytest.raises(AccessDenied):
+        touch(request_)
 
 
 def test_refused_user_who_is_admitted_in_place_gets_in(request_: Any, touch: Any) -> None:
