@@ -55,7 +55,7 @@ class ComposableMetaclass(BasePermissionMetaclass, OperandHolder, SingleOperandH
         return _composed(Either, "|", other, self)
 
     def __invert__(self) -> Never:
-        """Refuse: "not allowed" turned round would let in strangers, and those not logged in."""
+        """Refuse: the negation would let in strangers and callers who are not logged in."""
         raise TypeError(
             f"~{self.__name__} would let in everybody who may not use the instance; "
             "for a feature that is off there is HasInstanceFeature(..., enabled=False)"
@@ -74,7 +74,7 @@ def _composed(base: type[Composition], sign: str, left: Any, right: Any) -> type
 
 
 class Composition(BasePermission, metaclass=ComposableMetaclass):
-    """Two permissions as one. Says of a refusal what the operand says that has something to say."""
+    """Two permissions as one. A refusal carries the message of the operand that has one."""
 
     op1_class: Any
     op2_class: Any

@@ -1,9 +1,8 @@
 """Requests and views of Django REST framework: its user decides, however late it authenticates.
 
-DRF wraps Django's request in one of its own, and may authenticate when a view first asks it for the
-user. Until then the session's user stands on Django's request, whom the view may not accept at all.
-
-Only the last lines need DRF to be installed.
+DRF wraps Django's request in its own, and authenticates when a view first reads the user. Until
+then Django's request holds the session's user, whom the view may not accept. DRF must be installed
+only for the last lines.
 """
 
 from __future__ import annotations
@@ -114,7 +113,7 @@ class _OfDRFsUser:
 
 
 if find_spec("rest_framework") is not None:
-    # Django's request cannot tell who reads an attribute through DRF's. So DRF's has its own.
+    # Django's request cannot see that DRF's request is asking, so DRF's class gets its own.
     from rest_framework.request import Request
 
     for _name in _ATTRIBUTES:

@@ -216,9 +216,9 @@ class Accepted(NamedTuple, Generic[D]):
 def read_document(kind: Kind[D], asked: str, body: bytes) -> Accepted[D]:
     """Return what the JSON ``body`` holds. Raise ``Rejected`` unless it is a document of ``asked``.
 
-    A byte order mark is dropped: in the middle of an entry it would be no JSON.
+    A byte order mark is dropped: it is not allowed inside the JSON of a cache entry.
     """
-    body = SecretBytes(body.removeprefix(BOM_UTF8))  # as it is shown where local variables are
+    body = SecretBytes(body.removeprefix(BOM_UTF8))  # hidden where tracebacks show local variables
     try:
         raw = Raw(body.decode())
     except UnicodeError:

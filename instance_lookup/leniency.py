@@ -1,8 +1,8 @@
 """A document as real services write it, made into one that the strict decoder reads. All pure.
 
-Lenient where it is decoration: a feature flag that is no boolean, a worker URL that is none, a date
-that nobody can read is left out. Strict where a mistake could let somebody in, or a limit out: what
-is not named here stays as it is, and the decoder refuses it.
+A value that is only for people or optional (a feature flag, a worker URL, a date) is left out if it
+cannot be read. Everything that decides access or a limit stays as it is, and the decoder refuses it
+if it is wrong.
 
 Values stay ``Raw`` all the way, so no API key is a local variable that a debug page would show.
 """
@@ -187,7 +187,7 @@ def _text(raw: Raw) -> Raw | None:
 
 
 def _id(raw: Raw) -> Raw:
-    """Return a number as its decimal digits: one and the same whoever writes it."""
+    """Return a number as its decimal digits, so that ``7`` and ``7.0`` are one id."""
     number = bytes(_integer(raw))
     return _encode(number.decode()) if re.fullmatch(b"-?[0-9]+", number) else raw
 

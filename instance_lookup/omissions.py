@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("instance_lookup")
 
 _LIMIT = 10_000
-"""Documents that are remembered as incomplete; of one forgotten there is one more line."""
+"""Documents that are remembered as incomplete. If one is forgotten, its line is logged again."""
 _NAMED = 10
 """Parts that one line names."""
 
@@ -39,7 +39,7 @@ class Omissions(Guarded):
         if self._changes(document, hash(frozenset(left_out))) and left_out:
             names = [part.place for part in left_out]
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            # What code decides by may be missed by somebody; a date or a description is not.
+            # Code may miss a flag or a URL; only people read a date or a description.
             is_minor = all(part.is_decoration for part in left_out)
             logger.log(
                 logging.INFO if is_minor else logging.WARNING,

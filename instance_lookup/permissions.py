@@ -29,8 +29,8 @@ class InstancePermission(BasePermission, metaclass=ComposableMetaclass):
     """Base: the caller may have the request's instance, and ``policy`` allows it as well.
 
     A refusal is *returned*, not raised, so that DRF can answer 401 to those who may still log in.
-    The lookup's other errors pass through: 400, 404, 429 and 503. Not to those who only ask what
-    would be permitted, such as a schema: to them an error is a refusal.
+    Other errors of the lookup (400, 404, 429, 503) are raised. Schemas, OPTIONS and the browsable
+    API only ask what would be permitted; for them an error is a refusal.
     """
 
     policy: ClassVar[Allows]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Projects:
-    """Loads the configurations that projects lead to. Nothing of it is authorized yet."""
+    """Loads the configurations that projects lead to. The caller authorizes them."""
 
     def __init__(
         self,
@@ -48,9 +48,10 @@ class Projects:
     def agree(
         self, project_id: str, instance_id: str, context: LookupContext, deadline: Deadline
     ) -> Steps[Found[ProjectMapping]]:
-        """Return the mapping of a project. Raise ``InvalidContext`` unless it is to the instance.
+        """Return the mapping of a project. Raise ``InvalidContext`` if it is not of this instance.
 
-        The same whether it is another's or nobody's: that is for its own members to know.
+        The error is the same if the project does not exist or is refused: only its own members may
+        learn which.
         """
         is_of = partial(_is_of, instance_id)
         with suppress(InstanceNotFound, AccessDenied):

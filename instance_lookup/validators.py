@@ -109,8 +109,8 @@ def proxy_url(value: Any) -> str | None:
     url = urlsplit(value)
     if url.scheme == "https":
         return (
-            "must be an http URL: the connection to the proxy itself cannot be TLS."
-            " One to a Config Service with https is, through the proxy, to its end."
+            "must be an http URL: TLS to the proxy itself is not supported. An https Config Service"
+            " is still reached over TLS, through the proxy's tunnel."
         )
     if url.scheme != "http" or not url.hostname:
         return "must be an http URL with a host, such as 'http://proxy.example.com:3128'."

@@ -14,7 +14,7 @@ _INTERIM_BYTES = 65_536
 
 
 class FinalResponse(HTTPResponse):
-    """A response that passes over interim ones before it, and notices bytes behind it."""
+    """A response that skips interim ones (1xx), and notices surplus bytes after its end."""
 
     fp: BufferedReader
 

@@ -19,7 +19,7 @@ _value = partial(quote, safe="!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~", errors="surrog
 
 
 def headers_of(query: Query) -> dict[str, str]:
-    """Return the headers that say for whom is asked, and which copy is held."""
+    """Return the headers that name the user, the request and the copy that we hold."""
     headers = {"X-Request-ID": _value(query.request_id)}
     if query.user_id:
         headers["X-User-ID"] = _value(query.user_id)

@@ -31,8 +31,8 @@ def address(proxy: str) -> str:
 def credentials(proxy: str) -> dict[str, str]:
     """Return the user and password of a proxy's URL as a header.
 
-    In UTF-8 (RFC 7617): ``requests`` fails on what Latin-1 does not have. It also leaves out a user
-    without a password.
+    Encoded as UTF-8 (RFC 7617): ``requests`` uses Latin-1, fails on other characters, and leaves
+    out a user without a password.
     """
     user, _, password = urlsplit(proxy).netloc.rpartition("@")[0].partition(":")
     if not user:

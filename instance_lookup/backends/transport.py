@@ -53,7 +53,7 @@ class DeadlineSocket(socket.socket):
     """A socket whose timeout bounds everything until the next ``settimeout``, not one call."""
 
     received = 0
-    """Bytes so far. None yet: nothing was ever answered on it."""
+    """Bytes received so far. 0: nothing was ever answered on this connection."""
     surplus = False
     """An answer was followed by more, which no request asked for."""
     _until: float | None = 0.0
@@ -184,8 +184,8 @@ class _Pool(HTTPConnectionPool):
     def _make_request(self, conn: Any, *args: Any, **kwargs: Any) -> Any:
         """Send a request; where a connection that was used before breaks, once more on a new one.
 
-        The service may close a connection while a request is on its way. All of ours are GET, so
-        one that was received, and of whose answer not a byte came, may be sent again.
+        The service may close an idle connection while a request is on its way. If no byte of an
+        answer came, the request is sent again. It is always a GET, so this is safe.
         """
         sock = conn.sock
         before = sock.received if sock else 0
@@ -210,7 +210,7 @@ _POOLS = {"http": _Pool, "https": _TLSPool}
 
 
 class _Until(Timeout):
-    """What is left until a deadline, whichever step asks, and whether or not it is the first."""
+    """A timeout whose every step gets what is left until the deadline."""
 
     def __init__(self, deadline: Deadline) -> None:
         super().__init__()
