@@ -6,7 +6,9 @@ import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
+from django.core.handlers.exception import response_for_exception
 from django.http import HttpRequest
+from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.functional import SimpleLazyObject
 
 from instance_lookup.drf_request import django_part, is_authenticated
@@ -14,7 +16,10 @@ from instance_lookup.lookup import lookup_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
+_ANSWER = response_for_exception.__code__
+_REFUSAL = vars(CsrfViewMiddleware)["_reject"].__code__  # whichever CSRF_FAILURE_VIEW there is
 _PUBLIC = ("instance_id", "metadata", "features", "rate_limits", "worker_urls", "r2_bucket")
 
 
@@ -62,16 +67,13 @@ NO_INSTANCE = _NoInstance()
 
 
 def _in_error_page() -> bool:
-    """Tell whether Django is answering an exception: a handler renders one of its error pages.
+    """Tell whether Django answers an exception, or a form without its CSRF token, with this page.
 
-    An exception that a view itself catches does not pass through Django's handler.
+    Told by who has called us: a view may render a page while it handles an error of its own.
     """
-    exception = sys.exception()
-    while exception is not None:
-        trace = exception.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_globals.get("__name__") == "django.core.handlers.exception":
-                return True
-            trace = trace.tb_next
-        exception = exception.__context__  # the handler may be handling one of its own
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001  # what traceback is made of
+    while frame is not None:
+        if frame.f_code is _ANSWER or frame.f_code is _REFUSAL:
+            return True
+        frame = frame.f_back
     return False

@@ -54,6 +54,11 @@ class Deletions(Guarded):
             self.drops += 1
             return Fate.DROP
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether so many copies were dropped that no other one is, until a document comes."""
+        return len(self._dropped) >= BELIEVED
+
     def note_document(self, drops: int) -> bool:
         """Note a document, asked for when there were so many ``drops``; tell if it was counted.
 

@@ -235,25 +235,16 @@ class Fetcher(Generic[D]):
         ):
             store.local.forget(asked)
             return
-        if self._claims_invalidation(asked, reading):
-            # Or what the cache holds would be served again.
-            since = store.local.invalidate(asked)
-        else:
+        # A cache that cannot be read may hold a copy of this id, or none: the 404 is believed, and
+        # not counted. Not believed if earlier ones have made the service doubtful.
+        is_unseen = reading.generation is None and reading.entry is None
+        if is_unseen and self.vitals.deletions.is_in_doubt:
             since = store.local.forget(asked)
+        else:  # or what the cache holds would be served again
+            since = store.local.invalidate(asked)
         if is_last:
             about: Any = {"cached_at": asked_at, "ttl": self._settings.negative_ttl, "etag": None}
             store.keep(asked, DOES_NOT_EXIST, structs.replace(reading, since=since), **about)
-
-    def _claims_invalidation(self, asked: str, reading: Reading[D]) -> bool:
-        """Decide whether to invalidate the id in the cache once the cache is back, and count it.
-
-        A cache that cannot be read may hold a copy of any id, so this is limited like the copies
-        themselves. 0.0 stands for the copy that we cannot see.
-        """
-        is_unseen = reading.generation is None and reading.entry is None
-        if not is_unseen:
-            return True
-        return self.vitals.deletions.decide(self._part(asked), 0.0) is not Fate.KEEP
 
     def _writes(self, write: Callable[[], None]) -> bool:
         """Write, and tell whether the cache took it."""

@@ -46,7 +46,8 @@ Rule = Callable[[Raw], Raw | None]
 _NAME_SHOWN = 64
 """Characters of an entry's name in a log line: the service may send any number."""
 _EXACT = 2.0**53
-"""Below it a float is the very number that was written."""
+"""Integers below it are floats as well, without rounding."""
+_WHOLE = re.compile(rb"(0|-?[1-9][0-9]*)(?:\.0+)?")
 
 _NULL = Raw(b"null")
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
@@ -187,9 +188,12 @@ def _text(raw: Raw) -> Raw | None:
 
 
 def _id(raw: Raw) -> Raw:
-    """Return a number as its decimal digits, so that ``7`` and ``7.0`` are one id."""
-    number = bytes(_integer(raw))
-    return _encode(number.decode()) if re.fullmatch(b"-?[0-9]+", number) else raw
+    """Return a number as its decimal digits, so that ``7`` and ``7.0`` are one id.
+
+    By its text: a float may stand for another number than the one that was written.
+    """
+    found = _WHOLE.fullmatch(bytes(raw))
+    return _encode(found[1].decode()) if found else raw
 
 
 def _moment(raw: Raw) -> Raw | None:

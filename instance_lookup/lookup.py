@@ -70,8 +70,32 @@ def _result(result: LookupResult) -> LookupResult:
     return result
 
 
+class _PageCacheFlag:
+    """Keeps a page of a tenant out of Django's page cache, which asks the request for this flag.
+
+    It would store the page under a key without the headers that decide, and show it to others
+    without asking whether they may. Its decorator sets the flag before a view runs.
+    """
+
+    def __get__(self, request: Any, owner: type) -> bool:
+        fields = request.__dict__
+        if lookup_for(request).state.is_touched:
+            return False
+        if _FLAG in fields:
+            return bool(fields[_FLAG])
+        raise AttributeError(_FLAG)
+
+    def __set__(self, request: Any, value: object) -> None:
+        request.__dict__[_FLAG] = value
+
+
+_FLAG = "_cache_update_cache"
+
+
 class _InstanceAttributes:
     """What a request gets. In its class, since only there they learn of which request they are."""
+
+    _cache_update_cache = _PageCacheFlag()
 
     instance_config = _LazyAttribute(attrgetter("config"))
     instance_lookup = _LazyAttribute(_result)
@@ -101,14 +125,16 @@ def lookup_for(request: Any) -> RequestLookup:
     attached: RequestLookup | None = plain.__dict__.get("_instance_lookup")
     if attached is not None and attached.request is plain:
         return attached
-    # A copied request brings the lookup of the original along. The response is one for both.
-    return attach(plain, ResponseState() if attached is None else attached.state)
+    # A copied request brings the lookup of the original along.
+    return attach(plain, attached)
 
 
-def attach(request: HttpRequest, state: ResponseState | None = None) -> RequestLookup:
-    """Give a request its ``instance_config``, ``instance_lookup`` and their twins. Does no I/O."""
-    state = state or ResponseState()
-    state.requests.append(request)
+def attach(request: HttpRequest, original: RequestLookup | None = None) -> RequestLookup:
+    """Give a request its ``instance_config``, ``instance_lookup`` and their twins. Does no I/O.
+
+    ``original`` is the lookup of the request that this one is a copy of.
+    """
+    state = ResponseState(None if original is None else original.state)
     lookup = RequestLookup(request, state)
     request.__dict__["_instance_lookup"] = lookup
     if not isinstance(request, _InstanceAttributes):

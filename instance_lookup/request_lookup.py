@@ -172,7 +172,7 @@ class RequestLookup:
         return last.answer()
 
     def _fail(self, outcome: _Outcome, error: Exception) -> None:
-        self.state.failed = True
+        self.state.fail()
         if outcome.seen is None:  # USER_CONTEXT failed, or the user could not be loaded
             user = peek_user(self.request)
             outcome.seen = Seen.of(self.request, outcome.user_attribute, user, None)

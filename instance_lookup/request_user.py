@@ -12,7 +12,7 @@ from django.utils.functional import LazyObject, cached_property, empty
 from msgspec import Struct
 
 from instance_lookup.conf import Settings, get_settings
-from instance_lookup.users import LookupUser, user_context
+from instance_lookup.users import LookupUser, key_attribute, user_context
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -103,8 +103,12 @@ class Seen(Struct, eq=False, frozen=True):
     """``request.user`` as it stood there, loaded or not."""
     user: object
     """The user that it stood for."""
+    wrapped: object
+    """What ``request.user`` holds, if it is lazy and was loaded."""
     field: Callable[[str], Any]
     """Reads a field of that user, without loading one."""
+    names: tuple[str, ...]
+    """The fields that decide."""
     fields: list[object]
     """What they were, since a view may change the user where it stands."""
     tenants: list[object] | None
@@ -142,11 +146,14 @@ class Seen(Struct, eq=False, frozen=True):
             return None
         field = getattr(user, "__dict__", _NO_FIELDS).get
         tenants = field("tenant_ids")
+        names = (key_attribute(user.__class__), *_DECIDING)
         return cls(
             user_attribute,
             user,
+            _wrapped(user_attribute),
             field,
-            [field(name) for name in _DECIDING],
+            names,
+            [field(name) for name in names],
             [*tenants] if isinstance(tenants, list | set) else None,
             about.get("auth"),
             None if get_settings().user_context in _DEFAULT else Surroundings.of(request, user),
@@ -166,7 +173,8 @@ class Seen(Struct, eq=False, frozen=True):
         return (
             getattr(request, "user", None) is self.user_attribute
             and request.__dict__.get("auth") is self.auth
-            and [field(name) for name in _DECIDING] == self.fields
+            and [field(name) for name in self.names] == self.fields
+            and (self.wrapped is empty or _wrapped(self.user_attribute) is self.wrapped)
             and (self.tenants is None or [*field("tenant_ids")] == self.tenants)
             and (self.surroundings is None or self.surroundings.are_same(request, self.user))
         )
@@ -236,6 +244,12 @@ def _are_same(now: dict[str, object], before: dict[str, object]) -> bool:
     return now.keys() == before.keys() and all(map(is_, now.values(), before.values()))
 
 
+def _wrapped(user: Any) -> object:
+    """Return what a lazy user holds, without loading it; ``empty``: nothing yet, or not lazy."""
+    is_lazy = isinstance(user, LazyObject)
+    return object.__getattribute__(user, "_wrapped") if is_lazy else empty
+
+
 def _session_data(request: Any) -> dict[str, object] | None:
     data: dict[str, object] | None
     data = getattr(getattr(request, "session", None), "_session_cache", None)
@@ -247,8 +261,8 @@ def _route(request: Any) -> tuple[object, ...]:
     return request.path_info, getattr(request, "urlconf", None)
 
 
-_DECIDING = ("id", "email", "is_active", "is_superuser", "default_instance_id", "tenant_ids")
-"""Fields of a user that decide. Groups are read once a request."""
+_DECIDING = ("email", "is_active", "is_superuser", "default_instance_id", "tenant_ids")
+"""Fields of a user that decide, beside its key. Groups are read once a request."""
 _NO_FIELDS: dict[str, Any] = {}
 
 

@@ -11,26 +11,39 @@ from django.utils.cache import patch_cache_control, patch_vary_headers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
 
 class ResponseState:
-    """Shared by a request and its copies, since they have one response between them."""
+    """What the lookups of one request mean for its response.
 
-    __slots__ = ("_response", "_started", "failed", "requests", "touched", "vary_headers")
+    A copied request has one of its own, and what happens there counts for the original as well: a
+    view answers with what it read from a copy.
+    """
 
-    def __init__(self) -> None:
-        self.requests: list[HttpRequest] = []
-        """The request, and its copies."""
+    __slots__ = ("_original", "_response", "_started", "failed", "touched", "vary_headers")
+
+    def __init__(self, original: ResponseState | None = None) -> None:
         self.touched = False
         """True once the instance was read: the response is for this user alone."""
         self.failed = False
         """True once a lookup failed: no cache may store an error page."""
         self.vary_headers: tuple[str, ...] = ()
         """The request headers that decided something so far."""
+        self._original = original
         self._response: HttpResponseBase | None = None
         self._started = False
+
+    @property
+    def is_touched(self) -> bool:
+        """Tell whether the instance was read, of the original too: a view may work with both."""
+        return self.touched or (self._original is not None and self._original.is_touched)
+
+    def fail(self) -> None:
+        """Note that a lookup failed."""
+        self.failed = True
+        if self._original is not None:
+            self._original.fail()
 
     def touch(self, vary_headers: tuple[str, ...] = ()) -> None:
         """Note that the instance is read; a lookup adds the headers that decide which it is.
@@ -38,10 +51,8 @@ class ResponseState:
         Raises ``RuntimeError`` where that comes too late: the response streams already, and its
         headers were sent without ``Vary``.
         """
-        # Django's page cache would store the page under a key without the headers that decide, and
-        # show it to others without asking whether they may. Its decorator sets this before a view.
-        for request in self.requests:
-            request.__dict__["_cache_update_cache"] = False
+        if self._original is not None:
+            self._original.touch(vary_headers)
         if self.touched and not vary_headers:
             return
         if self._started and not self.touched:

@@ -49,7 +49,7 @@ def problem_headers(error: InstanceLookupError) -> dict[str, str]:
 
 def error_response(request: HttpRequest, error: InstanceLookupError) -> HttpResponse | None:
     """Return the answer to a failed lookup; ``None`` where Django's own handling is right."""
-    lookup_for(request).state.failed = True
+    lookup_for(request).state.fail()
     if isinstance(error, CacheError):
         return None  # management failed, not a lookup: Django's 500 tells the operators
     offered = [PROBLEM_JSON, "application/json", "text/html"]

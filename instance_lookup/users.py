@@ -211,6 +211,11 @@ def user_context(user: Any, request: HttpRequest | None = None) -> LookupUser:  
     return DjangoUser.of(user, user_id) if user_id.strip() else LookupUser.anonymous()
 
 
+def key_attribute(kind: type) -> str:
+    """Return where users of this class have their key, ``"id"`` for a class that is not known."""
+    return _KEYS.get(kind) or "id"
+
+
 def _find_key(kind: type) -> str | None:
     """Return where users of this class have their key; ``None``, logged once: not known here."""
     key = None

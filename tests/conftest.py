@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A test module that imports one of these needs an extra. Only names that the import contract in
-# pyproject.toml allows to import an optional dependency belong here, so that a wrong import in any
-# other module fails the environment `bare`.
+# A test module that imports one of these needs an extra. Of the package only names that the import
+# contract in pyproject.toml allows to import an optional dependency belong here, so that a wrong
+# import in any other module fails the environment `bare`.
 EXTRAS = frozenset({
     "cryptography",
     "django_redis",
@@ -32,6 +32,7 @@ EXTRAS = frozenset({
     "redis",
     "rest_framework",
     "rest_framework_simplejwt",
+    "tests.drf",
     "trustme",
     "valkey",
 })  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -65,3 +65,32 @@ def test_dates_can_be_compared_with_now(row: Row) -> None:
     metadata = read_document(KIND, ID, row.body).document.metadata
     for moment in (metadata.created_at, metadata.updated_at):
         assert moment is None or moment.utcoffset() is not None
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "-0",
+        "-0.0",
+        "1e-400",
+        "1e2",
+        "4503599627370497.7",
+        "9007199254740993.5",
+        "7.00000000000000001",
+    ],
+)
+def test_number_that_would_round_is_no_id(number: str) -> None:
+    """Read as a float it is another number, and so another user."""
+    body = f'{{"instance_id": "{ID}", "metadata": {{"owner": {number}}}}}'.encode()
+
+    with pytest.raises(Rejected, match="owner"):
+        read_document(KIND, ID, body)
+
+
+@pytest.mark.parametrize("number", ["9007199254740993.0", "7.000"])
+def test_whole_number_is_the_id_that_was_written(number: str) -> None:
+    """Of any length: it is read by its digits."""
+    body = f'{{"instance_id": "{ID}", "metadata": {{"owner": {number}}}}}'.encode()
+
+    document: Any = read_document(KIND, ID, body).document
+    assert document.metadata.owner == number.partition(".")[0]

@@ -34,6 +34,7 @@ PAGE = '{{% extends "base.html" %}}{{% block body %}}page {status}{{% endblock %
 PAGES = {
     "base.html": BASE,
     "page.html": '{% extends "base.html" %}',
+    "403_csrf.html": '{% extends "base.html" %}{% block body %}page 403{% endblock %}',
     **{f"{status}.html": PAGE.format(status=status) for status in (400, 403, 404, 500)},
 }
 ERRORS = {
@@ -241,6 +242,30 @@ def test_error_of_a_middleware_has_its_own_page(
     assert response.status_code == 403
     assert "page 403" in response.text
     assert is_empty(response)
+
+
+def csrf_page(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return render(request, "403.html", status=403)
+
+
+@both_urlconfs
+@pytest.mark.parametrize("is_async", CALLERS)
+@pytest.mark.parametrize("view", ["django.views.csrf.csrf_failure", f"{__name__}.csrf_page"])
+def test_form_without_a_token_has_its_own_page(
+    olga: User, settings: Any, is_async: bool, view: str
+) -> None:
+    """Django answers it in a middleware, without an exception."""
+    settings.CSRF_FAILURE_VIEW = view
+    settings.MIDDLEWARE = ["django.middleware.csrf.CsrfViewMiddleware", *settings.MIDDLEWARE]
+    caller = Caller(is_async=is_async).login(olga)
+    caller.client.handler.enforce_csrf_checks = True
+
+    response = caller("", "acme", method="post", accept=BROWSER)
+
+    assert response.status_code == 403
+    assert "page 403" in response.text
+    assert is_empty(response)
+    assert lookups() == 0
 
 
 @pytest.mark.parametrize("is_async", CALLERS)

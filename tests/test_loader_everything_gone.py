@@ -357,10 +357,10 @@ def down(verb: str, key: str) -> None:
     raise OSError("no route to the cache")
 
 
-def test_cache_that_is_down_keeps_all_but_three(
+def test_cache_that_is_down_has_each_404_believed(
     resolver: InstanceResolver, service: Service, clock: Clock
 ) -> None:
-    """Nobody sees what it holds, so callers get 404; but what it holds is not dropped later."""
+    """It is not known what it holds, and a deleted tenant must not be served when it is back."""
     names = [f"i{number}" for number in range(8)]
     later = Later(resolver)
     fill(resolver, clock, *names)
@@ -368,7 +368,35 @@ def test_cache_that_is_down_keeps_all_but_three(
     with hooks(down):
         assert outcomes(resolver, *names) == ["not found"] * 8
     later.passed += 5
-    assert outcomes(resolver, *names) == ["not found"] * 3 + ["stale_cache"] * 5
+    assert outcomes(resolver, *names) == ["not found"] * 8
+
+
+def test_made_up_ids_bring_no_deleted_tenant_back(
+    resolver: InstanceResolver, service: Service, clock: Clock
+) -> None:
+    """While the cache is down anyone can ask for ids of which there was never a copy."""
+    later = Later(resolver)
+    fill(resolver, clock, "acme")
+    service.gone = None
+    with hooks(down):
+        assert outcomes(resolver, "x", "y", "z", "acme") == ["not found"] * 4
+    service.answers = Answer(500)
+    later.passed += 5
+    assert outcome(resolver) == "status"
+
+
+def test_cache_that_goes_down_in_doubt_keeps_its_copies(
+    resolver: InstanceResolver, service: Service, clock: Clock
+) -> None:
+    """The service says that everything is gone: what the cache holds is not given up for that."""
+    later = Later(resolver)
+    fill(resolver, clock, "a", "b", "c", "d", "e")
+    service.gone = None
+    assert outcomes(resolver, "a", "b", "c") == ["not found"] * 3
+    with hooks(down):
+        assert outcome(resolver, "e") == "not found"
+    later.passed += 5
+    assert outcome(resolver, "e") == "stale_cache"
 
 
 def test_cache_that_is_down_and_one_that_is_gone(

@@ -10,10 +10,12 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.signed_cookies import SessionStore
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory, override_settings
+from django.test.client import ClientHandler
 from django.urls import path, resolve
 from django.utils.functional import SimpleLazyObject
+from django.views.decorators.cache import cache_page
 
 from instance_lookup import AccessDenied, InvalidContext, LookupUser
 from instance_lookup.identifiers import Identifier, InstanceRef
@@ -163,6 +165,31 @@ async def abatch(request: HttpRequest) -> HttpResponse:
     return HttpResponse((await twin.ainstance_config()).instance_id)
 
 
+def cached_copy(request: Any) -> HttpResponse:
+    """Hand a copy to something that stores pages, and read the original there."""
+
+    @cache_page(60)
+    def inner(twin: HttpRequest) -> HttpResponse:
+        return HttpResponse(request.instance_config.instance_id)
+
+    response: HttpResponse = inner(copy.copy(request))
+    return response
+
+
+def whole_site(request: Any) -> HttpResponse:
+    """Have the whole site answer a part of a batch, which streams, and read the instance then."""
+    twin = copy.copy(request)
+    twin.path_info = twin.path = "/stream"
+    handler = ClientHandler()
+    handler.load_middleware()
+    part = b"".join(handler.get_response(twin).streaming_content)  # type: ignore[attr-defined]
+    return HttpResponse(part + request.instance_config.instance_id.encode())
+
+
+def stream(request: Any) -> StreamingHttpResponse:
+    return StreamingHttpResponse(iter(["part of "]))
+
+
 def where(request: Any, **kwargs: str) -> HttpResponse:
     return HttpResponse(request.instance_config.instance_id)
 
@@ -170,6 +197,9 @@ def where(request: Any, **kwargs: str) -> HttpResponse:
 urlpatterns = [
     path("batch", batch),
     path("abatch", abatch),
+    path("cached_copy", cached_copy),
+    path("whole_site", whole_site),
+    path("stream", stream),
     path("projects/<project_id>/", where),
 ]
 
@@ -189,6 +219,33 @@ def test_what_a_copy_read_is_in_the_headers_of_the_response(
     assert response.content == b"acme"
     assert vary(response) >= {"X-Instance-ID", "X-Project-ID"}
     assert response.headers["Cache-Control"] == "private"
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("is_async", CALLERS)
+def test_page_of_a_copy_is_kept_out_of_djangos_page_cache(
+    db: None, service: DictConfigService, is_async: bool
+) -> None:
+    """Whichever of the two the page cache was given, and whichever the view has read."""
+    olga, sam = (User.objects.create_user(name) for name in ("olga", "sam"))
+    service.instances["acme"] = owned_by(olga)
+    assert Caller(is_async=is_async).login(olga)("cached_copy", "acme").content == b"acme"
+
+    assert Caller(is_async=is_async).login(sam)("cached_copy", "acme").status_code == 403
+
+
+@pytest.mark.urls(__name__)
+def test_stream_of_a_part_is_not_the_stream_of_the_whole(
+    db: None, service: DictConfigService
+) -> None:
+    """A batch that the site itself answers: each part has a response of its own."""
+    olga = User.objects.create_user("olga")
+    service.instances["acme"] = owned_by(olga)
+
+    response = Caller(is_async=False).login(olga)("whole_site", "acme")
+
+    assert response.content == b"part of acme"
+    assert vary(response) >= {"X-Instance-ID", "X-Project-ID"}
 
 
 # --- who asks ------------------------------------------------------------------------------------

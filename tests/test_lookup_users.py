@@ -16,6 +16,7 @@ from django.test import RequestFactory
 from django.utils.functional import SimpleLazyObject
 
 from instance_lookup import AccessDenied, LookupUser, get_resolver
+from instance_lookup import users as users_module
 from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.lookup import attach, lookup_for
 from tests.doors import CALLERS, Caller, Somebody, lookups, owned_by, serve
@@ -182,6 +183,41 @@ def test_odd_user_is_refused(request_: Any, user: Any, is_async: bool) -> None:
     for _ in range(2):
         with pytest.raises(AccessDenied):
             async_to_sync(lookup.aget)() if is_async else lookup.get()
+
+
+def test_lazy_user_that_holds_another_one_by_now_is_asked_about(request_: Any) -> None:
+    """Impersonation may change what the lazy user of the session stands for."""
+    lazy: Any = SimpleLazyObject(lambda: OLGA)
+    request_.user = lazy
+    str(lazy.pk)
+    assert request_.instance_config.instance_id == "acme"
+
+    lazy._wrapped = SAM
+
+    with pytest.raises(AccessDenied):
+        str(request_.instance_config.instance_id)
+
+
+class Member(Somebody):
+    """A user whose key is called otherwise."""
+
+    class Meta:
+        proxy = True
+        app_label = "auth"
+
+
+def test_key_of_another_name_that_changes_in_place_is_noticed(
+    request_: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a user who was deleted."""
+    monkeypatch.setitem(users_module._KEYS, Member, "code")
+    request_.user = Member("x", code="olga")
+    assert request_.instance_config.instance_id == "acme"
+
+    request_.user.code = None
+
+    with pytest.raises(AccessDenied):
+        str(request_.instance_config.instance_id)
 
 
 def test_lazy_user_within_a_loaded_one_is_unwrapped(request_: Any) -> None:

@@ -109,7 +109,11 @@ BAD: list[tuple[Callable[[Any], str | None], list[Any], str]] = [
         ["", "p:3128", "//p:3128", "socks5://p", "http://"],
         "must be an http URL",
     ),
-    (is_valid.proxy_url, ["https://p:3128", "HTTPS://p"], "TLS to the proxy itself is not supported"),
+    (
+        is_valid.proxy_url,
+        ["https://p:3128", "HTTPS://p"],
+        "TLS to the proxy itself is not supported",
+    ),
     (
         is_valid.proxy_url,
         ["http://me:s3/cret@p", "http://p:0x1", "http://[::1"],

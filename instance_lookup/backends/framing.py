@@ -34,6 +34,14 @@ class FinalResponse(HTTPResponse):
                 room -= len(header)
         raise HTTPException("interim responses without end")
 
+    def _read_next_chunk_size(self) -> int:
+        # http.client takes "-1" for a size, and then reads all there is, past every limit.
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            self._close_conn()
+            raise HTTPException("a chunk of negative size")
+        return size
+
     def _close_conn(self) -> None:
         self._sock.note_surplus(self.fp)  # its buffer is the only trace of what came behind
         super()._close_conn()  # type: ignore[misc]

@@ -115,6 +115,10 @@ BROKEN = {
         "IncompleteRead",
     ),
     "not HTTP": (send(b"220 " + KEY + b" ESMTP\r\n"), "BadStatusLine"),
+    "chunk of a negative size": (
+        send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n" + KEY),
+        "HTTPException",
+    ),
     "chunk without a size": (
         send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + KEY + b"\r\n"),
         "ValueError",
