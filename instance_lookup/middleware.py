@@ -9,7 +9,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.apps import apps
 
 from instance_lookup.exceptions import InstanceLookupError
-from instance_lookup.lookup import lookup_for
+from instance_lookup.lookup import attach, lookup_for
 from instance_lookup.responses import error_response
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ class InstanceConfigMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Attach, and pass on."""
-        state = lookup_for(request).state
+        known = request.__dict__.get("_instance_lookup")
+        # Known already: of a middleware outside of this one, or of what the request is a copy of.
+        state = (attach(request) if known is None else lookup_for(request)).state
         if self._is_async:
             return self._acall(request, state)
         response: HttpResponseBase = self.get_response(request)

@@ -101,7 +101,7 @@ class Naming:
                 "identify() must return an InstanceRef, a ProjectRef or None, "
                 f"not {type(ref).__name__}"
             )
-        if self.is_id(value):
+        if isinstance(value, str) and self._matches(value):
             return ref
         kind = "instance" if isinstance(ref, InstanceRef) else "project"
         shown = repr(value)

@@ -104,7 +104,9 @@ class RequestLookup:
             outcome.who = who = lookup_user(user, request)
             context = LookupContext(who, request=request)
             outcome.named = named = _name(resolver, context)
-            result = self._kept(who, named) or resolver.resolve(context, _ref(named))
+            kept = None if self._outcome is None else self._kept(who, named)
+            ref = None if isinstance(named, str) else named  # else the resolver says what is wrong
+            result = kept or resolver.resolve(context, ref)
         except Exception as exc:
             self._fail(outcome, exc)
             raise
@@ -126,7 +128,9 @@ class RequestLookup:
             outcome.who = who = await alookup_user(user, request)
             context = LookupContext(who, request=request)
             outcome.named = named = await once_loaded(partial(_name, resolver, context))
-            result = self._kept(who, named) or await resolver.aresolve(context, _ref(named))
+            kept = None if self._outcome is None else self._kept(who, named)
+            ref = None if isinstance(named, str) else named  # else the resolver says what is wrong
+            result = kept or await resolver.aresolve(context, ref)
         except Exception as exc:
             self._fail(outcome, exc)
             raise
@@ -201,8 +205,3 @@ def _name(resolver: InstanceResolver, context: LookupContext) -> Ref | str | Non
         raise
     except Exception as exc:  # noqa: BLE001  # raised again by the lookup, and kept as its error
         return repr(exc)
-
-
-def _ref(named: Ref | str | None) -> Ref | None:
-    """Return what is named, if something is: else the resolver finds out, and says so."""
-    return None if isinstance(named, str) else named

@@ -12,7 +12,7 @@ from django.utils.functional import LazyObject, cached_property, empty
 from msgspec import Struct
 
 from instance_lookup.conf import Settings, get_settings
-from instance_lookup.users import LookupUser, key_attribute, user_context
+from instance_lookup.users import KEYS, LookupUser, user_context
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -146,11 +146,11 @@ class Seen(Struct, eq=False, frozen=True):
             return None
         field = getattr(user, "__dict__", _NO_FIELDS).get
         tenants = field("tenant_ids")
-        names = (key_attribute(user.__class__), *_DECIDING)
+        names = (KEYS.get(user.__class__) or "id", *_DECIDING)
         return cls(
             user_attribute,
             user,
-            _wrapped(user_attribute),
+            _wrapped(user_attribute) if isinstance(user_attribute, LazyObject) else empty,
             field,
             names,
             [field(name) for name in names],
@@ -245,9 +245,9 @@ def _are_same(now: dict[str, object], before: dict[str, object]) -> bool:
 
 
 def _wrapped(user: Any) -> object:
-    """Return what a lazy user holds, without loading it; ``empty``: nothing yet, or not lazy."""
-    is_lazy = isinstance(user, LazyObject)
-    return object.__getattribute__(user, "_wrapped") if is_lazy else empty
+    """Return what a lazy user holds, without loading it; ``empty``: nothing yet."""
+    held: object = object.__getattribute__(user, "_wrapped")  # past its own, which is slow
+    return held
 
 
 def _session_data(request: Any) -> dict[str, object] | None:

@@ -204,16 +204,11 @@ def user_context(user: Any, request: HttpRequest | None = None) -> LookupUser:  
     if not getattr(user, "is_authenticated", False):
         return LookupUser.anonymous()
     kind = user.__class__
-    key = _KEYS[kind] if kind in _KEYS else _find_key(kind)
+    key = KEYS[kind] if kind in KEYS else _find_key(kind)
     if key is None or not getattr(user, "is_active", True) or (pk := getattr(user, key)) is None:
         return LookupUser.anonymous()
     user_id = str(pk)
     return DjangoUser.of(user, user_id) if user_id.strip() else LookupUser.anonymous()
-
-
-def key_attribute(kind: type) -> str:
-    """Return where users of this class have their key, ``"id"`` for a class that is not known."""
-    return _KEYS.get(kind) or "id"
 
 
 def _find_key(kind: type) -> str | None:
@@ -236,18 +231,18 @@ def _find_key(kind: type) -> str | None:
             kind.__qualname__,
             settings.AUTH_USER_MODEL,
         )
-    _KEYS[kind] = key
+    KEYS[kind] = key
     return key
 
 
-_KEYS: dict[type, str | None] = {}
+KEYS: dict[type, str | None] = {}
 """What :func:`_find_key` found for a class."""
 
 
 @receiver(setting_changed)
 def _forget_keys(*, setting: str, **kwargs: object) -> None:
     if setting == "AUTH_USER_MODEL":
-        _KEYS.clear()
+        KEYS.clear()
 
 
 _TOKEN_USER = ("rest_framework_simplejwt.models", "TokenUser")

@@ -210,7 +210,7 @@ def test_key_of_another_name_that_changes_in_place_is_noticed(
     request_: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As that of a user who was deleted."""
-    monkeypatch.setitem(users_module._KEYS, Member, "code")
+    monkeypatch.setitem(users_module.KEYS, Member, "code")
     request_.user = Member("x", code="olga")
     assert request_.instance_config.instance_id == "acme"
 

@@ -323,10 +323,10 @@ class Subclassed(User):
 @pytest.fixture
 def _asked_for_the_first_time() -> Iterator[None]:
     """What was logged of a class once is not logged again."""
-    known = dict(users._KEYS)
-    users._KEYS.clear()
+    known = dict(users.KEYS)
+    users.KEYS.clear()
     yield
-    users._KEYS.update(known)
+    users.KEYS.update(known)
 
 
 @pytest.mark.usefixtures("_asked_for_the_first_time")
