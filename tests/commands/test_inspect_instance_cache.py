@@ -42,8 +42,12 @@ def alias() -> str:
 
 
 def stored(client: Any) -> dict[bytes, tuple[bytes, int]]:
-    """All values in a Redis, with the moments at which they end."""
-    return {key: (client.dump(key), client.expiretime(key)) for key in client.scan_iter()}
+    """All values of the cache in a Redis, with the moments at which they end.
+
+    Not those that other tests left there: they may end while one looks.
+    """
+    ours = client.scan_iter(match=f"{caches[alias()].key_prefix}:*", count=1_000)
+    return {key: (client.dump(key), client.expiretime(key)) for key in ours}
 
 
 @pytest.mark.parametrize("cache_kind", KINDS)
@@ -82,6 +86,7 @@ def test_inspect_changes_nothing(cached: ConfigService, redis_server: RedisServe
         resolver.refresh("unknown")
     caches[alias()].set("instance_config:globex", {"foreign": 1})
     before = stored(client)
+    assert before
     inspect("acme", "unknown", "globex", "initech")
     assert stored(client) == before
     client.close()
