@@ -17,9 +17,10 @@ from django.urls import path, resolve
 from django.utils.functional import SimpleLazyObject
 from django.views.decorators.cache import cache_page
 
-from instance_lookup import AccessDenied, InvalidContext, LookupUser
+from instance_lookup import AccessDenied, InvalidContext, LookupContext, LookupUser, get_resolver
 from instance_lookup.identifiers import Identifier, InstanceRef
 from instance_lookup.lookup import attach, lookup_for
+from instance_lookup.users import user_context
 from tests.doors import CALLERS, Caller, Somebody, lookups, owned_by, serve, vary
 
 if TYPE_CHECKING:
@@ -792,3 +793,24 @@ async def test_default_that_is_needed_only_later_is_loaded_then(service: Any) ->
 
     with pytest.raises(AccessDenied, match="sams"):
         await request.ainstance_config()
+
+
+def test_page_cache_decides_for_itself_until_the_instance_is_read(request_: Any) -> None:
+    """The flag is Django's own, and not there where no page cache has set it."""
+    assert not hasattr(request_, "_cache_update_cache")
+    request_._cache_update_cache = True
+    assert request_._cache_update_cache is True
+
+    str(request_.instance_config.instance_id)
+
+    assert request_._cache_update_cache is False
+
+
+async def test_context_of_a_request_loads_the_default_that_it_needs(service: Any) -> None:
+    """Code that resolves by itself, in an event loop, for a user whose profile is not loaded."""
+    user = Somebody("olga", profile=SimpleNamespace(default_instance_id="acme"))
+    context = LookupContext(user_context(user), request=asking(None, user=user))
+
+    result = await get_resolver().aresolve(context)
+
+    assert result.config.instance_id == "acme"
