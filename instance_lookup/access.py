@@ -170,8 +170,11 @@ def authorize(user: LookupUser, config: InstanceConfig, policy: Allows) -> Grant
 
     Every answer of a resolver passes here: fresh or stale, from whichever cache.
     """
-    if user.is_service or verdict(policy, user, config):
+    answer = user.is_service or policy.allows(user, config)
+    if answer is True:
         return Grant(config)
+    if answer is not False:
+        raise _undecided(policy, answer)
     raise AccessDenied(
         f"You may not use instance {config.instance_id!r}.", instance_id=config.instance_id
     )

@@ -64,15 +64,14 @@ class Naming:
         for identify, explicit in self._asked if given is None else ():
             if named is not None and not explicit:
                 continue
-            ref = identify(context, request)
-            if ref is None:
+            if (ref := identify(context, request)) is None:
                 continue
             self.checked(ref)
-            if explicit and outright is not None and ref != outright:
-                raise InvalidContext(
-                    f"The request names two instances: {id_of(outright)!r} and {id_of(ref)!r}."
-                )
             if explicit:
+                if outright is not None and ref != outright:
+                    raise InvalidContext(
+                        f"The request names two instances: {id_of(outright)!r} and {id_of(ref)!r}."
+                    )
                 outright = ref
             named = named or ref
         if named is None:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import SynchronousOnlyOperation
+from django.http import HttpRequest
 from msgspec import Struct
 
 from instance_lookup.context import LookupContext
@@ -20,15 +21,13 @@ from instance_lookup.request_user import (
     peek_lookup_user,
     peek_user,
 )
+from instance_lookup.response_state import ResponseState
 from instance_lookup.types import LookupResult
 from instance_lookup.users import LookupUser, NotLoaded, in_event_loop, once_loaded
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest
-
     from instance_lookup.access import Allows
     from instance_lookup.resolver import InstanceResolver
-    from instance_lookup.response_state import ResponseState
     from instance_lookup.types import InstanceConfig
 
 
@@ -56,7 +55,7 @@ class _Outcome(Struct, eq=False):
         return self.result
 
 
-class RequestLookup:
+class RequestLookup(Struct, eq=False):
     """What ``request.instance_config`` and its siblings share.
 
     Result and error are kept for the user and the instance named. Both are compared at each access,
@@ -64,15 +63,12 @@ class RequestLookup:
     before the URL is resolved, a view may change a header.
     """
 
-    __slots__ = ("_outcome", "given", "request", "state")
-
-    def __init__(self, request: HttpRequest, state: ResponseState) -> None:
-        self.request = request
-        self.state = state
-        self.given: dict[str, object] = {}
-        """What the request's attributes gave out, by their names."""
-        # Set all at once: another lookup may be under way for another user.
-        self._outcome: _Outcome | None = None
+    request: HttpRequest
+    state: ResponseState
+    given: dict[str, object] = {}
+    """What the request's attributes gave out, by their names."""
+    # Set all at once: another lookup may be under way for another user.
+    _outcome: _Outcome | None = None
 
     @property
     def error(self) -> Exception | None:
@@ -151,7 +147,8 @@ class RequestLookup:
         last = self._outcome
         if last is None or last.seen is None:
             return None
-        self.state.touch()
+        if not self.state.touched:
+            self.state.touch()
         seen, request = last.seen, self.request
         who: LookupUser | None = last.who
         if last.who.is_outdated or not seen.is_same_user(request):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import lru_cache
 from operator import is_
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from django.utils.functional import LazyObject, cached_property, empty
 from msgspec import Struct
 
 from instance_lookup.conf import Settings, get_settings
-from instance_lookup.users import KEYS, LookupUser, user_context
+from instance_lookup.users import LookupUser, user_context
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -37,8 +37,8 @@ def peek_user(request: HttpRequest) -> Any:
 
 def current_user(request: HttpRequest) -> Any:
     """Return the request's user."""
-    user = peek_user(request)
-    if user is not empty:
+    user = getattr(request, "user", None)
+    if not isinstance(user, LazyObject) or (user := peek_user(request)) is not empty:
         return user
     user = request.user
     while isinstance(user, LazyObject):  # middlewares wrap each other's users
@@ -105,12 +105,8 @@ class Seen(Struct, eq=False, frozen=True):
     """The user that it stood for."""
     wrapped: object
     """What ``request.user`` holds, if it is lazy and was loaded."""
-    field: Callable[[str], Any]
-    """Reads a field of that user, without loading one."""
-    names: tuple[str, ...]
-    """The fields that decide."""
-    fields: list[object]
-    """What they were, since a view may change the user where it stands."""
+    fields: dict[str, object]
+    """The user's own. A view may change the user where it stands."""
     tenants: list[object] | None
     """The user's tenants, where they are a list or a set, which may be changed in the same way."""
     auth: object
@@ -144,19 +140,16 @@ class Seen(Struct, eq=False, frozen=True):
         match = about.get("resolver_match")
         if getattr(request, "user", None) is not user_attribute:
             return None
-        field = getattr(user, "__dict__", _NO_FIELDS).get
-        tenants = field("tenant_ids")
-        names = (KEYS.get(user.__class__) or "id", *_DECIDING)
+        fields = getattr(user, "__dict__", _NO_FIELDS)
+        tenants = fields.get("tenant_ids")
         return cls(
             user_attribute,
             user,
             _wrapped(user_attribute) if isinstance(user_attribute, LazyObject) else empty,
-            field,
-            names,
-            [field(name) for name in names],
-            [*tenants] if isinstance(tenants, list | set) else None,
+            fields.copy(),
+            None if tenants is None or not isinstance(tenants, list | set) else [*tenants],
             about.get("auth"),
-            None if get_settings().user_context in _DEFAULT else Surroundings.of(request, user),
+            None if get_settings().user_context in _DEFAULT else Surroundings.of(request),
             match,
             None if match is None else match.kwargs.copy(),
             keys,
@@ -169,15 +162,25 @@ class Seen(Struct, eq=False, frozen=True):
 
         Users are compared by identity: with a token, an equal user may be allowed less.
         """
-        field = self.field
+        fields = getattr(self.user, "__dict__", _NO_FIELDS)
+        try:
+            # Identical values are not compared: with no change this takes nanoseconds.
+            is_unchanged = fields == self.fields
+        except Exception:  # noqa: BLE001  # a value that was replaced is lazy, and failed to load
+            return False
         return (
             getattr(request, "user", None) is self.user_attribute
             and request.__dict__.get("auth") is self.auth
-            and [field(name) for name in self.names] == self.fields
+            and (is_unchanged or self._is_public_unchanged(fields))
+            and (self.tenants is None or [*fields["tenant_ids"]] == self.tenants)
             and (self.wrapped is empty or _wrapped(self.user_attribute) is self.wrapped)
-            and (self.tenants is None or [*field("tenant_ids")] == self.tenants)
-            and (self.surroundings is None or self.surroundings.are_same(request, self.user))
+            and (self.surroundings is None or self.surroundings.are_same(request))
         )
+
+    def _is_public_unchanged(self, fields: dict[str, object]) -> bool:
+        """Tell whether only private fields have changed, such as what ``has_perm`` keeps."""
+        kind = type(self.user)
+        return _are_same(_set_by_site(fields, kind), _set_by_site(self.fields, kind))
 
     def is_same_name(self, request: HttpRequest) -> bool:
         """Tell whether the request names the same instance, if the user is the same.
@@ -198,25 +201,22 @@ class Surroundings(Struct, eq=False, frozen=True):
 
     attributes: dict[str, object]
     """What middlewares have put on the request, and its URL."""
-    fields: dict[str, object]
-    """The user's own."""
     meta: dict[str, object]
     """The headers, and what the server adds."""
     session: dict[str, object] | None
     """What the session held; ``None``: it was not loaded."""
 
     @classmethod
-    def of(cls, request: HttpRequest, user: object) -> Surroundings:
+    def of(cls, request: HttpRequest) -> Surroundings:
         """Return what is there now."""
         session = _session_data(request)
         return cls(
-            _attributes(request),
-            _attributes(user),
+            _set_by_site(request.__dict__, type(request)),
             request.META.copy(),
             session and dict(session),
         )
 
-    def are_same(self, request: Any, user: object) -> bool:
+    def are_same(self, request: Any) -> bool:
         """Tell whether nothing of it has changed."""
         session = _session_data(request)
         if self.session is None and session is not None and not request.session.modified:
@@ -224,17 +224,15 @@ class Surroundings(Struct, eq=False, frozen=True):
         return (
             session == self.session
             and self.meta == request.META
-            and _are_same(_attributes(request), self.attributes)
-            and _are_same(_attributes(user), self.fields)
+            and _are_same(_set_by_site(request.__dict__, type(request)), self.attributes)
         )
 
 
-def _attributes(holder: object) -> dict[str, object]:
-    # Without what Django itself computes when it is first asked for, and keeps.
-    kind = type(holder)
+def _set_by_site(fields: dict[str, object], kind: type) -> dict[str, object]:
+    """Return the fields without private ones, and without what a ``cached_property`` keeps."""
     return {
         name: value
-        for name, value in getattr(holder, "__dict__", _NO_FIELDS).items()
+        for name, value in fields.items()
         if name[0] != "_" and not isinstance(getattr(kind, name, None), cached_property)
     }
 
@@ -261,8 +259,6 @@ def _route(request: Any) -> tuple[object, ...]:
     return request.path_info, getattr(request, "urlconf", None)
 
 
-_DECIDING = ("email", "is_active", "is_superuser", "default_instance_id", "tenant_ids")
-"""Fields of a user that decide, beside its key. Groups are read once a request."""
 _NO_FIELDS: dict[str, Any] = {}
 
 

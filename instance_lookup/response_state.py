@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http import HTTPStatus
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from django.http.response import HttpResponseBase, ResponseHeaders
 from django.utils.cache import patch_cache_control, patch_vary_headers
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from django.http.response import HttpResponseBase
 
-
-class ResponseState:
+class ResponseState(Struct, eq=False):
     """What the lookups of one request mean for its response.
 
     A copied request has one of its own, and what happens there counts for the original as well: a
     view answers with what it read from a copy.
     """
 
-    __slots__ = ("_original", "_response", "_started", "failed", "touched", "vary_headers")
-
-    def __init__(self, original: ResponseState | None = None) -> None:
-        self.touched = False
-        """True once the instance was read: the response is for this user alone."""
-        self.failed = False
-        """True once a lookup failed: no cache may store an error page."""
-        self.vary_headers: tuple[str, ...] = ()
-        """The request headers that decided something so far."""
-        self._original = original
-        self._response: HttpResponseBase | None = None
-        self._started = False
+    _original: ResponseState | None = None
+    touched: bool = False
+    """True once the instance was read: the response is for this user alone."""
+    failed: bool = False
+    """True once a lookup failed: no cache may store an error page."""
+    vary_headers: tuple[str, ...] = ()
+    """The request headers that decided something so far."""
+    _response: HttpResponseBase | None = None
+    _started: bool = False
 
     @property
     def is_touched(self) -> bool:
@@ -69,17 +67,16 @@ class ResponseState:
         """Give a response the headers that it needs so far. Harmless when repeated."""
         if not self.touched:
             return
-        headers = response.headers
-        # Where there is nothing to patch, without Django's parsing: it takes as long as the lookup.
-        present = {name.lower() for name in headers}
-        if "vary" in present:
+        # Past Django's own "in" and "[]=", which parse and check: these took as long as the lookup.
+        stored = response.headers._store  # noqa: SLF001
+        if "vary" in stored:
             patch_vary_headers(response, self.vary_headers)
         elif self.vary_headers:
-            headers["Vary"] = ", ".join(self.vary_headers)
+            stored["vary"] = _checked("Vary", self.vary_headers)
         # Vary cannot say that the response depends on the user as well.
-        if "cache-control" not in present:
-            headers["Cache-Control"] = "private"
-        elif "public" not in headers["Cache-Control"]:
+        if "cache-control" not in stored:
+            stored["cache-control"] = _checked("Cache-Control", ("private",))
+        elif "public" not in response.headers["Cache-Control"]:
             patch_cache_control(response, private=True)
         if self.failed and response.status_code >= HTTPStatus.BAD_REQUEST:
             response.headers["Cache-Control"] = "no-store"
@@ -110,3 +107,10 @@ class ResponseState:
         self._started = True
         async for part in content:
             yield part
+
+
+@lru_cache(maxsize=16)
+def _checked(name: str, values: tuple[str, ...]) -> tuple[str, str]:
+    """Return a header as Django stores it, having had Django check it once."""
+    stored: tuple[str, str] = ResponseHeaders({name: ", ".join(values)})._store[name.lower()]  # noqa: SLF001
+    return stored

@@ -410,6 +410,58 @@ def test_tenants_changed_in_place_are_asked_about_anew(
         touch(request)
 
 
+class Roaming(Somebody):
+    """A user whose default instance hangs on a field that only the site's own class knows."""
+
+    class Meta:
+        proxy = True
+        app_label = "auth"
+
+    workspace: str
+
+    @property
+    def default_instance_id(self) -> str:
+        return self.workspace
+
+
+def test_field_behind_a_property_is_noticed(service: Any, touch: Any) -> None:
+    """Which of a user's fields decide is for the site's own class to say."""
+    service.instances["other"] = owned_by(OLGA)
+    request = asking(None, user=Roaming("olga", workspace="acme"))
+    assert touch(request) == "acme"
+
+    request.user.workspace = "other"
+
+    assert touch(request) == "other"
+
+
+def test_private_fields_of_a_user_decide_nothing(request_: Any, touch: Any) -> None:
+    """What ``has_perm`` keeps on the user is no reason to look the instance up again."""
+    request_.user = Somebody("olga")
+    assert touch(request_) == "acme"
+    looked_up = lookups()
+
+    request_.user._perm_cache = {"app.change"}
+
+    assert touch(request_) == "acme"
+    assert lookups() == looked_up
+
+
+def test_lazy_field_that_fails_to_load_counts_as_changed(service: Any, touch: Any) -> None:
+    """Looking again never fails by what a view put on the user."""
+
+    def fail() -> object:
+        raise ValueError
+
+    user = Somebody("olga", team=SimpleLazyObject(lambda: "red"))
+    request = asking("acme", user=user)
+    assert touch(request) == "acme"
+
+    user.team = SimpleLazyObject(fail)  # type: ignore[attr-defined]  # a site's own
+
+    assert touch(request) == "acme"
+
+
 def test_user_who_moves_to_another_instance_is_there(service: Any, touch: Any) -> None:
     """A view that changes the default of the profile goes on in the new one."""
     service.instances["other"] = owned_by(OLGA)
