@@ -9,7 +9,9 @@ import pytest
 from django.conf import settings
 from django.core.cache import caches
 
+from instance_lookup import signals
 from tests.caches import KINDS, REDIS_KINDS, use_cache
+from tests.receivers import receivers_forgotten
 from tests.redis_server import RedisServer
 
 if TYPE_CHECKING:
@@ -107,6 +109,13 @@ def _empty_default_cache() -> Iterator[None]:
     """Keep what one test cached from the next, in whichever order they run."""
     yield
     caches["default"].clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_receivers() -> Iterator[None]:
+    """Keep what one test connected to our signals from the next."""
+    with receivers_forgotten(signals):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.core.management import call_command
+from django.db.models import signals as model_signals
 from django.test import override_settings
 
+from instance_lookup import signals
+from tests.receivers import receivers_forgotten
 from tests.servers import Answer, ScriptedServer
 
 if TYPE_CHECKING:
@@ -143,6 +146,7 @@ class Site:
         """Have this process be the site."""
         with ExitStack() as stack:
             stack.callback(self._forget)
+            stack.enter_context(receivers_forgotten(signals, model_signals))
             sys.path.insert(0, str(self.directory))
             importlib.invalidate_caches()
             module = vars(importlib.import_module(settings))
