@@ -15,8 +15,8 @@ from instance_lookup.flight import Flights
 from instance_lookup.workers import DaemonPool
 from tests.lookups import Service, asks
 from tests.monotonic import Monotonic
-from tests.resilience.outages import lines, within
-from tests.waiting import wait_until
+from tests.resilience.outages import lines
+from tests.waiting import wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

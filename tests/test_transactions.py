@@ -14,7 +14,7 @@ from instance_lookup.transactions import OutsideTransaction
 from tests.caches import use_cache
 from tests.doors import Caller, owned_by, serve
 from tests.lookups import Service, asks
-from tests.resilience.outages import within
+from tests.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

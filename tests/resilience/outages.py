@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,6 @@ from tests.lookups import SECRET
 from tests.servers import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import pytest
 
     from instance_lookup import InstanceResolver
@@ -64,11 +61,3 @@ def healthy(request: Received, bucket: str = "second") -> Answer:
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what was logged at all, by whomever, at WARNING or above."""
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Prove a deadline, generously: the machine may be busy."""
-    begun = monotonic()
-    yield
-    assert monotonic() - begun < 2 * seconds + 5

@@ -14,7 +14,7 @@ from django.test import override_settings
 
 from instance_lookup import ConfigServiceUnavailable, InstanceResolver
 from tests.lookups import TWINS, Twin, asks, hooked_caches
-from tests.resilience.outages import Later, healthy, within
+from tests.resilience.outages import Later, healthy
 from tests.resilience.service_outages import (
     FAILING,
     HTML,
@@ -25,7 +25,7 @@ from tests.resilience.service_outages import (
     service,
 )
 from tests.servers import Answer, Received, Script, ScriptedServer, drip_body, drip_headers
-from tests.waiting import wait_until
+from tests.waiting import wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

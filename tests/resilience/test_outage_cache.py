@@ -12,7 +12,7 @@ from instance_lookup import ConfigServiceUnavailable, InstanceNotFound, Source
 from instance_lookup.vitals import CACHE_SKIPPED
 from tests.caches import REDIS_KINDS
 from tests.lookups import TWINS, Twin, acme, asks
-from tests.resilience.outages import lines, within
+from tests.resilience.outages import lines
 from tests.resilience.redis_outages import (
     TIMEOUT,
     UNWRITABLE,
@@ -24,6 +24,7 @@ from tests.resilience.redis_outages import (
     provide_bench,
     replaced,
 )
+from tests.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

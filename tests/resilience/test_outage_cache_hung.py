@@ -14,9 +14,9 @@ from instance_lookup.testing import faulty_cache
 from instance_lookup.vitals import CACHE_SKIPPED
 from tests.caches import REDIS_KINDS
 from tests.lookups import TWINS, Twin, acme, asks
-from tests.resilience.outages import lines, within
+from tests.resilience.outages import lines
 from tests.resilience.redis_outages import TIMEOUT, Bench, Outage, down, provide_bench
-from tests.waiting import wait_until
+from tests.waiting import wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

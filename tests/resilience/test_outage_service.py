@@ -14,7 +14,7 @@ from instance_lookup import ConfigServiceUnavailable, InstanceResolver, Source
 from instance_lookup.access import HasFeature
 from tests.doors import CALLERS, Caller
 from tests.lookups import TWINS, Clock, Twin, asks, hooked_caches
-from tests.resilience.outages import Later, config, healthy, lines, within
+from tests.resilience.outages import Later, config, healthy, lines
 from tests.resilience.service_outages import (
     FAULTS,
     SOFT,
@@ -25,7 +25,7 @@ from tests.resilience.service_outages import (
     service,
 )
 from tests.servers import Answer, Script, ScriptedServer
-from tests.waiting import wait_until
+from tests.waiting import wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

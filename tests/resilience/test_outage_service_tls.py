@@ -12,8 +12,9 @@ from django.test import override_settings
 
 from instance_lookup import ConfigServiceUnavailable, InstanceResolver, Source
 from tests.lookups import TWINS, Clock, Twin, asks, hooked_caches
-from tests.resilience.outages import config, healthy, lines, within
+from tests.resilience.outages import config, healthy, lines
 from tests.servers import ScriptedServer
+from tests.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,10 +28,10 @@ from instance_lookup import (
 from instance_lookup.backends.http import HttpConfigService
 from instance_lookup.lease import Lease
 from tests.lookups import Clock, Twin, asks, hooked_caches, hooks
-from tests.resilience.outages import healthy, within
+from tests.resilience.outages import healthy
 from tests.resilience.times import DOWN, Site, both_twins, cache_down
 from tests.servers import Received, Script, ScriptedServer, mute
-from tests.waiting import wait_until
+from tests.waiting import wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
