@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
@@ -82,11 +83,21 @@ class Clock:
             monkeypatch.setattr(f"instance_lookup.{module}.time", lambda: self.now)
 
 
+class _Inside(threading.local):
+    """Tells of each thread whether it is inside a hook."""
+
+    hook = False
+
+
+_inside = _Inside()
+
+
 class HookedCache(LocMemCache):
     """A cache that can be interrupted: ``hook(verb, key)`` is called before each operation.
 
     What the hook raises, the operation raises. Where it returns ``SKIP`` nothing is done, as by
-    backends that swallow their failures.
+    backends that swallow their failures. What the hook itself does is not interrupted; what other
+    threads do meanwhile is.
     """
 
     SKIP: ClassVar[object] = object()
@@ -95,14 +106,13 @@ class HookedCache(LocMemCache):
 
     def _skips(self, verb: str, key: str) -> bool:
         hook = type(self).hook
-        if hook is None:
+        if hook is None or _inside.hook:
             return False
-        type(self).hook = None  # what the hook does itself is not interrupted
+        _inside.hook = True
         try:
             return hook(verb, key) is self.SKIP
         finally:
-            if type(self).hook is None:
-                type(self).hook = staticmethod(hook)
+            _inside.hook = False
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         return default if self._skips("get", key) else super().get(key, default, version)
