@@ -78,12 +78,13 @@ class Fleet(Generic[D]):
             elif wait([own], pause).done:
                 return own.result()
             pause = min(_LAST_PAUSE, 1.5 * pause)
+            # Before the look at the entry: the other process stores it first, and then gives the
+            # lease back. The other way round both may happen in between, and we would ask as well.
+            gives_up = own is None and (monotonic() >= half_way or lease.is_free())
             latest = self._reader.read_again(asked)
             if newer := _newer(latest, seen):
                 return newer
-            if own is None and (
-                monotonic() >= half_way or latest.generation != seen.generation or lease.is_free()
-            ):
+            if own is None and (gives_up or latest.generation != seen.generation):
                 own = _fetches.submit(partial(self._fetcher.fetch, asked, latest, asker, deadline))
         return Outcome(error=self._fetcher.unavailable(asked, "timeout"))
 

@@ -137,6 +137,27 @@ def test_without_a_cache_there_is_no_lease(ours: Process, service: Service) -> N
     assert len(service.calls) == 1
 
 
+def test_follower_of_one_that_ends_as_it_looks(
+    ours: Process, theirs: Process, service: Service, at_each_pause: Callable[..., None]
+) -> None:
+    """The other one stores and gives its lease back between two looks of ours: one call."""
+    seen = ours.reader.read("acme")
+    lease = held(theirs, seen)
+    looks: list[str] = []
+
+    def end(verb: str, key: str) -> None:
+        if verb == "get" and key == lease._key and not looks:
+            looks.append(key)
+            theirs.fetcher.fetch("acme", seen, OLGA, Deadline.after(5))
+            lease.release()
+
+    at_each_pause()
+    with hooks(end):
+        assert bucket(fetch(ours, seen)) == "first"
+    assert looks
+    assert len(service.calls) == 1
+
+
 def test_follower_gets_what_the_other_stored(
     ours: Process, theirs: Process, service: Service, at_each_pause: Callable[..., None]
 ) -> None:
