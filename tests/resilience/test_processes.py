@@ -39,7 +39,7 @@ class Service(ScriptedServer):
     def answer(self, request: Received) -> Script:
         instance_id = request.path.rpartition("/")[2]
         if instance_id == "slow" and self.asked("slow") == 1:
-            self.released.wait(30)
+            self.released.wait(60)
         if instance_id.startswith("each-"):
             self.all_at_once.wait()
         body = {"instance_id": instance_id, "features": {"open": True}}
