@@ -118,6 +118,12 @@ def _no_receivers() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take every write that fails for one that failed at once, however busy the machine is."""
+    monkeypatch.setattr("instance_lookup.vitals._SLOW", 60.0)
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """A server for all tests of this process; to pause or kill one, take `own_redis_server`."""

@@ -78,6 +78,7 @@ def test_missing_from_before_an_invalidation_is_not_kept(
         assert process.reader.read("nobody").entry is None
 
 
+@pytest.mark.usefixtures("refuses_at_once")
 def test_missing_is_kept_where_the_cache_does_not_take_it(process: Process) -> None:
     """A full or read-only cache neither; what it owes is owed still."""
     process.reader.read("nobody")  # it has the generations

@@ -414,6 +414,7 @@ def test_cache_that_is_down_and_one_that_is_gone(
     assert outcome(resolver) == "status"
 
 
+@pytest.mark.usefixtures("refuses_at_once")
 def test_cache_that_cannot_be_written_keeps_the_fourth(
     resolver: InstanceResolver, service: Service, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -152,16 +152,15 @@ def test_copy_invalidated_behind_the_soft_timeout(
     assert (result.config.r2_bucket, result.source) == ("second", Source.SERVICE)
 
 
+@pytest.mark.usefixtures("refuses_at_once")
 @pytest.mark.parametrize("known", [True, False])
 def test_cache_refuses_writes(
     resolver: InstanceResolver,
     service: Odd,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
     known: bool,
 ) -> None:
     """A cache that can be read but not written (full, or a replica) is one line, not one a miss."""
-    monkeypatch.setattr("instance_lookup.vitals._SLOW", 60)  # this machine may be
     if not known:
         service.instances.clear()
 

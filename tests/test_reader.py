@@ -45,6 +45,7 @@ def test_cache_that_failed_is_not_asked_for_a_while(process: Process) -> None:
     assert len(looks) == 3
 
 
+@pytest.mark.usefixtures("refuses_at_once")
 def test_answer_kept_does_not_come_back(
     process: Process, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,6 +62,7 @@ def test_answer_kept_does_not_come_back(
         assert process.reader.read("acme").entry is None
 
 
+@pytest.mark.usefixtures("refuses_at_once")
 def test_answer_kept_is_dropped_for_what_the_cache_holds(
     process: Process, service: Service
 ) -> None:
@@ -75,6 +77,7 @@ def test_answer_kept_is_dropped_for_what_the_cache_holds(
         assert process.reader.read("acme").entry is None
 
 
+@pytest.mark.usefixtures("refuses_at_once")
 def test_answer_kept_is_dropped_for_what_was_stored(process: Process, service: Service) -> None:
     """The same where this process stored it itself."""
     reading = process.reader.read("acme")
@@ -106,6 +109,7 @@ def test_cache_that_takes_its_time_to_have_no_generation_is_skipped(
     assert len(adds) == looks
 
 
+@pytest.mark.usefixtures("refuses_at_once")
 def test_cache_that_is_back_and_full_is_asked(process: Process) -> None:
     """The probe found out that it can be read, which is what it was for."""
     with hooks(down):

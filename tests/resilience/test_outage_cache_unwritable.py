@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     from tests.redis_server import RedisServer
 
-pytestmark = [pytest.mark.extras, pytest.mark.parametrize("kind", REDIS_KINDS)]
+pytestmark = [
+    pytest.mark.extras,
+    pytest.mark.parametrize("kind", REDIS_KINDS),
+    pytest.mark.usefixtures("refuses_at_once"),
+]
 
 
 @pytest.fixture
