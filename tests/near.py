@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 ALIAS = "instances"
 BACKENDS = ("django-redis", "redis", "django-valkey")
 ROOT = Path(__file__).parent.parent
-LONG = 10.0
+LONG = 30.0
 """Seconds that are enough on any machine."""
 
 
@@ -107,12 +107,13 @@ def end(channel: Channel) -> None:
 
 
 def near_resolver(alias: str = ALIAS, **options: Any) -> InstanceResolver:
-    """Return a resolver that has configurations at hand."""
+    """Return a resolver that has configurations at hand, for an hour if nothing is heard."""
     service = options.pop("config_service_backend", None) or Counting()
     return InstanceResolver(
         cache_alias=alias,
         config_service_backend=service,
         near_cache_size=options.pop("near_cache_size", None),
+        near_cache_ttl=3600.0,
         **options,
     )
 
@@ -194,7 +195,7 @@ class Peer:
             pass_fds=theirs,
         )
         for pair in pairs:
-            pair[0].settimeout(30)
+            pair[0].settimeout(2 * LONG)
             pair[1].close()
         self._sockets = [pair[0] for pair in pairs]
         self._files = [ours.makefile("rw", encoding="utf-8") for ours in self._sockets]
@@ -252,7 +253,7 @@ def obey(resolver: InstanceResolver, verb: str, *args: str) -> Any:
 
 
 def main(about: dict[str, str], *sockets: int) -> None:
-    signal.alarm(60)
+    signal.alarm(120)
     config = cache_config("django-redis", redis_url="redis://unused")
     config |= {"LOCATION": about["url"], "KEY_PREFIX": about["prefix"]}
     settings.configure(CACHES={"default": config})

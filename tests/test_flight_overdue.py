@@ -101,7 +101,7 @@ class Stuck(Service):
     def get_instance(self, instance_id: str, query: Query) -> Document | NotModified:
         answer = super().get_instance(instance_id, query)
         if self.hangs:
-            self.release.wait(20)
+            self.release.wait(60)
         return answer
 
 
@@ -134,12 +134,12 @@ def test_backend_that_overruns_its_deadline_opens_the_breaker(
 
 def test_backend_that_is_well_again_is_asked_though_a_call_is_stuck(stuck: Stuck) -> None:
     """The id is not unavailable until that call returns, which may be never."""
-    resolver = InstanceResolver(config_service_backend=stuck, config_service_timeout=0.3)
+    resolver = InstanceResolver(config_service_backend=stuck, config_service_timeout=1)
     with pytest.raises(ConfigServiceUnavailable):
         resolver.resolve(asks())
     stuck.hangs = False
     wait_until(lambda: overdue(resolver))
-    with within(0.3):
+    with within(1):
         assert resolver.resolve(asks()).source is Source.SERVICE
 
 

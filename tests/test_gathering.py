@@ -16,7 +16,7 @@ from instance_lookup.gathering import Gathering
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-LONG = 10
+LONG = 30
 
 
 class Source:

@@ -13,7 +13,7 @@ import pytest
 from instance_lookup.rounds import Rounds
 from tests.waiting import wait_until
 
-LONG = 10
+LONG = 30
 
 
 class Source:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from instance_lookup.exceptions import (
 )
 from tests.backends.queries import query
 from tests.servers import Answer, Fault, drip, encode, linger
+from tests.waiting import within
 
 if TYPE_CHECKING:
     import socket
@@ -95,10 +95,8 @@ def test_interim_answers_are_bounded_in_bytes(route: Route, data: bytes) -> None
     """A service that sends nothing else does not keep a processor busy until the deadline."""
     sent: list[int] = []
     route.server.answers = flood(data, sent)
-    begun = monotonic()
-    with pytest.raises(ConfigServiceUnavailable) as caught:
+    with within(10), pytest.raises(ConfigServiceUnavailable) as caught:
         route.service().get_instance("acme", query(30))
-    assert monotonic() - begun < 10
     assert caught.value.details["reason"] == "unreachable"
     assert caught.value.details["error"] == "HTTPException"
 
@@ -106,10 +104,8 @@ def test_interim_answers_are_bounded_in_bytes(route: Route, data: bytes) -> None
 def test_interim_answers_end_at_the_deadline(route: Route) -> None:
     """Each is a sign of life, and none of them buys time."""
     route.server.answers = drip(HINTS * 100, interval=0.005)
-    begun = monotonic()
-    with pytest.raises(ConfigServiceUnavailable) as caught:
+    with within(DEADLINE), pytest.raises(ConfigServiceUnavailable) as caught:
         route.service().get_instance("acme", query(DEADLINE))
-    assert monotonic() - begun < 3 * DEADLINE
     assert caught.value.details["reason"] == "timeout"
 
 

@@ -13,6 +13,7 @@ from instance_lookup.backends import transport
 from instance_lookup.backends.transport import DeadlineSession, DeadlineSocket
 from instance_lookup.workers import DaemonPool
 from tests.servers import Answer, ScriptedServer, black_hole, free_port
+from tests.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,11 +67,8 @@ def test_ipv6_is_reached(session: DeadlineSession) -> None:
 
 def test_black_hole_ends_at_the_deadline(session: DeadlineSession) -> None:
     """A connect that never completes is given up."""
-    with black_hole() as (host, port):
-        begun = monotonic()
-        with pytest.raises(requests.ConnectTimeout):
-            session.get(f"http://{host}:{port}", timeout=0.2)
-        assert monotonic() - begun < 1.4
+    with black_hole() as (host, port), within(0.2), pytest.raises(requests.ConnectTimeout):
+        session.get(f"http://{host}:{port}", timeout=0.2)
 
 
 def test_address_that_swallows_packets_leaves_time_for_the_next(
@@ -80,7 +78,7 @@ def test_address_that_swallows_packets_leaves_time_for_the_next(
     with black_hole() as hole, ScriptedServer(Answer(200, b"second")) as server:
         good = ("127.0.0.1", server.port)
         resolve_to(monkeypatch, (socket.AF_INET, hole), (socket.AF_INET, good))
-        assert session.get("http://two.example", timeout=0.6).content == b"second"
+        assert session.get("http://two.example", timeout=2).content == b"second"
 
 
 def test_address_of_an_unsupported_family_is_passed_over(
@@ -135,16 +133,14 @@ def test_stuck_name_lookup_ends_at_the_deadline(
 
     def hang(host: str, *args: object) -> list[Address]:
         asked.append(host)
-        release.wait(10)
+        release.wait(60)
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     monkeypatch.setattr(transport, "_resolver", DaemonPool("dns-test", 1))
-    begun = monotonic()
     for host in ("first.example", "second.example"):
-        with pytest.raises(requests.ConnectTimeout):
+        with within(0.2), pytest.raises(requests.ConnectTimeout):
             session.get(f"http://{host}", timeout=0.2)
-    assert monotonic() - begun < 1.8
     release.set()
     transport._resolver.submit(str).result(5)
     assert asked == ["first.example"]  # nobody waits for the second any more

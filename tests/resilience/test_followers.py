@@ -28,7 +28,7 @@ from tests.lookups import OLGA, SAM, asks
 from tests.resilience.crowds import CROWDS, GOOD, LONG, resolver_on, shared_cache, waiting, when
 from tests.resilience.fleet import caller
 from tests.servers import Answer, ScriptedServer, mute
-from tests.waiting import wait_until
+from tests.waiting import SLACK, wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -107,7 +107,7 @@ def test_refusal_of_the_leader_is_his_alone(
     assert [type(answer) for answer in told] == [LookupResult] * 40
     asked = sorted(request.headers["X-User-ID"] for request in server.received)
     assert asked == sorted(["mallory", *(str(user.user_id) for user in OTHERS)])
-    assert took < 2 * 1.0 + 2  # one after the other: forty
+    assert took < 1.0 + SLACK  # one after the other: forty
     with pytest.raises(AccessDenied):
         resolver.resolve(asks(MALLORY))
     assert len(server.received) == 41
@@ -207,13 +207,10 @@ def test_follower_of_a_failed_leader_is_answered_in_time(
     """The leader's failure is everybody's answer, by the deadline of each."""
     server.answers = mute()
     with resolver_on(server, alias, config_service_timeout=1.0) as resolver:
-        with led_by(resolver, server, OLGA):
-            began = monotonic()
+        with led_by(resolver, server, OLGA), within(1.0):
             told = crowd(resolver, [asks()] * 20)
-            took = monotonic() - began
         server.stop()
     assert [type(answer) for answer in told] == [ConfigServiceUnavailable] * 20
-    assert took < 2 * 1.0 + 1
     assert len(server.received) == 1
 
 
@@ -273,11 +270,9 @@ def test_killed_leader_costs_the_others_no_more_than_the_deadline(
         leader.process.kill()
         leader.process.wait()
         other.go()
-        began = monotonic()
-        told = CROWDS[2](resolver, [asks()] * 4)
-        assert monotonic() - began < seconds + 1
-        assert [type(answer) for answer in told] == [LookupResult] * 4
-        assert other.hears() == "missed"
-        assert set(other.answers()) <= {"cache", "service"}
-        assert monotonic() - began < seconds + 1
+        with within(seconds):
+            told = CROWDS[2](resolver, [asks()] * 4)
+            assert [type(answer) for answer in told] == [LookupResult] * 4
+            assert other.hears() == "missed"
+            assert set(other.answers()) <= {"cache", "service"}
     assert len(server.received) <= 3

@@ -16,6 +16,7 @@ from instance_lookup.exceptions import AccessDenied
 from instance_lookup.testing import Answer, FakeConfigService
 from instance_lookup.testing.servers import reset
 from tests.backends.queries import query
+from tests.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,9 +169,8 @@ def test_fault_that_takes_time(
     """The deadline ends it, and the server does not wait for it when it is stopped."""
     getattr(service, verb)(*([60] if verb == "delay" else []))
     assert reason(backend, 0.1) == "timeout"
-    began = monotonic()
-    service.stop()
-    assert monotonic() - began < 4
+    with within(1):
+        service.stop()
 
 
 def test_drip_comes_to_an_end(service: FakeConfigService, backend: HttpConfigService) -> None:
