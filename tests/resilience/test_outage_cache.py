@@ -79,6 +79,7 @@ def test_one_prober(outage: Outage, bench: Bench) -> None:
             bench.later.passed += 1
 
 
+@pytest.mark.usefixtures("refuses_at_once")
 @any_outage
 @pytest.mark.parametrize("twin", TWINS)
 def test_outage_is_two_lines(
