@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MAX_CONCURRENCY = 64
 
+_AT_A_TIME = 0.5
+"""Seconds. Python sees a Ctrl-C that comes just before it waits only when the wait is over."""
+
 
 def warm(
     resolver: InstanceResolver,
@@ -49,12 +52,13 @@ def _warm(
     # each other in a cache whose "add" is not atomic (the file-based one).
     running = begin(1)
     while running:
-        done, running = wait(running, return_when=FIRST_COMPLETED)
+        done, running = wait(running, _AT_A_TIME, FIRST_COMPLETED)
         outcomes = [future.result() for future in done]
         yield from outcomes
         if fail_fast and any(isinstance(outcome, Failure) for outcome in outcomes):
             ids = iter(())
-        running |= begin(concurrency - len(running))
+        if done:
+            running |= begin(concurrency - len(running))
 
 
 def _warm_one(resolver: InstanceResolver, instance_id: str) -> str | Failure:

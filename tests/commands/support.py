@@ -173,7 +173,7 @@ class Site:
 
     def run(self, *args: str, text: bytes = b"") -> Run:
         with self.start(*args, stdin=subprocess.PIPE) as process:
-            out, err = process.communicate(text, timeout=30)
+            out, err = process.communicate(text, timeout=60)
         return Run(process.returncode, out.decode(), err.decode())
 
 

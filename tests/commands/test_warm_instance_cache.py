@@ -5,7 +5,9 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO, TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from tests.commands.support import (
     run,
 )
 from tests.servers import Answer, Fault, free_port, mute
+from tests.waiting import wait_until, within
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -410,6 +413,26 @@ def test_warm_asks_as_the_site(settings: Settings, service: ConfigService) -> No
     assert {request.headers["X-User-ID"] for request in service.server.received} == {"warmer"}
 
 
+def test_warm_hears_a_ctrl_c_that_wakes_nothing(settings: Settings, service: ConfigService) -> None:
+    """One that comes just before it begins to wait, as one that another thread takes."""
+    settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CONFIG_SERVICE_TIMEOUT": 60}
+    service.scripts["/instances/acme"] = mute()
+    commander = threading.get_ident()
+
+    def interrupt() -> None:
+        here = threading.get_ident()
+        wait_until(lambda: service.asked)
+        wait_until(lambda: sys._current_frames()[commander].f_code.co_name == "wait")
+        signal.pthread_kill(here, signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as pool, within(1):
+        interrupted = pool.submit(interrupt)
+        assert warm("acme").code == 130
+        interrupted.result()
+    service.server.stop()
+    wait_until(lambda: "instance-lookup-warm" not in [each.name for each in threading.enumerate()])
+
+
 # In processes of their own: exit codes, streams, signals and terminals as a shell has them.
 
 
@@ -455,9 +478,9 @@ def test_warm_process_interrupted_tells_what_was_done(site: Site, service: Confi
     service.server.answers = answer
     ids = ["acme", "globex", "initech"]  # the third is begun when the first is done
     with site.start(WARM, *ids, "--concurrency", "2", "--format", "json") as process:
-        assert begun.wait(20)
+        assert begun.wait(60)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert json.loads(out) == {
         "warmed": ["acme"], "failed": [], "list_error": None, "interrupted": True
@@ -472,7 +495,7 @@ def test_warm_terminal_shows_progress(site: Site, service: ConfigService) -> Non
     with site.start(WARM, "acme", "unknown", "--no-color", stderr=slave) as process:
         os.close(slave)
         shown = read_terminal(master)
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=60)
     assert out == b"Warmed 1 of 2 instances.\n"
     assert "] 1/2" in shown
     assert f"[{'#' * 30}] 2/2, 1 failed" in shown
