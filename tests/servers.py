@@ -25,6 +25,7 @@ from instance_lookup.testing.servers import (
     send,
     truncated,
 )
+from tests.redis_server import free_port
 
 if TYPE_CHECKING:
     import threading
@@ -151,10 +152,3 @@ def black_hole() -> Iterator[tuple[str, int]]:
         finally:
             for caller in callers:
                 caller.close()
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
