@@ -60,7 +60,7 @@ def ask(resolver: InstanceResolver, *names: str) -> None:
 
 
 def resolver_of(server: ScriptedServer) -> InstanceResolver:
-    return InstanceResolver(config_service_url=server.url, config_service_timeout=0.5)
+    return InstanceResolver(config_service_url=server.url, config_service_timeout=2)
 
 
 def answered(script: Script, server: ScriptedServer, clock: Clock) -> None:

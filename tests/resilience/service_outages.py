@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from instance_lookup.backends.base import Document, NotModified, Query
 
 TIMEOUT, SOFT = 0.4, 0.1
+"""Seconds, for services that are slow: to wait for them is what takes time in a test."""
+PATIENT: dict[str, Any] = {"config_service_timeout": 20, "soft_timeout": 20}
+"""For services that answer at once, which on a loaded machine may be later than the above."""
 SYNC = Twin(is_async=False)
 
 HTML = Answer(200, b"<h1>Sign in</h1>", {"Content-Type": "text/html"})

@@ -255,7 +255,7 @@ def test_killed_leader_costs_the_others_no_more_than_the_deadline(
     server: ScriptedServer, request: pytest.FixtureRequest
 ) -> None:
     """A process that holds the lease and is gone is noticed half way, by each other process."""
-    seconds = 3.0
+    seconds = 6.0
     server.answers = lambda asked: mute() if asked.headers["X-Request-ID"] == "leader" else GOOD
     options = {"config_service_url": server.url, "config_service_timeout": seconds}
     with (

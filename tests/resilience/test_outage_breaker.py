@@ -18,6 +18,7 @@ from tests.resilience.outages import Later, healthy
 from tests.resilience.service_outages import (
     FAILING,
     HTML,
+    PATIENT,
     all_landed,
     has_landed,
     make,
@@ -57,7 +58,7 @@ def test_breaker_opens(script: Script | None) -> None:
 def test_breaker_stays_closed(answer: Answer) -> None:
     """What is said of one id or user says that the service is there."""
     with service(answer) as client:
-        resolver = make(client, breaker_failures=2)
+        resolver = make(client, breaker_failures=2, **PATIENT)
         for name in "abcde":
             with pytest.raises(Exception, match=name):
                 resolver.resolve(asks(instance_id=name))
@@ -68,12 +69,12 @@ def test_breaker_stays_closed(answer: Answer) -> None:
 def test_breaker_half_open(twin: Twin) -> None:
     """One probe goes through; the others are told at once. Its success closes the breaker."""
     with ScriptedServer(Answer(500)) as server:
-        resolver = make(server.url, breaker_failures=2, config_service_timeout=10)
+        resolver = make(server.url, breaker_failures=2, **PATIENT)
         later = Later(resolver)
         for name in ("a", "b"):
             outcome(resolver, name)
         gate = Event()
-        server.answers = lambda request: healthy(request) if gate.wait(10) else Answer(500)
+        server.answers = lambda request: healthy(request) if gate.wait(20) else Answer(500)
         later.passed += 10
         with ThreadPoolExecutor(10) as callers:
             told = [callers.submit(outcome, resolver, f"i{n}", twin) for n in range(10)]
@@ -89,7 +90,7 @@ def test_breaker_half_open(twin: Twin) -> None:
 def test_breaker_probe_fails() -> None:
     """It opens for another BREAKER_RESET: one call a time, not BREAKER_FAILURES."""
     with service(Answer(500)) as client:
-        resolver = make(client, breaker_failures=2, breaker_reset=10)
+        resolver = make(client, breaker_failures=2, breaker_reset=10, **PATIENT)
         later = Later(resolver)
         for name in ("a", "b"):
             outcome(resolver, name)
@@ -112,7 +113,7 @@ def test_breaker_closes_by_itself() -> None:
 def test_retry_after_holds_for_all(twin: Twin) -> None:
     """For any id of the service in this process, and for 60 s at most, whatever it asks for."""
     with service(Answer(429, headers={"Retry-After": "86400"})) as client:
-        resolver = make(client)
+        resolver = make(client, **PATIENT)
         later = Later(resolver)
         for name in ("a", "b", "c"):
             with pytest.raises(ConfigServiceUnavailable) as caught:

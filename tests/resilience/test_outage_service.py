@@ -17,6 +17,7 @@ from tests.lookups import TWINS, Clock, Twin, asks, hooked_caches
 from tests.resilience.outages import Later, config, healthy, lines
 from tests.resilience.service_outages import (
     FAULTS,
+    PATIENT,
     SOFT,
     TIMEOUT,
     all_landed,
@@ -128,7 +129,7 @@ def test_stale_copy_is_a_page(
 def test_one_call_per_retry_interval(clock: Clock) -> None:
     """An id whose call failed rests, for as long as the setting says and no longer."""
     with service(Answer(500)) as client:
-        resolver = make(client, retry_interval=30, breaker_failures=100)
+        resolver = make(client, retry_interval=30, breaker_failures=100, **PATIENT)
         later = Later(resolver)
         grow_stale(resolver, clock, "acme", "globex")
         for calls in (1, 2, 3):
@@ -147,7 +148,7 @@ def test_recovery_is_visible(
 ) -> None:
     """Not later than RETRY_INTERVAL after it, and told in one line."""
     with ScriptedServer(script or Answer(500)) as server:
-        resolver = make(server.url, retry_interval=60, config_service_timeout=1, soft_timeout=5)
+        resolver = make(server.url, retry_interval=60, config_service_timeout=2, soft_timeout=5)
         later = Later(resolver)
         grow_stale(resolver, clock)
         twin(resolver, "resolve", asks())

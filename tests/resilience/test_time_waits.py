@@ -186,7 +186,7 @@ def test_soft_timeout_is_not_moved(clock: Clock, call: Twin, jump: float) -> Non
 def test_follower_is_not_moved(clock: Clock, call: Twin, jump: int) -> None:
     """Who waits for another process fetches half way to the deadline, and not before."""
     with override_settings(CACHES=hooked_caches()):
-        site = Site(clock, config_service_timeout=0.6)
+        site = Site(clock, config_service_timeout=2)
         store = site.resolver.cache.store
         generation = store.read("acme").generation
         assert generation is not None
@@ -199,9 +199,9 @@ def test_follower_is_not_moved(clock: Clock, call: Twin, jump: int) -> None:
                 site.jumps(jumps.pop())
 
         begun = monotonic()
-        with hooks(set_clock), within(0.6):
+        with hooks(set_clock), within(2):
             assert site.asked(call) is Source.SERVICE
-        assert (jumps, monotonic() - begun >= 0.3) == ([], True)
+        assert (jumps, monotonic() - begun >= 1) == ([], True)
 
 
 @pytest.mark.parametrize(
