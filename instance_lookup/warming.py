@@ -57,8 +57,7 @@ def _warm(
         yield from outcomes
         if fail_fast and any(isinstance(outcome, Failure) for outcome in outcomes):
             ids = iter(())
-        if done:
-            running |= begin(concurrency - len(running))
+        running |= begin(concurrency - len(running) if done else 0)
 
 
 def _warm_one(resolver: InstanceResolver, instance_id: str) -> str | Failure:

@@ -413,6 +413,24 @@ def test_warm_asks_as_the_site(settings: Settings, service: ConfigService) -> No
     assert {request.headers["X-User-ID"] for request in service.server.received} == {"warmer"}
 
 
+def test_warm_slow_first_stays_alone(
+    service: ConfigService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the wait for it is interrupted, no other is begun before it has ended."""
+    monkeypatch.setattr("instance_lookup.warming._AT_A_TIME", 0.001)
+    beside: list[int] = []
+
+    def answer(request: Received) -> Script:
+        if request.path == "/instances/acme":
+            threading.Event().wait(0.2)
+            beside.append(len(service.asked))
+        return service.answer(request)
+
+    service.server.answers = answer
+    assert warm("acme", "globex", "initech").code == 0
+    assert beside == [1]
+
+
 def test_warm_hears_a_ctrl_c_that_wakes_nothing(settings: Settings, service: ConfigService) -> None:
     """One that comes just before it begins to wait, as one that another thread takes."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CONFIG_SERVICE_TIMEOUT": 60}
