@@ -88,7 +88,7 @@ class Channel(Guarded):
             self._thread = None
 
     def _hear(self) -> None:
-        """Listen until something fails, or nobody wants to know any more."""
+        """Listen until something fails, or until no listener is left."""
         client = client_of(caches[self._alias])
         self._server = _server_of(client)
         with closing(client.pubsub()) as pubsub:

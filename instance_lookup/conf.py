@@ -64,9 +64,10 @@ class Settings:
     config_service_proxy: str | None = setting(
         None, is_valid.optional(is_valid.proxy_url), secret=True
     )
-    """URL of the HTTP proxy on the way to the Config Service, with its credentials if it wants any.
+    """URL of the HTTP proxy on the way to the Config Service.
 
-    ``None``: no proxy. Variables such as ``HTTPS_PROXY`` and ``NO_PROXY`` are not read.
+    It includes user and password, if the proxy needs them. ``None``: no proxy. Variables such as
+    ``HTTPS_PROXY`` and ``NO_PROXY`` are not read.
     """
 
     retry_interval: float = setting(30, is_valid.seconds)

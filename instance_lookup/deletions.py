@@ -1,7 +1,7 @@
-"""When not to believe the Config Service that an instance is gone: too many are, too suddenly.
+"""When a 404 of the Config Service is not believed: after too many in a row.
 
-A wrong base path or a rollback makes a service answer 404 for everything. Believed each time, it
-would cost the site every copy that it has.
+After a wrong base path or a rollback a service answers 404 for everything. If each one dropped a
+copy, the site would lose every copy that it has.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ class Fate(Enum):
 
     DROP = "drop"
     DROP_AGAIN = "drop again"
-    """It was counted before: two calls were under way."""
+    """It is counted already: two calls for it were under way at one time."""
     KEEP = "keep"
 
 
 class Deletions(Guarded):
-    """The copies that 404s have dropped since the Config Service last answered a document.
+    """The copies that 404s have dropped since the Config Service last answered with a document.
 
-    Of one resolver in one process: instances and projects count together, since one service
-    answers for both. The lock makes "is there room for one more" and "count it" one step, so that
-    of many 404s that arrive together no more than ``BELIEVED`` drop something.
+    Each resolver counts in each process. Instances and projects count together, since one service
+    answers for both. The lock makes "may one more be dropped" and "count it" one step: of many 404s
+    that arrive at one time no more than ``BELIEVED`` drop a copy.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Deletions(Guarded):
         self.drops = 0
         """How many there were ever: read it before a call, and hand it to :meth:`note_document`."""
         self.documents = 0
-        """How many documents there were ever. What rests "until the next one" remembers this."""
+        """Documents that have reset the count. What waits for the next one remembers this."""
 
     def decide(self, name: Hashable, cached_at: float) -> Fate:
         """Decide what becomes of the copy from ``cached_at``, and count it if it is dropped."""

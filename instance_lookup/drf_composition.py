@@ -57,8 +57,8 @@ class ComposableMetaclass(BasePermissionMetaclass, OperandHolder, SingleOperandH
     def __invert__(self) -> Never:
         """Refuse: the negation would let in strangers and callers who are not logged in."""
         raise TypeError(
-            f"~{self.__name__} would let in everybody who may not use the instance; "
-            "for a feature that is off there is HasInstanceFeature(..., enabled=False)"
+            f"~{self.__name__} would let in everyone who may not use the instance; use "
+            "HasInstanceFeature(..., enabled=False) for a feature that must be off"
         )
 
 

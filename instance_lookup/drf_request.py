@@ -97,7 +97,7 @@ def check_after_permissions(view: Any, check: Callable[[Any], None]) -> None:
 class _OfDRFsUser:
     """Reads an attribute of Django's request, which DRF would do too, once the user is DRF's.
 
-    Has no ``__set__``: what is set on DRF's request itself goes first, as ever.
+    Has no ``__set__``: what is set on DRF's request itself goes first, as always.
     """
 
     def __init__(self, name: str) -> None:

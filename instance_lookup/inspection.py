@@ -80,7 +80,7 @@ class Inspection:
 
 
 class Survey:
-    """What the cache holds of all instances: of those that the Config Service lists.
+    """What the cache holds of all instances that the Config Service lists.
 
     Where the list fails or is missing, iterating goes on with the ids that the cache itself holds.
     ``listing.failure`` then says why, and ``cache_tells`` whether the cache could tell: Redis and

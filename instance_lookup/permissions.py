@@ -144,7 +144,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
 
 
 def _is_only_asked(request: Request, view: APIView) -> bool:
-    """Tell whether this is about what would be permitted: an error would break who asks.
+    """Tell whether a schema, OPTIONS or a form asks. An error would break its page.
 
     The browsable API draws its forms when the view has answered. It, OPTIONS and DRF's schemas ask
     with a clone of the request: a wrapper with a method of its own. Other makers of schemas mark
@@ -158,7 +158,7 @@ def _is_only_asked(request: Request, view: APIView) -> bool:
 
 
 def _refusal(request: Any, exc: Exception) -> Exception | None:
-    """Return the lookup's refusal, of which a permission of ours, and DRF, made ``exc``.
+    """Return our ``AccessDenied`` if DRF made ``exc`` from it.
 
     A refusal of the view's own, or of another permission, has another code.
     """

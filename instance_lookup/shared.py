@@ -259,7 +259,7 @@ class SharedEntries(Generic[D]):
         what = asked or "all instances"
         raise CacheError(
             f"The cache {self._alias!r} did not keep an invalidation of {what!r}: what it holds may"
-            " still be served. Repeat it when the cache takes it.",
+            " still be served. Invalidate again when the cache accepts writes.",
             instance_id=asked,
         )
 

@@ -143,7 +143,10 @@ class EntryStore(SharedEntries[D]):
             raise self._error("list", None, exc) from exc
 
     def _id_under(self, name: str) -> str:
-        """Return the id of the entry under a name; of a digest only the entry itself knows it."""
+        """Return the id of the entry stored under ``name``.
+
+        A digest is replaced by the id in the entry itself.
+        """
         if is_digest(name):
             with suppress(*UNREADABLE):
                 stored = caches[self._alias].get(f"{self.kind.entry_key}:{name}")

@@ -66,7 +66,7 @@ class InstanceConfig(Struct, frozen=True, kw_only=True):
     Unknown fields of the Config Service's answer are ignored. A project that needs them
     subclasses this, adds annotated fields with defaults, and names the class in ``CONFIG_CLASS``.
     A subclass with a ``__post_init__`` of its own calls this one: it is what hides and freezes,
-    and raises ``ValueError`` for a worker's URL that is none.
+    and raises ``ValueError`` for a worker URL that is not http(s) with a host.
     """
 
     instance_id: str

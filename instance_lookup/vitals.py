@@ -83,12 +83,13 @@ class Vitals:
             self.breaker.succeeded()
         else:
             self.breaker.failed(retry_after)
-        then = (
-            "Meanwhile callers get the copy in the cache, or"
-            f" {meaning.without_copy} where there is none."
-            if self._settings.use_stale_on_error
-            else "Meanwhile callers get 503."
-        )
+        then = "Meanwhile callers get "
+        if self._settings.use_stale_on_error:
+            then += f"the copy in the cache, or {meaning.without_copy} where there is none."
+        elif meaning.without_copy == 503:
+            then += "503."
+        else:
+            then += f"503, or {meaning.without_copy} where there is no copy."
         level = logging.ERROR if bug or meaning.is_lasting else logging.WARNING
         part = about if meaning.is_of_one else _GONE if meaning.is_until_a_document else ""
         if not said.startswith(self._service_name):  # a backend of the project's own

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
+    "SLOW",
     "Answer",
     "Answers",
     "Fault",
@@ -152,3 +153,13 @@ def black_hole() -> Iterator[tuple[str, int]]:
         finally:
             for caller in callers:
                 caller.close()
+
+
+SLOW: dict[str, Answer | Fault] = {
+    "mute": mute(),
+    "headers drip": drip_headers(),
+    "body drips": drip_body(),
+    "chunks drip": drip_chunks(),
+    "answer is late": Answer(200, b"{}", delay=30),
+}
+"""The ways in which an answer does not end by any deadline."""

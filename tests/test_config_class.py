@@ -12,7 +12,12 @@ import msgspec
 import pytest
 from msgspec import Meta, Struct
 
-from instance_lookup import InstanceConfig, InstanceMetadata, InstanceResolver
+from instance_lookup import (
+    ConfigServiceUnavailable,
+    InstanceConfig,
+    InstanceMetadata,
+    InstanceResolver,
+)
 from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.entry import Generation, Rejected, pack, read_document, unpack
 from instance_lookup.kinds import instance_kind
@@ -219,7 +224,7 @@ def test_error_is_logged_with_field_and_class(caplog: pytest.LogCaptureFixture) 
     """The line of the outage is enough to find the mistake."""
     service = DictConfigService({"acme": {"quota": KEY}})
     resolver = InstanceResolver(config_service_backend=service, config_class=StudioConfig)
-    with pytest.raises(Exception, match="not available"):
+    with pytest.raises(ConfigServiceUnavailable, match="not available"):
         resolver.resolve(asks(OLGA))
     assert f"field `quota` of {NAME}: Expected `int`, got `str`" in caplog.text
     assert KEY not in caplog.text

@@ -12,15 +12,30 @@ from instance_lookup.kinds import instance_kind
 from tests.config_documents import ID, TABLE
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from tests.config_documents import Row
 
 KIND = instance_kind(InstanceConfig)
+
+
+def dates_of(config: InstanceConfig) -> list[datetime]:
+    """Return the dates that a configuration has."""
+    metadata = config.metadata
+    return [date for date in (metadata.created_at, metadata.updated_at) if date is not None]
+
 
 used = pytest.mark.parametrize(
     "row", [row for row in TABLE if row.becomes is not None], ids=lambda row: ascii(row.name)
 )
 refused = pytest.mark.parametrize(
     "row", [row for row in TABLE if row.becomes is None], ids=lambda row: ascii(row.name)
+)
+
+dated = pytest.mark.parametrize(
+    "row",
+    [row for row in TABLE if row.becomes is not None and dates_of(row.config)],
+    ids=lambda row: ascii(row.name),
 )
 
 
@@ -59,7 +74,7 @@ def test_document_is_refused_out_of_the_cache(row: Row) -> None:
         unpack(KIND, ID, packed(row))
 
 
-@used
+@dated
 def test_dates_can_be_compared_with_now(row: Row) -> None:
     """Every date has an offset."""
     metadata = read_document(KIND, ID, row.body).document.metadata

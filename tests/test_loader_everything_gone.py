@@ -307,7 +307,7 @@ def test_without_stale_copies_it_is_503(
     lost(resolver, service, clock, "a")
     assert outcome(resolver, "a") == "everything_gone"
     assert is_kept(resolver, "a")
-    assert "Meanwhile callers get 503." in errors(caplog)[0]
+    assert "Meanwhile callers get 503, or 404 where there is no copy." in errors(caplog)[0]
 
 
 def test_each_resolver_counts_for_itself(

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from django.test import override_settings
 
-from instance_lookup import InstanceLookupError, InstanceResolver
+from instance_lookup import ConfigServiceUnavailable, InstanceLookupError, InstanceResolver
+from instance_lookup.backends.memory import DictConfigService
 from tests.documents import PAGES, table
 from tests.lookups import ACME, Clock, acme, asks, hooked_caches
 from tests.near import LONG, is_sure, near_caches, near_config, near_resolver, settled
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from instance_lookup.backends.base import Document, NotModified, Query
     from tests.redis_server import RedisServer
     from tests.servers import Script
 
@@ -37,6 +39,7 @@ LINES = [
     line.strip() for line in _SECTION.partition("\n## ")[0].splitlines() if line.startswith("    ")
 ]
 PAGE = Answer(404, b"<h1>404</h1>", {"Content-Type": "text/html"})
+OMITTED = Answer(200, json.dumps(acme("first", features={"beta": "yes"})).encode())
 GOOD = Answer(200, json.dumps(ACME).encode())
 NAMES = ("x", "y", "z", "acme")
 
@@ -97,6 +100,17 @@ def everything(server: ScriptedServer, clock: Clock) -> None:
     ask(resolver, *NAMES)
 
 
+class Silent(DictConfigService):
+    """Has no usable answer, for a reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self._reason = reason
+
+    def get_instance(self, instance_id: str, query: Query) -> Document | NotModified:
+        raise ConfigServiceUnavailable("No answer.", reason=self._reason)
+
+
 def row(beginning: str) -> str:
     """Return the one row that begins so."""
     (found,) = (log for situation, log in ROWS.items() if situation.startswith(beginning))
@@ -109,6 +123,7 @@ SERVICE: dict[str, tuple[str, Callable[[ScriptedServer, Clock], None]]] = {
     "status": ("answers 5xx", partial(answered, Answer(500))),
     "429": ("answers 429", partial(answered, Answer(429, headers={"Retry-After": "7"}))),
     "html": ("answers 200 with HTML", partial(answered, HTML)),
+    "omitted": ("answers 200, with a feature flag", partial(answered, OMITTED)),
     "redirect": ("answers with a redirect", partial(answered, redirect("/login"))),
     "credential": ("answers 401", partial(answered, Answer(401))),
     "client_error": ("answers another 4xx", partial(answered, Answer(400))),
@@ -118,6 +133,22 @@ SERVICE: dict[str, tuple[str, Callable[[ScriptedServer, Clock], None]]] = {
     "works again": ("works again", partial(back, Answer(500))),
     "documents again": ("works again", partial(back, PAGE)),
 }
+
+OTHERS = {
+    "certificate": "(SSLCertVerificationError)",
+    "cache is down": "The cache 'instances' failed to read",
+    "cache works again": "The cache 'instances' works again",
+    "cache is read-only": "The cache 'instances' failed to store",
+    "channel is down": "Not receiving invalidations",
+    "channel works again": "Receiving invalidations",
+}
+"""A part of each line that has a test of its own below."""
+
+
+def other(name: str) -> str:
+    """Return the one line of the page that has this part."""
+    (found,) = (line for line in LINES if OTHERS[name] in line)
+    return found
 
 
 @pytest.fixture
@@ -170,7 +201,7 @@ def test_line_of_a_certificate(tmp_path: Path, caplog: pytest.LogCaptureFixture)
             "acme",
         )
         (line,) = logged(caplog, real=server.url, shown="https://config.example.com")
-    assert line in LINES
+    assert line == other("certificate")
     assert is_quoted(row("the service: has an expired"), line)
 
 
@@ -192,15 +223,14 @@ def test_lines_of_a_cache_that_is_down(
         server = f"127.0.0.1:{own_redis_server.port}"
         wait_until(lambda: len(logged(caplog, real=server, shown="10.0.0.5:6379")) == 4, LONG)
         lines = logged(caplog, real=server, shown="10.0.0.5:6379")
-    assert set(lines) <= set(LINES)
-    cache = [line for line in lines if line.startswith("The cache")]
-    channel = [line for line in lines if "eceiving invalidations" in line]
-    assert (len(cache), len(channel)) == (2, 2)
-    assert is_quoted(row("the cache: refuses"), cache[0])
-    assert is_quoted(row("the cache: works again"), cache[1])
-    assert all(
-        is_quoted(row("the cache: does not deliver invalidations"), line) for line in channel
-    )
+    rows = {
+        "cache is down": "refuses",
+        "cache works again": "works again",
+        "channel is down": "does not deliver invalidations",
+        "channel works again": "does not deliver invalidations",
+    }
+    assert sorted(lines) == sorted(map(other, rows))
+    assert all(is_quoted(row(f"the cache: {begin}"), other(name)) for name, begin in rows.items())
 
 
 def test_line_of_a_cache_that_is_read_only(
@@ -212,10 +242,27 @@ def test_line_of_a_cache_that_is_read_only(
         with read_only(own_redis_server):
             ask(bench.resolver, "acme", "globex")
             line = logged(caplog, real="globex", shown="acme")[0]
-    assert line in LINES
+    assert line == other("cache is read-only")
     assert is_quoted(row("the cache: is read-only"), line)
+
+
+@pytest.mark.parametrize(
+    ("reason", "middle"),
+    [
+        ("unreachable", "Meanwhile callers get 503."),
+        ("everything_gone", "Meanwhile callers get 503, or 404 where there is no copy."),
+    ],
+)
+def test_line_without_stale_copies(
+    reason: str, middle: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The page quotes what replaces the middle."""
+    resolver = InstanceResolver(config_service_backend=Silent(reason), use_stale_on_error=False)
+    ask(resolver, "acme")
+    assert f" {middle} " in caplog.text
+    assert f'"{middle}' in _SECTION
 
 
 def test_lines_are_all_there_are() -> None:
     """Of each line of the page there is a test above."""
-    assert len(LINES) == len(set(LINES)) == len(SERVICE) + len(("certificate",)) + 5
+    assert len(LINES) == len(set(LINES)) == len(SERVICE) + len(OTHERS)

@@ -10,6 +10,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.signed_cookies import SessionStore
+from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory, override_settings
 from django.test.client import ClientHandler
@@ -697,7 +698,7 @@ async def test_changed_user_in_the_loop_is_not_given_the_old_answer(request_: An
     await request_.ainstance_config()
     request_.user = SAM
 
-    with pytest.raises(Exception, match="await request"):
+    with pytest.raises(SynchronousOnlyOperation, match="await request"):
         str(request_.instance_config.instance_id)
 
 

@@ -28,10 +28,8 @@ PRINTED = "127.0.0.1:8000"
 """The address in the README. The tests put a free port into it, and change nothing else."""
 SERVE = "python manage.py runserver"
 TIMEOUT = 60
-
-pytestmark = pytest.mark.skipif(
-    not all(map(shutil.which, ("sh", "awk", "curl"))), reason="the README's tools are missing"
-)
+TOOLS = ("sh", "awk", "curl")
+"""What the README's commands need beside Python."""
 
 
 def environment() -> dict[str, str]:
@@ -129,6 +127,8 @@ class Newcomer:
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
     """A newcomer who has pasted everything up to the development server, which runs."""
+    if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
+        pytest.fail(f"The README's commands need {', '.join(missing)}: install what is missing.")
     folder = tmp_path_factory.mktemp("newcomer") / "mysite"
     folder.mkdir()
     newcomer = Newcomer.following(folder, STARTS)

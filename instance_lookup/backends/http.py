@@ -156,10 +156,10 @@ class HttpConfigService(ConfigServiceBackend):
         return "/instances" if kind == "list" else f"/{kind}s/{_segment(id)}"
 
     def parse(self, kind: str, body: bytes) -> Any:
-        """Return the document of the contract that the body of a 200 amounts to.
+        """Return the contract's document from the body of a 200.
 
-        As JSON (bytes or text), or as what ``json.loads`` would make of it. ``kind`` is
-        ``"instance"`` or ``"project"``. Whatever is raised here makes the answer a rejected one.
+        As JSON (bytes or text), or as what ``json.loads`` returns. ``kind`` is ``"instance"`` or
+        ``"project"``. An exception here makes the answer a rejected one.
         """
         return body
 
@@ -221,11 +221,16 @@ class HttpConfigService(ConfigServiceBackend):
         else:
             if usable:
                 return path
-            error = "path_of returned no path with a slash before it and its id encoded"
+            error = (
+                "path_of must return a path that begins with a slash and has the id percent-encoded"
+            )
         raise unavailable(subject, Reason.REJECTED, error=error)
 
     def _details(self, exc: BaseException) -> dict[str, Any]:
-        """Return what may be told of a failure: no text of it, which may quote an answer."""
+        """Return the class of the error and where it happened, never its text.
+
+        That may quote an answer.
+        """
         root = _root(exc)
         details: dict[str, Any] = {"error": type(root).__name__}
         if isinstance(root, ProxyRefused):

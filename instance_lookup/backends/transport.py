@@ -137,7 +137,7 @@ def _lookup(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
     try:
         return found.result(deadline.remaining())
     finally:
-        found.cancel()  # nobody wants it any more if it is still queued
+        found.cancel()  # its caller has given up, if it is still queued
 
 
 class DeadlineConnection(HTTPConnection):

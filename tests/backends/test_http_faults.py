@@ -11,18 +11,16 @@ from instance_lookup.exceptions import ConfigServiceUnavailable
 from tests.backends.leaks import shown
 from tests.backends.queries import http_service, query
 from tests.servers import (
+    SLOW,
     Answer,
     Fault,
     ScriptedServer,
     black_hole,
     drip_body,
-    drip_chunks,
-    drip_headers,
     encode,
     endless,
     free_port,
     gzip_bomb,
-    mute,
     redirect,
     reset,
     send,
@@ -43,15 +41,6 @@ def failure(url: str, seconds: float = 5.0, **options: object) -> ConfigServiceU
     assert TOKEN not in shown(caught.value)
     assert KEY.decode() not in shown(caught.value)
     return caught.value
-
-
-SLOW = {
-    "mute": mute(),
-    "headers drip": drip_headers(),
-    "body drips": drip_body(),
-    "chunks drip": drip_chunks(),
-    "answer is late": Answer(200, b"{}", delay=30),
-}
 
 
 @pytest.mark.parametrize("script", SLOW.values(), ids=SLOW)

@@ -12,14 +12,13 @@ from tests.backends.leaks import shown
 from tests.backends.queries import http_service, query
 from tests.backends.routes import CREDENTIALS, open_sockets, with_credentials
 from tests.servers import (
+    SLOW,
     Answer,
     Fault,
     Script,
     ScriptedServer,
     black_hole,
     drip,
-    drip_body,
-    drip_chunks,
     drip_handshake,
     drip_headers,
     free_port,
@@ -55,14 +54,6 @@ def failure(url: str, proxy: str, seconds: float = 5.0, **options: Any) -> Confi
 
 
 # --- the deadline -------------------------------------------------------------------------------
-
-SLOW = {
-    "mute": mute(),
-    "headers drip": drip_headers(),
-    "body drips": drip_body(),
-    "chunks drip": drip_chunks(),
-    "answer is late": Answer(200, b"{}", delay=30),
-}
 
 
 @pytest.mark.parametrize("script", SLOW.values(), ids=SLOW)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.contrib.auth.models import User
 from rest_framework_simplejwt.authentication import JWTStatelessUserAuthentication
 from rest_framework_simplejwt.tokens import AccessToken
 
@@ -15,22 +14,12 @@ from tests.doors import CALLERS, Caller, Somebody, lookups, owned_by, serve
 from tests.drf import views
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
     from instance_lookup import LookupUser
     from instance_lookup.backends.memory import DictConfigService
 
 pytestmark = pytest.mark.urls("tests.drf.urls")
-
-
-@pytest.fixture
-def service(settings: Any) -> DictConfigService:
-    return serve(settings)
-
-
-@pytest.fixture
-def users(db: None, service: DictConfigService) -> dict[str, User]:
-    users = {name: User.objects.create_user(name) for name in ("olga", "sam")}
-    service.instances["acme"] = owned_by(users["olga"])
-    return users
 
 
 @pytest.fixture

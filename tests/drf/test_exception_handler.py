@@ -28,11 +28,6 @@ FAILURES = [(None, 400), ("a,b", 400), ("acme", 403), ("gone", 404), ("down", 50
 
 
 @pytest.fixture
-def service(settings: Any) -> DictConfigService:
-    return serve(settings)
-
-
-@pytest.fixture
 def sam(db: None, service: DictConfigService) -> Caller:
     """A stranger with a token, and an instance that is not his."""
     User.objects.create_user("sam")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.urls import path
 from django.utils.decorators import method_decorator
 from rest_framework import serializers
@@ -25,11 +24,13 @@ from instance_lookup.access import IsAdmin, IsOwner
 from instance_lookup.decorators import InstanceRequiredMixin, instance_required
 from instance_lookup.lookup import attach, lookup_for
 from instance_lookup.permissions import IsInstanceOwner, exception_handler
-from tests.doors import CALLERS, PROBLEM, Caller, Somebody, owned_by, serve
+from tests.doors import CALLERS, PROBLEM, Caller, Somebody, owned_by
 from tests.drf.views import NameToken
 from tests.lookups import SECRET
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
     from instance_lookup.backends.memory import DictConfigService
 
 pytestmark = pytest.mark.urls(__name__)
@@ -212,18 +213,6 @@ urlpatterns = [
     path("refused_page", RefusedPage.as_view()),
     path("name_or_session", NameOrSession.as_view()),
 ]
-
-
-@pytest.fixture
-def service(settings: Any) -> DictConfigService:
-    return serve(settings)
-
-
-@pytest.fixture
-def users(db: None, service: DictConfigService) -> dict[str, User]:
-    users = {name: User.objects.create_user(name) for name in ("olga", "sam")}
-    service.instances["acme"] = owned_by(users["olga"])
-    return users
 
 
 @pytest.fixture(params=["untouched", "touched"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.test import override_settings
 
-from instance_lookup import ConfigServiceUnavailable, InstanceResolver
+from instance_lookup import ConfigServiceUnavailable, InstanceLookupError, InstanceResolver
 from tests.lookups import TWINS, Twin, asks, hooked_caches
 from tests.resilience.outages import Later, healthy
 from tests.resilience.service_outages import (
@@ -60,7 +60,7 @@ def test_breaker_stays_closed(answer: Answer) -> None:
     with service(answer) as client:
         resolver = make(client, breaker_failures=2, **PATIENT)
         for name in "abcde":
-            with pytest.raises(Exception, match=name):
+            with pytest.raises(InstanceLookupError, match=name):
                 resolver.resolve(asks(instance_id=name))
     assert client.calls == 5
 

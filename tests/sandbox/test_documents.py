@@ -52,10 +52,11 @@ def test_reference_service_takes_what_the_contract_allows(row: Row) -> None:
     assert taken is row.is_contract
 
 
-@pytest.mark.parametrize("row", TABLE, ids=name)
+@pytest.mark.parametrize("row", [row for row in TABLE if row.is_contract], ids=name)
 def test_contract_allows_only_what_the_client_uses_whole(row: Row) -> None:
     """No service that keeps the contract loses anything."""
-    assert not row.is_contract or (row.becomes is not None and not row.left_out)
+    assert row.becomes is not None
+    assert row.left_out == ()
 
 
 def test_pattern_of_worker_urls_is_one() -> None:
