@@ -39,8 +39,25 @@ EXTRAS = frozenset({
     "valkey",
 })  # fmt: skip
 
+TESTS = Path(__file__).parent
+
+# What another version of Python or Django could break: modules, and directories of them.
+COMPAT = frozenset({
+    TESTS / "commands",
+    TESTS / "drf" / "test_authentication.py",
+    TESTS / "drf" / "test_exception_handler.py",
+    TESTS / "drf" / "test_permissions.py",
+    TESTS / "drf" / "test_schemas.py",
+    TESTS / "resilience" / "test_races_each_act.py",
+    TESTS / "test_cache_contract.py",
+    TESTS / "test_decorators.py",
+    TESTS / "test_lookup.py",
+    TESTS / "test_middleware.py",
+    TESTS / "test_responses.py",
+})  # fmt: skip
+
 # The sandbox is a site built with DRF; it and its tests are of one piece.
-EXTRA_DIRECTORIES = frozenset({Path(__file__).parent / "sandbox"})
+EXTRA_DIRECTORIES = frozenset({TESTS / "sandbox"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,22 +67,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="no extra is installed: leave out what needs one (modules that import it, tests of "
         "Redis, tests marked `extras`)",
     )
+    parser.addoption(
+        "--compat",
+        action="store_true",
+        help="run only what another version of Python or Django could break (see COMPAT)",
+    )
+    parser.addoption(
+        "--full",
+        action="store_true",
+        help="run also what takes long and seldom finds more (tests marked `full`)",
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    if not config.getoption("--bare"):
-        return None
-    if collection_path in EXTRA_DIRECTORIES:
-        return True
+    options, is_module = config.option, collection_path.match("test_*.py")
+    ignored = (
+        (options.compat and is_module and not _is_compat(collection_path))
+        or (options.bare and collection_path in EXTRA_DIRECTORIES)
+        or (options.bare and is_module and _needs_extra(collection_path))
+    )
     # None, not False: other plugins have a say too.
-    return (collection_path.match("test_*.py") and _needs_extra(collection_path)) or None
+    return ignored or None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--bare"):
-        deselected = [item for item in items if _is_extra(item)]
-        items[:] = [item for item in items if item not in deselected]
-        config.hook.pytest_deselected(items=deselected)
+    left_out = [item for item in items if _is_left_out(item)]
+    if left_out:
+        kept = set(items).difference(left_out)
+        items[:] = [item for item in items if item in kept]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_unconfigure() -> None:
@@ -73,6 +103,10 @@ def pytest_unconfigure() -> None:
     database = Path(settings.TEST_DATABASE)
     for leftover in database.parent.glob(f"{database.name}*"):
         leftover.unlink(missing_ok=True)
+
+
+def _is_compat(path: Path) -> bool:
+    return not COMPAT.isdisjoint([path, *path.parents])
 
 
 def _needs_extra(path: Path) -> bool:
@@ -91,6 +125,12 @@ def _needs_extra(path: Path) -> bool:
 
 def _is_named(name: str) -> bool:
     return any(name == extra or name.startswith(f"{extra}.") for extra in EXTRAS)
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    options = item.config.option
+    is_full = item.get_closest_marker("full") is not None
+    return (is_full and not options.full) or (options.bare and _is_extra(item))
 
 
 def _is_extra(item: pytest.Item) -> bool:

@@ -137,6 +137,7 @@ def test_sizes_are_as_promised() -> None:
         assert len(work.body(kilobytes=kilobytes)) == pytest.approx(1024 * kilobytes, rel=0.08)
 
 
+@pytest.mark.full
 @pytest.mark.extras
 def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Cheap scenarios run, with whatever peers are installed; then one more, beside them."""

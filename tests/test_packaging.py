@@ -47,6 +47,27 @@ print({
 })
 """
 
+# Imports every module where no extra can be, but those that are named for one.
+IMPORT_WITHOUT_EXTRAS = """
+import os, pkgutil, sys
+from importlib import import_module
+
+OPTIONAL = "cryptography", "django_redis", "redis", "rest_framework", "valkey"
+NAMED = {"drf_composition", "drf_request", "encryption", "permissions"}
+
+sys.modules.update(dict.fromkeys(OPTIONAL))
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+import django, instance_lookup
+django.setup()
+
+path = instance_lookup.__path__
+modules = [info.name for info in pkgutil.walk_packages(path, "instance_lookup.")]
+for name in modules:
+    if name.rpartition(".")[2] not in NAMED:
+        import_module(name)
+print(len(modules))
+"""
+
 
 def run_python(code: str) -> str:
     """Run ``code`` in a process without settings, and return what it printed."""
@@ -84,6 +105,11 @@ def test_import_does_no_io() -> None:
 def test_import_without_optional_dependencies() -> None:
     """Installed extras stay unloaded until a module named for them is imported."""
     assert ast.literal_eval(run_python(IMPORT_AND_AUDIT))["optional"] == []
+
+
+def test_modules_import_without_extras() -> None:
+    """Only a module that is named for an extra needs it."""
+    assert int(run_python(IMPORT_WITHOUT_EXTRAS)) > 50
 
 
 def test_ci_calls_the_test_command_of_the_readme() -> None:

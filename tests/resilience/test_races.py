@@ -4,12 +4,12 @@ An interruption is done by the thread under test itself when it comes to the poi
 threads take turns each waits for the other's step: no luck.
 
 On ``locmem`` and ``django-redis`` every (way to fetch, point, act) is tried. On the other kinds of
-cache every two of the three meet; with ``INSTANCE_LOOKUP_ALL_RACES=1`` in the environment all do.
+cache every two of the three meet, and ``redis`` is spoken to as ``django-redis`` is. With
+``--full`` all are tried on each.
 """
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from threading import current_thread
@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     Do = Callable[[Race], None]
     Ask = Callable[[Race], str]
 
-KINDS = ("locmem", "django-redis", "filebased", "db", "redis")
-FULL = KINDS if os.environ.get("INSTANCE_LOOKUP_ALL_RACES") == "1" else KINDS[:2]
+THREE_MEET = ("locmem", "django-redis")
+TWO_MEET = ("filebased", "db")
+FULL = pytest.mark.full
+KINDS = (*THREE_MEET, *TWO_MEET, "redis")
 
 DOWN = ConfigServiceUnavailable("down", reason="status")
 GONE = {"InstanceNotFound", "ConfigServiceUnavailable"}
@@ -58,16 +60,27 @@ INVALIDATIONS = [invalidate, invalidate_all]
 def every(
     names: str, ways: Sequence[Any], points: Sequence[str], acts: Sequence[Any], *only: Any
 ) -> pytest.MarkDecorator:
-    """Parametrize with all (kind of cache, way, point, act), or those in which each two meet."""
+    """Parametrize with all (kind of cache, way, point, act), the most telling ones unmarked."""
     cases = [
-        pytest.param(kind, way, point, act, id=f"{kind}-{way.__name__}-{point}-{act.__name__}")
+        pytest.param(
+            kind,
+            way,
+            point,
+            act,
+            id=f"{kind}-{way.__name__}-{point}-{act.__name__}",
+            marks=() if is_telling(kind, two_meet=(w + p + k) % len(acts) == a) else FULL,
+        )
         for k, kind in enumerate(KINDS)
         for w, way in enumerate(ways)
         for p, point in enumerate(points)
         for a, act in enumerate(acts)
-        if act in (only or acts) and (kind in FULL or (w + p + k) % len(acts) == a)
+        if act in (only or acts)
     ]
     return pytest.mark.parametrize(f"cache_kind, {names}", cases)
+
+
+def is_telling(kind: str, *, two_meet: bool) -> bool:
+    return kind in THREE_MEET or (kind in TWO_MEET and two_meet)
 
 
 def every_race(*acts: Do) -> pytest.MarkDecorator:

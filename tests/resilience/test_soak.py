@@ -25,6 +25,7 @@ def ledger() -> Ledger:
     return ledger
 
 
+@pytest.mark.full
 @pytest.mark.extras
 def test_soak_runs(capsys: pytest.CaptureFixture[str]) -> None:
     """A short one: nobody gets a wrong answer, and all are well again afterwards."""
