@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 STARTS = "In your own project"
-"""The section whose commands make a site and serve it; tests/test_readme_start.py runs them."""
+"""The section whose commands make a site and serve it; test_readme_start.py runs them."""
 PAGES = {path.name: path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
 
 _COMMENT = re.compile(r"<!-- (file|not run): (.+) -->")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import product
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from tests.concealment import (
     refused_fresh,
     uncached,
 )
-from tests.doors import BROWSER, CALLERS, Caller
+from tests.doors import BROWSER, Caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,36 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.urls("tests.concealment")
 
 CACHES = ["locmem", pytest.param("redis", marks=pytest.mark.extras)]
+FULL = pytest.mark.full
+
+
+def cases() -> list[Any]:
+    """Return each case with each plot; on Redis one plot a case, and the others marked ``full``."""
+    found = []
+    for (c, (ask, state)), (p, plot) in product(enumerate(CASES), enumerate(PLOTS)):
+        found.append(pytest.param("locmem", ask, state, plot))
+        others = [] if (c + p) % len(PLOTS) == 0 else [FULL]
+        found.append(pytest.param("redis", ask, state, plot, marks=[pytest.mark.extras, *others]))
+    return found
+
+
+def views() -> list[Any]:
+    """Return each view with each client; asked a third unmarked, the others marked ``full``."""
+    questions = {
+        f"{ask.__name__}-{reader}": (accept, ask)
+        for reader, accept in (("program", "*/*"), ("browser", BROWSER))
+        for ask in (ByInstance, ByRightPair, BesideOwn)
+    }
+    return [
+        pytest.param(
+            *("locmem", view, *questions[asked], is_async),
+            id=f"{view}-{asked}-{'asgi' if is_async else 'wsgi'}",
+            marks=[] if (v + a + is_async) % 3 == 0 else [FULL],
+        )
+        for (v, view), (a, asked), is_async in product(
+            enumerate(VIEWS), enumerate(questions), [False, True]
+        )
+    ]
 
 
 @pytest.fixture(params=CACHES)
@@ -55,8 +86,12 @@ def stage(
         yield Stage(settings, caplog, service, owner, stranger, redis_url=url)
 
 
-@pytest.mark.parametrize(("ask", "state"), CASES, ids=name_of)
-@pytest.mark.parametrize("plot", PLOTS, ids=name_of)
+@pytest.mark.parametrize(
+    ("stage", "ask", "state", "plot"),
+    cases(),
+    indirect=["stage"],
+    ids=lambda value: getattr(value, "__name__", value),
+)
 def test_denied_reads_like_unknown(stage: Stage, state: State, plot: Plot, ask: type[Ask]) -> None:
     """Whatever the cache holds, whatever is left of the budget, and while the service is down."""
     is_async = stage.redis_url is not None
@@ -66,11 +101,9 @@ def test_denied_reads_like_unknown(stage: Stage, state: State, plot: Plot, ask: 
     assert known == unknown
 
 
-@pytest.mark.parametrize("stage", ["locmem"], indirect=True)
-@pytest.mark.parametrize("is_async", CALLERS)
-@pytest.mark.parametrize("accept", ["*/*", BROWSER], ids=["program", "browser"])
-@pytest.mark.parametrize("ask", [ByInstance, ByRightPair, BesideOwn], ids=name_of)
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(
+    ("stage", "view", "accept", "ask", "is_async"), views(), indirect=["stage"]
+)
 def test_in_each_kind_of_view(
     *, stage: Stage, view: str, ask: type[Ask], accept: str, is_async: bool
 ) -> None:
