@@ -121,6 +121,12 @@ unwritable = pytest.mark.parametrize("outage", UNWRITABLE, ids=name_of)
 any_outage = pytest.mark.parametrize("outage", DOWN + UNWRITABLE, ids=name_of)
 
 
+each_kind = pytest.mark.parametrize(
+    "kind", ["django-redis", pytest.param("redis", marks=pytest.mark.full)]
+)
+"""Of the backends for Redis the one that most projects use; the other with ``--full``."""
+
+
 class Bench:
     """A resolver between a Redis and a service, and its clock."""
 

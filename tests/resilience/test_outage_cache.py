@@ -10,7 +10,6 @@ import pytest
 
 from instance_lookup import ConfigServiceUnavailable, InstanceNotFound, Source
 from instance_lookup.vitals import CACHE_SKIPPED
-from tests.caches import REDIS_KINDS
 from tests.lookups import TWINS, Twin, acme, asks
 from tests.resilience.outages import lines
 from tests.resilience.redis_outages import (
@@ -20,6 +19,7 @@ from tests.resilience.redis_outages import (
     Outage,
     any_outage,
     down,
+    each_kind,
     hung,
     provide_bench,
     replaced,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.redis_server import RedisServer
 
-pytestmark = [pytest.mark.extras, pytest.mark.parametrize("kind", REDIS_KINDS)]
+pytestmark = [pytest.mark.extras, each_kind]
 
 
 @pytest.fixture

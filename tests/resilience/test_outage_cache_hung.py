@@ -12,10 +12,9 @@ import pytest
 from instance_lookup import CacheError, Source
 from instance_lookup.testing import faulty_cache
 from instance_lookup.vitals import CACHE_SKIPPED
-from tests.caches import REDIS_KINDS
 from tests.lookups import TWINS, Twin, acme, asks
 from tests.resilience.outages import lines
-from tests.resilience.redis_outages import TIMEOUT, Bench, Outage, down, provide_bench
+from tests.resilience.redis_outages import TIMEOUT, Bench, Outage, down, each_kind, provide_bench
 from tests.waiting import wait_until, within
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.extras
-both_kinds = pytest.mark.parametrize("kind", REDIS_KINDS)
 
 POINTS = {
     "read": ("get_many", 1),
@@ -77,7 +75,7 @@ def hung_from(
             server.resume()
 
 
-@both_kinds
+@each_kind
 @pytest.mark.parametrize("point", POINTS.values(), ids=POINTS)
 def test_hung_in_the_middle(
     point: tuple[str, int],
@@ -97,7 +95,7 @@ def test_hung_in_the_middle(
     assert bench.calls == (2 if point == POINTS["release"] else 1)
 
 
-@both_kinds
+@each_kind
 def test_hung_for_a_follower(
     bench: Bench, faults: CacheFaults, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,12 +10,12 @@ from django.core.management.base import CommandError
 
 from instance_lookup import CacheError, Source, get_resolver
 from instance_lookup.vitals import CACHE_SKIPPED
-from tests.caches import REDIS_KINDS
 from tests.lookups import TWINS, Twin, acme, asks
 from tests.resilience.redis_outages import (
     Bench,
     Outage,
     any_outage,
+    each_kind,
     hung,
     name_of,
     provide_bench,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tests.redis_server import RedisServer
 
-pytestmark = [pytest.mark.extras, pytest.mark.parametrize("kind", REDIS_KINDS)]
+pytestmark = [pytest.mark.extras, each_kind]
 
 
 @pytest.fixture

@@ -8,20 +8,15 @@ import pytest
 
 from instance_lookup import CacheError, Source
 from instance_lookup.vitals import CACHE_SKIPPED
-from tests.caches import REDIS_KINDS
 from tests.lookups import TWINS, Clock, Twin, acme, asks
-from tests.resilience.redis_outages import Bench, Outage, hung, provide_bench, unwritable
+from tests.resilience.redis_outages import Bench, Outage, each_kind, hung, provide_bench, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.redis_server import RedisServer
 
-pytestmark = [
-    pytest.mark.extras,
-    pytest.mark.parametrize("kind", REDIS_KINDS),
-    pytest.mark.usefixtures("refuses_at_once"),
-]
+pytestmark = [pytest.mark.extras, each_kind, pytest.mark.usefixtures("refuses_at_once")]
 
 
 @pytest.fixture
