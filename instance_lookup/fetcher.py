@@ -241,7 +241,7 @@ class Fetcher(Generic[D]):
         if is_unseen and self.vitals.deletions.is_in_doubt:
             since = store.local.forget(asked)
         else:  # or what the cache holds would be served again
-            since = store.local.invalidate(asked)
+            since = store.local.gone(asked, asked_at)
         if is_last:
             about: Any = {"cached_at": asked_at, "ttl": self._settings.negative_ttl, "etag": None}
             store.keep(asked, DOES_NOT_EXIST, structs.replace(reading, since=since), **about)

@@ -15,26 +15,25 @@ if TYPE_CHECKING:
     from instance_lookup.near import NearCache
 
 D = TypeVar("D", bound=Struct)
+N = TypeVar("N", int, float)
 
 _LIMIT = 10_000
 """Ids that are told apart."""
 
 
 class LocalKnowledge(Guarded, Generic[D]):
-    """Answers of the Config Service to bridge a cache outage, and invalidations to honour.
+    """Answers of the Config Service to bridge a cache outage, and what it said is gone.
 
-    Without the answers an outage of the cache would become a stampede on the service; without the
-    invalidations one that the cache did not take would be forgotten once it is back.
+    Without the answers an outage of the cache would become a stampede on the service. Without the
+    second, a 404 that the cache did not take would be forgotten once it is back with the copy.
     """
 
-    def __init__(
-        self, *, answers_live: float, invalidations_live: float, stale_max_age: float
-    ) -> None:
+    def __init__(self, *, answers_live: float, changes_live: float, stale_max_age: float) -> None:
         super().__init__()
         self._stale_max_age = stale_max_age
         self._answers: Expiring[Entry[D]] = Expiring(answers_live, limit=1024)
-        self._changes: Expiring[int] = Expiring(invalidations_live, limit=_LIMIT + 1)
-        self._owed: Expiring[int] = Expiring(invalidations_live, limit=_LIMIT + 1)
+        self._changes: Expiring[int] = Expiring(changes_live, limit=_LIMIT + 1)
+        self._gone: Expiring[float] = Expiring(changes_live, limit=_LIMIT + 1)
         # Numbers, not moments, which a clock that is put back would have come again.
         self._last = 0
         self.near: NearCache[D] | None = None
@@ -105,44 +104,40 @@ class LocalKnowledge(Guarded, Generic[D]):
         with self._lock:
             return self._forget(asked)
 
-    def invalidate(self, asked: str | None) -> int:
-        """Trust nothing about an id (``None``: any id) until the shared cache took that.
+    def gone(self, asked: str, asked_at: float) -> int:
+        """Forget an id, and believe no copy from before ``asked_at``: the service had none then.
 
-        Returns what to confirm it with.
+        That is for a 404 which the shared cache did not take. Returns the number of this change.
         """
         with self._lock:
-            mark = self._forget(asked)
-            self._note(self._owed, asked)
-            return mark
+            since = self._forget(asked)
+            self._note(self._gone, asked, asked_at)
+            return since
 
-    def confirmed(self, asked: str | None, mark: int) -> None:
-        """Note that the shared cache took the invalidation: generations do the rest."""
-        with self._lock:
-            self._forget(asked)  # somebody may have read the old entry meanwhile
-            if (self._owed.get(asked) or 0) <= mark:  # else there was another since
-                self._owed.drop(asked)
+    def is_gone(self, asked: str, entry: Entry[D]) -> bool:
+        """Tell whether the service has said since that what the shared cache holds is gone."""
+        if not self._gone.items or entry.document is None:
+            return False
+        return entry.cached_at <= max(self._gone.get(asked) or 0, self._gone.get(None) or 0)
 
-    def owed(self, asked: str | None) -> int:
-        """Return the mark of an invalidation that the shared cache did not take; 0: none."""
-        return self._owed.get(asked) or 0
-
-    def owes(self, asked: str) -> bool:
-        """Tell whether there is one that concerns an id."""
-        return bool(self._owed.items) and bool(self.owed(asked) or self.owed(None))
+    def taken(self, asked: str) -> None:
+        """Note that the shared cache took a newer answer about an id, or its invalidation."""
+        if self._gone.items:
+            self._gone.drop(asked)
 
     def _forget(self, asked: str | None) -> int:
         self._last += 1
         if self.near is not None:
             self.near.drop(asked)
-        self._note(self._changes, asked)
+        self._note(self._changes, asked, self._last)
         if asked is None:
             self._answers.clear()
         else:
             self._answers.drop(asked)
         return self._last
 
-    def _note(self, marks: Expiring[int], asked: str | None) -> None:
+    def _note(self, marks: Expiring[N], asked: str | None, mark: N) -> None:
         if len(marks.items) >= _LIMIT:  # too many to tell apart: all ids, rather than forget one
             marks.clear()
             asked = None
-        marks.put(asked, self._last)
+        marks.put(asked, mark)

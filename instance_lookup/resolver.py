@@ -163,9 +163,9 @@ class InstanceResolver:
 
     def invalidate_all_caches(self) -> None:
         """Invalidate every instance and project. Raise ``CacheError``."""
-        mark = self.projects.local.invalidate(None)
+        self.projects.local.forget(None)
         self.cache.invalidate_all()
-        self.projects.local.confirmed(None, mark)
+        self.projects.local.forget(None)  # again: one may have been read meanwhile
 
     async def ainvalidate_all_caches(self) -> None:
         """Twin of :meth:`invalidate_all_caches`."""

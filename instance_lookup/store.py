@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from django.core.cache import caches
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from instance_lookup.channel import Channel, channel_of
 from instance_lookup.codec import UNREADABLE
 from instance_lookup.entry import Freshness, pack, unpack
-from instance_lookup.exceptions import CacheError
 from instance_lookup.keys import is_digest
 from instance_lookup.local import LocalKnowledge
 from instance_lookup.near import NearCache
@@ -41,7 +40,7 @@ class EntryStore(SharedEntries[D]):
         super().__init__(kind, settings, counters)
         self.local: LocalKnowledge[D] = LocalKnowledge(
             answers_live=settings.near_cache_ttl,
-            invalidations_live=self._known_life,
+            changes_live=self._known_life,
             stale_max_age=settings.stale_max_age,
         )
         self._settings = settings
@@ -54,32 +53,25 @@ class EntryStore(SharedEntries[D]):
     def read(self, asked: str, *, again: bool = False) -> Reading[D]:
         """Return the entry of an id, and the generation that a new one is to be stored under.
 
-        First the invalidations are written that the cache did not take. What is unusable is
-        counted, but not when it is looked at ``again``.
+        What is unusable is counted, but not when it is looked at ``again``.
         """
         if self.local.near is None:
             self._open_near()
-        # Before and after: meanwhile another thread may have written what was owed.
-        since, owed = self.local.since(asked), self.local.owes(asked)
-        reading = self._read(asked, again=again, since=since)
-        if not owed and not self.local.owes(asked):
-            return reading
-        if not self._catch_up(asked):
-            return Reading(None, self.local.answer(asked), since)
-        return self._read(asked, again=True, since=since)
+        reading = self._read(asked, again=again, since=self.local.since(asked))
+        if reading.entry is not None and self.local.is_gone(asked, reading.entry):
+            return structs.replace(reading, entry=None)
+        return reading
 
     def look(self, ids: Collection[str]) -> dict[str, Reading[D]]:
         """Return what one look finds fresh of many ids; what else there may be, :meth:`read`."""
         if self.local.near is None:
             self._open_near()
-        since = {asked: self.local.since(asked) for asked in ids if not self.local.owes(asked)}
-        readings = self._look(since) if since else {}
         return {
             asked: reading
-            for asked, reading in readings.items()
+            for asked, reading in self._look({one: self.local.since(one) for one in ids}).items()
             if reading.entry is not None
             and reading.entry.freshness is Freshness.FRESH
-            and not self.local.owes(asked)
+            and not self.local.is_gone(asked, reading.entry)
         }
 
     def have_at_hand(self, asked: str, reading: Reading[D], read_at: float) -> None:
@@ -106,23 +98,31 @@ class EntryStore(SharedEntries[D]):
     def write(self, asked: str, body: bytes, **about: Any) -> None:
         """Do so, and have nothing older at hand in this process."""
         super().write(asked, body, **about)
+        self.local.taken(asked)
         self.local.outdated(asked)
 
     def write_missing(self, asked: str, *, generation: Generation, asked_at: float) -> None:
         """Do so, and have no process serve what it has at hand."""
         super().write_missing(asked, generation=generation, asked_at=asked_at)
+        self.local.taken(asked)
         self.local.forget(asked)
         self._publish(asked)
 
     def invalidate(self, asked: str) -> bool:
-        """Do so at once in this process, whatever the cache does."""
-        mark = self.local.invalidate(asked)
-        return self._spread(asked, mark)
+        """Do so, and forget what this process knows."""
+        self.local.forget(asked)
+        reached = super().invalidate(asked)
+        self.local.taken(asked)
+        self.local.forget(asked)  # again: somebody may have read it meanwhile
+        self._publish(asked)
+        return reached
 
     def invalidate_all(self) -> None:
-        """Do so at once in this process, whatever the cache does."""
-        mark = self.local.invalidate(None)
-        self._spread_all(mark)
+        """Do so, and forget what this process knows."""
+        self.local.forget(None)
+        super().invalidate_all()
+        self.local.forget(None)  # again: somebody may have read something meanwhile
+        self._publish(None)
 
     def expire(self, asked: str) -> None:
         """Do so, and forget what this process knows."""
@@ -154,28 +154,6 @@ class EntryStore(SharedEntries[D]):
                 told: str = msgspec.json.decode(text, type=self.kind.envelope).instance_id
                 return told
         return name
-
-    def _catch_up(self, asked: str) -> bool:
-        """Write the invalidations that the cache did not take, before what it holds is believed."""
-        try:
-            if mark := self.local.owed(None):
-                self._spread_all(mark)
-            if mark := self.local.owed(asked):
-                self._spread(asked, mark)
-        except CacheError:
-            return False
-        return True
-
-    def _spread(self, asked: str, mark: int) -> bool:
-        reached = super().invalidate(asked)
-        self.local.confirmed(asked, mark)
-        self._publish(asked)
-        return reached
-
-    def _spread_all(self, mark: int) -> None:
-        super().invalidate_all()
-        self.local.confirmed(None, mark)
-        self._publish(None)
 
     def _publish(self, asked: str | None) -> None:
         if self._channel is not None:

@@ -37,7 +37,7 @@ class Process:
         self.monotonic = Monotonic()
         self.vitals.breaker._clock = self.vitals.cache_breaker._clock = self.monotonic
         local = self.store.local
-        for kept in (self.fetcher._resting, local._answers, local._changes, local._owed):
+        for kept in (self.fetcher._resting, local._answers, local._changes, local._gone):
             kept._clock = self.monotonic
 
     def fetch(self, asked: str = "acme", *, seconds: float = 5) -> Outcome[InstanceConfig]:

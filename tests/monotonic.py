@@ -29,7 +29,7 @@ class Monotonic:
         vitals, local = fetcher.vitals, fetcher._store.local
         for part in (
             *(vitals.breaker, vitals.cache_breaker, fetcher._resting),
-            *(local._answers, local._changes, local._owed, loader._refusals._refused),
+            *(local._answers, local._changes, local._gone, loader._refusals._refused),
         ):
             assert hasattr(part, "_clock")
             part._clock = self

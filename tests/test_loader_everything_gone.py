@@ -418,7 +418,7 @@ def test_cache_that_is_down_and_one_that_is_gone(
 def test_cache_that_cannot_be_written_keeps_the_fourth(
     resolver: InstanceResolver, service: Service, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It can be read: what is dropped is known, told, and still owed to it."""
+    """It can be read: what is dropped is known, told, and not served."""
 
     def read_only(verb: str, key: str) -> None:
         if verb != "get":

@@ -13,7 +13,7 @@ from tests.lookups import Clock
 from tests.monotonic import Monotonic
 
 UNDER = Generation("g1", "g2")
-ANSWERS_LIVE, INVALIDATIONS_LIVE = 5, 3660
+ANSWERS_LIVE, CHANGES_LIVE = 5, 3660
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def monotonic() -> Monotonic:
 @pytest.fixture
 def local(clock: Clock, monotonic: Monotonic) -> LocalKnowledge[Any]:
     made: LocalKnowledge[Any] = LocalKnowledge(
-        answers_live=ANSWERS_LIVE, invalidations_live=INVALIDATIONS_LIVE, stale_max_age=3600
+        answers_live=ANSWERS_LIVE, changes_live=CHANGES_LIVE, stale_max_age=3600
     )
-    made._answers._clock = made._changes._clock = made._owed._clock = monotonic
+    made._answers._clock = made._changes._clock = made._gone._clock = monotonic
     return made
 
 
@@ -71,7 +71,7 @@ def test_invalidation_drops_the_answer(
 ) -> None:
     """Of one id, or of all."""
     local.keep("acme", answered(clock.now), since=local.since("acme"))
-    local.invalidate(asked)
+    local.forget(asked)
     assert local.answer("acme") is None
 
 
@@ -80,7 +80,7 @@ def test_invalidation_of_another_id_leaves_the_answer(
 ) -> None:
     """One tenant's change is not the others' stampede."""
     local.keep("acme", answered(clock.now), since=local.since("acme"))
-    local.invalidate("other")
+    local.forget("other")
     assert local.answer("acme") is not None
 
 
@@ -89,7 +89,7 @@ def test_answer_under_way_during_an_invalidation_is_not_kept(
 ) -> None:
     """It may be the one that was meant."""
     since = local.since("acme")
-    local.invalidate("acme")
+    local.forget("acme")
     local.keep("acme", answered(clock.now), since=since)
     assert local.answer("acme") is None
 
@@ -98,11 +98,11 @@ def test_answer_under_way_during_an_invalidation_is_not_kept(
 def test_forgotten_answer_is_not_kept_under_way_either(
     local: LocalKnowledge[Any], clock: Clock, asked: str | None
 ) -> None:
-    """One that says otherwise came in; the cache is owed nothing for it."""
+    """One that says otherwise came in."""
     local.keep("acme", answered(clock.now), since=0)
     mark = local.forget(asked)
     local.keep("acme", answered(clock.now), since=0)
-    assert (local.answer("acme"), local.since("acme"), local.owes("acme")) == (None, mark, False)
+    assert (local.answer("acme"), local.since("acme")) == (None, mark)
 
 
 def test_change_of_another_id_leaves_an_answer_under_way(
@@ -123,78 +123,11 @@ def test_dropped_answer_is_gone(local: LocalKnowledge[Any], clock: Clock) -> Non
     assert (local.answer("acme"), local.since("acme")) == (None, 0)
 
 
-@pytest.mark.parametrize("asked", ["acme", None])
-def test_invalidation_is_owed_until_confirmed(
-    local: LocalKnowledge[Any], asked: str | None
-) -> None:
-    """The cache, back again, still holds what it was not told of."""
-    mark = local.invalidate(asked)
-    assert local.since("acme") == local.owed(asked) == mark > 0
-    assert local.owes("acme")
-    local.confirmed(asked, mark)
-    assert (local.owed(asked), local.owes("acme")) == (0, False)
-
-
-def test_confirmed_invalidation_is_still_a_change(local: LocalKnowledge[Any]) -> None:
-    """While this process skips the cache it cannot see the generation that this made there."""
-    mark = local.invalidate("acme")
-    local.confirmed("acme", mark)
-    assert local.since("acme") >= mark
-
-
-def test_invalidation_of_another_id_is_not_owed(local: LocalKnowledge[Any]) -> None:
-    """An invalidation is of its id alone."""
-    local.invalidate("other")
-    assert (local.since("acme"), local.owes("acme")) == (0, False)
-
-
-def test_confirmation_of_an_earlier_invalidation_does_not_count(
-    local: LocalKnowledge[Any],
-) -> None:
-    """What was invalidated since then has not been taken yet."""
-    earlier = local.invalidate("acme")
-    later = local.invalidate("acme")
-    local.confirmed("acme", earlier)
-    assert local.owed("acme") == later
-
-
-def test_confirmation_of_a_later_invalidation_counts(local: LocalKnowledge[Any]) -> None:
-    """Of two that are written at the same time the later may be taken first."""
-    earlier = local.invalidate("acme")
-    later = local.invalidate("acme")
-    local.confirmed("acme", later)
-    local.confirmed("acme", earlier)
-    assert not local.owes("acme")
-
-
 def test_latest_change_counts(local: LocalKnowledge[Any]) -> None:
     """Of the id or of all, whichever came later."""
-    local.invalidate("acme")
-    assert local.invalidate(None) == local.since("acme")
+    local.forget("acme")
+    assert local.forget(None) == local.since("acme")
     assert local.forget("acme") == local.since("acme")
-
-
-def test_owed_invalidation_outlives_every_entry(
-    local: LocalKnowledge[Any], monotonic: Monotonic
-) -> None:
-    """Nothing from before it can be left by then."""
-    local.invalidate("acme")
-    monotonic.now += INVALIDATIONS_LIVE - 1
-    assert local.owes("acme")
-    monotonic.now += 1
-    assert not local.owes("acme")
-    assert not local.since("acme")
-
-
-def test_owed_invalidation_is_not_crowded_out(local: LocalKnowledge[Any]) -> None:
-    """Ten thousand others later all ids are owed one, rather than this one none."""
-    local.invalidate("acme")
-    for number in range(10_000):
-        local.invalidate(f"x{number}")
-    assert local.owes("acme")
-    assert local.owes("never named")
-    local.confirmed(None, local.owed(None))
-    assert not local.owes("acme")
 
 
 def test_change_is_not_crowded_out(local: LocalKnowledge[Any], clock: Clock) -> None:
@@ -210,8 +143,8 @@ def test_change_is_not_crowded_out(local: LocalKnowledge[Any], clock: Clock) -> 
 def test_changes_have_a_bound(local: LocalKnowledge[Any]) -> None:
     """Whoever asks for made-up ids fills no memory."""
     for number in range(10_100):
-        local.invalidate(f"x{number}")
-    assert len(local._changes.items) == len(local._owed.items) == 100
+        local.gone(f"x{number}", 1.0)
+    assert len(local._changes.items) == len(local._gone.items) == 100
 
 
 def test_answer_ages_by_the_wall_clock(local: LocalKnowledge[Any], clock: Clock) -> None:
@@ -260,3 +193,48 @@ def test_doubt_before_anything_is_at_hand(local: LocalKnowledge[Any]) -> None:
     local.near = NearCache(size=1, ttl=5, share=None)
     local.fill("acme", answered(1_800_000_000.0), since=0, read_at=0.0)
     assert len(local.near) == 0
+
+
+def test_copy_from_before_a_404_is_gone(local: LocalKnowledge[Any], clock: Clock) -> None:
+    """Of this id; a copy that was fetched after it is none from before."""
+    local.gone("acme", clock.now)
+    assert local.is_gone("acme", answered(clock.now))
+    assert not local.is_gone("acme", answered(clock.now + 1))
+    assert not local.is_gone("other", answered(clock.now))
+
+
+def test_gone_is_a_change(local: LocalKnowledge[Any], clock: Clock) -> None:
+    """What was under way when the service said so is not kept."""
+    since = local.gone("acme", clock.now)
+    assert local.since("acme") == since > 0
+    local.keep("acme", answered(clock.now), since=0)
+    assert local.answer("acme") is None
+
+
+def test_gone_until_the_cache_took_an_answer(local: LocalKnowledge[Any], clock: Clock) -> None:
+    """From then on the generations tell, whatever becomes of the wall clock."""
+    local.taken("acme")
+    local.gone("acme", clock.now)
+    local.taken("acme")
+    assert not local.is_gone("acme", answered(clock.now))
+
+
+def test_gone_outlives_every_entry(
+    local: LocalKnowledge[Any], clock: Clock, monotonic: Monotonic
+) -> None:
+    """Nothing from before it can be left by then."""
+    local.gone("acme", clock.now)
+    monotonic.now += CHANGES_LIVE - 1
+    assert local.is_gone("acme", answered(clock.now))
+    monotonic.now += 1
+    assert not local.is_gone("acme", answered(clock.now))
+    assert not local.since("acme")
+
+
+def test_gone_is_not_crowded_out(local: LocalKnowledge[Any], clock: Clock) -> None:
+    """Ten thousand others later all ids are asked for again, rather than this one served."""
+    local.gone("acme", clock.now)
+    for number in range(10_000):
+        local.gone(f"x{number}", clock.now)
+    assert local.is_gone("acme", answered(clock.now))
+    assert local.is_gone("never named", answered(clock.now))

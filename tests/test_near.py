@@ -228,20 +228,19 @@ def test_dropped_while_it_is_got(near: Near, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def local(near: Near, monkeypatch: pytest.MonkeyPatch) -> LocalKnowledge[InstanceConfig]:
     known: LocalKnowledge[InstanceConfig] = LocalKnowledge(
-        answers_live=5, invalidations_live=60, stale_max_age=3600
+        answers_live=5, changes_live=60, stale_max_age=3600
     )
     known.near = near
     return known
 
 
 @pytest.mark.parametrize("changed", ["acme", None])
-@pytest.mark.parametrize("verb", ["forget", "invalidate"])
 def test_fill_read_before_a_change(
-    local: LocalKnowledge[InstanceConfig], near: Near, verb: str, changed: str | None
+    local: LocalKnowledge[InstanceConfig], near: Near, changed: str | None
 ) -> None:
     """What was read before a change, heard or own, is not put after it."""
     since = local.since("acme")
-    getattr(local, verb)(changed)
+    local.forget(changed)
     local.fill("acme", entry(at=WALL), since=since, read_at=1000.0)
     assert near.get("acme") is None
     local.fill("acme", entry(at=WALL), since=local.since("acme"), read_at=1000.0)

@@ -9,7 +9,6 @@ import pytest
 from django.core.cache import caches
 from django.test import override_settings
 
-from instance_lookup import CacheError
 from instance_lookup.deadline import Deadline
 from tests.fetchers import OLGA, Process, bucket, down, kept_bucket, unwritable
 from tests.lookups import Clock, HookedCache, Service, acme, hooked_caches, hooks
@@ -224,17 +223,6 @@ def test_look_of_a_cache_that_swallows_its_failures(process: Process) -> None:
         assert not process.vitals.cache_breaker.is_closed
 
 
-def test_look_honours_an_invalidation_that_the_cache_did_not_take(process: Process) -> None:
-    """Whatever the cache holds of that id; the others are as good as ever."""
-    process.fetch()
-    process.fetch("gone")
-    with hooks(down), pytest.raises(CacheError):
-        process.store.invalidate("acme")
-    assert look(process, "acme", "gone") == {"gone": None}
-    assert process.reader.read("acme").entry is None  # and the cache has taken it
-    assert not process.store.local.owes("acme")
-
-
 def test_look_leaves_to_a_read_what_is_corrupt(process: Process) -> None:
     """It is counted once."""
     process.fetch()
@@ -277,21 +265,17 @@ def test_look_during_which_something_changed(service: Service) -> None:
 
 
 @pytest.mark.parametrize("how", ["read", "look"])
-def test_invalidation_that_another_thread_writes_meanwhile(process: Process, how: str) -> None:
-    """What was read before it was written is not served, though nothing is owed any more."""
+def test_copy_of_what_is_gone(process: Process, service: Service, how: str) -> None:
+    """A 404 that the cache did not take is honoured, and the others are as good as ever."""
     process.fetch()
     process.fetch("gone")
-    with hooks(down), pytest.raises(CacheError):
-        process.store.invalidate("acme")
-    seen: list[str] = []
-
-    def catch_up(verb: str, key: str) -> None:
-        seen.append(key)
-        if verb == "get" and len(seen) == 4:  # all that a read takes is on its way back
-            assert process.store._catch_up("acme")
-
-    with hooks(catch_up):
-        if how == "look":
-            assert look(process, "acme", "gone") == {"gone": None}
-        else:
-            assert process.reader.read("acme").entry is None
+    del service.instances["acme"]
+    with hooks(unwritable):
+        process.fetch()
+    process.monotonic.now += 5
+    if how == "look":
+        assert look(process, "acme", "gone") == {"gone": None}
+    assert process.reader.read("acme").entry is None
+    service.instances["acme"] = acme("second")
+    process.fetch()
+    assert kept_bucket(process) == "second"

@@ -27,7 +27,7 @@ class Later:
         vitals = fetcher.vitals
         for breaker in (vitals.breaker, vitals.cache_breaker):
             breaker._clock = self
-        for kept in (fetcher._resting, local._answers, local._changes, local._owed):
+        for kept in (fetcher._resting, local._answers, local._changes, local._gone):
             kept._clock = self
 
     def __call__(self) -> float:

@@ -50,8 +50,8 @@ SHARED = {
     ),
     "local": (
         "from instance_lookup.local import LocalKnowledge\n"
-        "shared = LocalKnowledge(answers_live=1, invalidations_live=1, stale_max_age=1)",
-        "shared.invalidate('acme')",
+        "shared = LocalKnowledge(answers_live=1, changes_live=1, stale_max_age=1)",
+        "shared.forget('acme')",
     ),
 }
 

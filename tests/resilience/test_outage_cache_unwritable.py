@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from instance_lookup import CacheError, Source
+from instance_lookup import Source
 from instance_lookup.vitals import CACHE_SKIPPED
-from tests.lookups import TWINS, Clock, Twin, acme, asks
+from tests.lookups import Clock, acme, asks
 from tests.resilience.redis_outages import Bench, Outage, each_kind, hung, provide_bench, unwritable
 
 if TYPE_CHECKING:
@@ -67,32 +67,6 @@ def test_answer_not_stored_is_invalidated_elsewhere(
     bench.service.instances["acme"] = acme("second")
     bench.make().invalidate_cache("acme")
     assert bench.resolver.resolve(asks()).config.r2_bucket == "second"
-
-
-@unwritable
-@pytest.mark.parametrize("twin", TWINS)
-@pytest.mark.parametrize(
-    ("call", "calls"),
-    [
-        (["invalidate_cache", "acme"], {"acme": 1, "globex": 0}),
-        (["invalidate_all_caches"], {"acme": 1, "globex": 1}),
-    ],
-    ids=["one", "all"],
-)
-def test_invalidation_owed(
-    outage: Outage, twin: Twin, call: list[str], calls: dict[str, int], bench: Bench
-) -> None:
-    """One that Redis cannot take costs one call for what it concerns, and nobody else anything."""
-    bench.service.instances["globex"] = acme("other", instance_id="globex")
-    for name in calls:
-        twin(bench.resolver, "resolve", asks(instance_id=name))
-    bench.service.calls.clear()
-    with outage(bench.server):
-        with pytest.raises(CacheError):
-            twin(bench.resolver, *call)
-        for name in 20 * list(calls):
-            twin(bench.resolver, "resolve", asks(instance_id=name))
-    assert {name: bench.calls_for(name) for name in calls} == calls
 
 
 @unwritable

@@ -159,7 +159,6 @@ class Lookups(RuleBasedStateMachine):
     ) -> None:
         world = self.world
         known = {name: self.world.change(name) for name in names}
-        world.own.update({(process, name): version for name, version in known.items()})
         with world.acts(process):
             try:
                 verb(*args)
@@ -167,6 +166,7 @@ class Lookups(RuleBasedStateMachine):
                 assert world.cut_for[process]
             else:
                 for name, version in known.items():
+                    world.own[process, name] = version
                     world.tell(name, invalidated=version)
 
     @rule(process=processes, tenant=tenants, during_fetch=st.booleans())

@@ -12,7 +12,6 @@ from django.test import override_settings
 
 from instance_lookup import (
     AccessDenied,
-    CacheError,
     ConfigServiceUnavailable,
     Source,
     breaker,
@@ -111,18 +110,6 @@ def test_answer_kept_is_not_moved(site: Site, call: Twin, jump: int) -> None:
         assert (site.asked(call), site.calls) == (Source.CACHE, 1)
         site.monotonic.now += 1
         assert (site.asked(call), site.calls) == (Source.SERVICE, 2)
-
-
-@both_twins
-@pytest.mark.parametrize("jump", [-HOUR, 60])
-def test_unconfirmed_invalidation_is_not_moved(site: Site, call: Twin, jump: int) -> None:
-    """What the cache was not told of is told once it is back: the copy is served no more."""
-    site.resolver.resolve(asks())
-    with hooks(cache_down), pytest.raises(CacheError):
-        site.resolver.invalidate_cache("acme")
-    site.service.failure = DOWN
-    site.jumps(jump)
-    assert site.asked(call) is ConfigServiceUnavailable
 
 
 class Hanging:
