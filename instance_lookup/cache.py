@@ -8,6 +8,7 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING
 
+from instance_lookup.cache_health import CacheHealth
 from instance_lookup.conf import Settings, with_options
 from instance_lookup.counters import Counters
 from instance_lookup.entry import Entry, Freshness, Generation, encode_document
@@ -15,7 +16,7 @@ from instance_lookup.exceptions import CacheError, InvalidContext
 from instance_lookup.executor import in_executor
 from instance_lookup.kinds import instance_kind
 from instance_lookup.signals import instance_invalidated
-from instance_lookup.store import EntryStore
+from instance_lookup.tiers import TieredCache
 from instance_lookup.types import CacheEntry, CacheStats, InstanceConfig, Source
 from instance_lookup.validators import seconds
 
@@ -48,13 +49,16 @@ class InstanceCache:
     def _setup(self, settings: Settings) -> None:
         self._settings = settings
         self.counters = Counters()
-        self.store = EntryStore(
-            instance_kind(settings.load("config_class")), settings, self.counters
+        self.tiers = TieredCache(
+            instance_kind(settings.load("config_class")),
+            settings,
+            self.counters,
+            CacheHealth(settings.cache_alias),
         )
 
     def get(self, instance_id: str, allow_stale: bool = False) -> CacheEntry | None:  # noqa: FBT001, FBT002
         """Return the entry of an instance if it is fresh, or stale and ``allow_stale``."""
-        entry = self.store.read(self._checked(instance_id)).entry
+        entry = self.tiers.shared.read(self._checked(instance_id)).entry
         found = _as_cache_entry(entry)
         if found is None or (found.source is Source.STALE_CACHE and not allow_stale):
             self.counters.add("misses")
@@ -64,14 +68,14 @@ class InstanceCache:
 
     def has(self, instance_id: str) -> bool:
         """Tell whether a fresh entry is there, without counting it as a hit or miss."""
-        entry = self.store.read(self._checked(instance_id)).entry
+        entry = self.tiers.shared.read(self._checked(instance_id)).entry
         return (
             entry is not None and entry.document is not None and entry.freshness is Freshness.FRESH
         )
 
     def generation(self, instance_id: str) -> str:
         """Return what to hand to :meth:`set`; read it *before* fetching what is to be set."""
-        generation = self.store.read(self._checked(instance_id)).generation
+        generation = self.tiers.shared.read(self._checked(instance_id)).generation
         if generation is None:
             raise CacheError(
                 f"The cache {self._settings.cache_alias!r} keeps no generation of {instance_id!r}:"
@@ -99,7 +103,7 @@ class InstanceCache:
         if complaint := seconds(ttl):
             raise ValueError(f"ttl {complaint}")
         stamp = self.generation(instance_id) if generation is None else generation
-        self.store.write(
+        self.tiers.write(
             self._checked(instance_id),
             encode_document(config),
             generation=Generation.parse(stamp),
@@ -110,12 +114,12 @@ class InstanceCache:
 
     def expire(self, instance_id: str) -> None:
         """Have the Config Service asked before the entry is served again: it has changed."""
-        self.store.expire(self._checked(instance_id))
+        self.tiers.expire(self._checked(instance_id))
         instance_invalidated.send_robust(type(self), instance_id=instance_id, expired=True)
 
     def invalidate(self, instance_id: str) -> bool:
         """Never serve the entry again, nor what is being fetched; tell whether there was one."""
-        reached = self.store.invalidate(self._checked(instance_id))
+        reached = self.tiers.invalidate(self._checked(instance_id))
         if reached:
             self.counters.add("evictions")
         instance_invalidated.send_robust(type(self), instance_id=instance_id, expired=False)
@@ -123,7 +127,7 @@ class InstanceCache:
 
     def invalidate_all(self) -> None:
         """Do the same for every instance and project."""
-        self.store.invalidate_all()
+        self.tiers.invalidate_all()
         instance_invalidated.send_robust(type(self), instance_id=None, expired=False)
 
     def warm(self, configs: Iterable[InstanceConfig]) -> int:

@@ -16,11 +16,12 @@ from django.core.cache import caches
 
 from instance_lookup.forks import Guarded
 from instance_lookup.health import Health
-from instance_lookup.near import DOUBTFUL
 
 if TYPE_CHECKING:
     from django.core.cache.backends.base import BaseCache
 
+DOUBTFUL = 1.0
+"""Seconds for which an entry is served though it is not sure that an invalidation is heard."""
 _PULSE = 0.2
 """Seconds between two questions whether we are still heard."""
 _PAUSES = (0.1, 0.2, 0.5, 1.0)

@@ -8,6 +8,7 @@ outage of the service show nothing.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
@@ -17,8 +18,8 @@ from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFoun
 from instance_lookup.expiring import Expiring
 from instance_lookup.fetcher import Refused
 from instance_lookup.loader import Loader
-from instance_lookup.reader import Look
 from instance_lookup.reasons import EVERYTHING_GONE
+from instance_lookup.steps import Either
 
 if TYPE_CHECKING:
     from instance_lookup.conf import Settings
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from instance_lookup.loader import IsTheirs
     from instance_lookup.shared import Reading
     from instance_lookup.steps import Steps
-    from instance_lookup.store import EntryStore
+    from instance_lookup.tiers import TieredCache
     from instance_lookup.users import LookupUser
     from instance_lookup.vitals import Vitals
 
@@ -43,9 +44,9 @@ class ConcealingLoader(Loader[D]):
     """Has the cache answer users only for what is theirs, or what they were just told."""
 
     def __init__(
-        self, store: EntryStore[D], fetch: Fetch, settings: Settings, vitals: Vitals
+        self, cache: TieredCache[D], fetch: Fetch, settings: Settings, vitals: Vitals
     ) -> None:
-        super().__init__(store, fetch, settings, vitals)
+        super().__init__(cache, fetch, settings, vitals)
         # Pairs of a user and an id, of this process only. A user who was not told is answered
         # after a call of the service, as for an id that no other user has ever asked for.
         self._told: Expiring[bool] = Expiring(_REMEMBERED * settings.negative_ttl)
@@ -64,10 +65,12 @@ class ConcealingLoader(Loader[D]):
         """
         if is_theirs is None:
             return (yield from super().load(asked, context, deadline))
-        user, near = context.user, self._store.at_hand(asked)
+        user, near = context.user, self._cache.near.get(asked)
         if near is not None and (yield from self._is_for(user, asked, near, is_theirs)):
             return self._hit(asked, near)
-        reading: Reading[D] = yield Look(self._reader, asked)
+        reading: Reading[D] = yield Either(
+            partial(self._cache.read_shared, asked), partial(self._cache.aread_shared, asked)
+        )
         entry = reading.entry
         if entry is None or not (yield from self._is_for(user, asked, entry, is_theirs)):
             found = yield from self._guess(asked, reading, context, deadline)

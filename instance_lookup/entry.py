@@ -82,14 +82,6 @@ class Generation(NamedTuple):
             raise ValueError(f"{token!r} is not a generation; take it from generation()")
         return cls(*parts)
 
-    def admits(self, token: str) -> bool:
-        """Tell whether an entry stored under ``token`` may be served at all."""
-        return token.startswith(f"{self.everything}.{self.own}.")
-
-    def expires(self, token: str) -> bool:
-        """Tell whether the entry stored under ``token`` is to be taken for stale."""
-        return bool(self.expiry) and not token.endswith("." + self.expiry)
-
 
 class _Stored(Struct):
     """What an entry holds of either kind, unread."""
@@ -122,9 +114,11 @@ class Entry(Struct, Generic[D], frozen=True):
 
     def under(self, generation: Generation, stale_max_age: float, now: float) -> Entry[D] | None:
         """Return it as of ``now``; ``None`` if it is purged or of another generation."""
-        if not generation.admits(self.generation):
+        everything, own, expiry = generation
+        if not self.generation.startswith(f"{everything}.{own}."):
             return None
-        return self.aged(stale_max_age, now, expired=generation.expires(self.generation))
+        expired = bool(expiry) and not self.generation.endswith(f".{expiry}")
+        return self.aged(stale_max_age, now, expired=expired)
 
     def aged(self, stale_max_age: float, now: float, *, expired: bool = False) -> Entry[D] | None:
         """Return it as of ``now``, ``None`` if it is too old for anything."""

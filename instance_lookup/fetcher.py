@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from time import monotonic, time
+from time import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from instance_lookup.backends.base import Document, NotModified, Query
 from instance_lookup.deletions import Fate
-from instance_lookup.entry import DOES_NOT_EXIST, Entry, Rejected, read_document
+from instance_lookup.entry import Entry, Rejected, read_document
 from instance_lookup.exceptions import (
     AccessDenied,
-    CacheError,
     ConfigServiceUnavailable,
     InstanceLookupError,
     InstanceNotFound,
@@ -24,13 +22,13 @@ from instance_lookup.expiring import Expiring
 from instance_lookup.reasons import EVERYTHING_GONE, meaning_of
 from instance_lookup.signals import instance_rejected
 from instance_lookup.types import Source
-from instance_lookup.vitals import WRITING, Vitals
 
 if TYPE_CHECKING:
     from instance_lookup.conf import Settings
     from instance_lookup.deadline import Deadline
     from instance_lookup.shared import Reading
-    from instance_lookup.store import EntryStore
+    from instance_lookup.tiers import TieredCache
+    from instance_lookup.vitals import Vitals
 
 D = TypeVar("D", bound=Struct)
 
@@ -86,10 +84,10 @@ class Fetcher(Generic[D]):
     """Fetches documents of one kind. Its methods block, and raise nothing."""
 
     def __init__(
-        self, store: EntryStore[D], fetch: Fetch, settings: Settings, vitals: Vitals
+        self, cache: TieredCache[D], fetch: Fetch, settings: Settings, vitals: Vitals
     ) -> None:
-        self.kind = store.kind
-        self._store = store
+        self.kind = cache.kind
+        self._cache = cache
         self._fetch = fetch
         self._settings = settings
         self.vitals = vitals
@@ -139,8 +137,8 @@ class Fetcher(Generic[D]):
             return Outcome(error=self._failure(asked, reading, exc, status))
         vitals.document_received(self._part(asked), drops)
         self._resting.drop(self.key(asked, reading))
-        self._remember(asked, body, reading, asked_at, _etag(answer, held))
-        ttl = self._settings.cache_ttl
+        ttl, etag = self._settings.cache_ttl, _etag(answer, held)
+        self._cache.store(asked, body, reading, cached_at=asked_at, ttl=ttl, etag=etag)
         remaining = max(0.0, min(ttl, asked_at + ttl - time()))
         return Outcome(Found(document, Source.SERVICE, asked_at, remaining))
 
@@ -185,7 +183,10 @@ class Fetcher(Generic[D]):
                 return Outcome(error=self._failure(asked, reading, gone))
             if fate is Fate.DROP:
                 vitals.copy_dropped(about, str(exc))
-        self._remember_missing(asked, reading, asked_at)
+        # Earlier 404s may have made the service doubtful: then one is believed, and drops nothing.
+        self._cache.store_missing(
+            asked, reading, asked_at=asked_at, is_doubtful=vitals.deletions.is_in_doubt
+        )
         return Outcome(error=InstanceNotFound(str(exc)))
 
     def _failure(
@@ -214,51 +215,6 @@ class Fetcher(Generic[D]):
         error = self.unavailable(asked, reason, retry_after=retry_after, **more)
         error.__cause__ = exc
         return error
-
-    def _remember(
-        self, asked: str, body: bytes, reading: Reading[D], asked_at: float, etag: str | None
-    ) -> None:
-        about: Any = {"cached_at": asked_at, "ttl": self._settings.cache_ttl, "etag": etag}
-        generation, store = reading.generation, self._store
-        if generation and self._writes(
-            partial(store.write, asked, body, generation=generation, **about)
-        ):
-            store.local.drop(asked)
-        else:  # or each lookup of what a full cache does not hold would be a call
-            store.keep(asked, body, reading, **about)
-
-    def _remember_missing(self, asked: str, reading: Reading[D], asked_at: float) -> None:
-        generation, store = reading.generation, self._store
-        is_last = reading.since == store.local.since(asked)
-        if generation and self._writes(
-            partial(store.write_missing, asked, generation=generation, asked_at=asked_at)
-        ):
-            store.local.forget(asked)
-            return
-        # A cache that cannot be read may hold a copy of this id, or none: the 404 is believed, and
-        # not counted. Not believed if earlier ones have made the service doubtful.
-        is_unseen = reading.generation is None and reading.entry is None
-        if is_unseen and self.vitals.deletions.is_in_doubt:
-            since = store.local.forget(asked)
-        else:  # or what the cache holds would be served again
-            since = store.local.gone(asked, asked_at)
-        if is_last:
-            about: Any = {"cached_at": asked_at, "ttl": self._settings.negative_ttl, "etag": None}
-            store.keep(asked, DOES_NOT_EXIST, structs.replace(reading, since=since), **about)
-
-    def _writes(self, write: Callable[[], None]) -> bool:
-        """Write, and tell whether the cache took it."""
-        vitals = self.vitals
-        if vitals.cache_breaker.wait():  # it failed since we read
-            return False
-        began = monotonic()
-        try:
-            write()
-        except CacheError as exc:
-            vitals.cache_unwritable(exc, began)
-            return False
-        vitals.cache.ok(WRITING)
-        return True
 
     def _part(self, asked: str) -> str:
         """Return what one document is called."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from instance_lookup.conf import Settings
     from instance_lookup.deadline import Deadline
-    from instance_lookup.reader import Reader
     from instance_lookup.shared import Reading
+    from instance_lookup.tiers import TieredCache
 
 D = TypeVar("D", bound=Struct)
 
@@ -36,9 +36,9 @@ _fetches = DaemonPool("instance-lookup-fetch", max_workers=64, idle_seconds=0.5)
 class Fleet(Generic[D]):
     """Fetches what another process is not fetching, else waits for that one."""
 
-    def __init__(self, fetcher: Fetcher[D], reader: Reader[D], settings: Settings) -> None:
+    def __init__(self, fetcher: Fetcher[D], cache: TieredCache[D], settings: Settings) -> None:
         self._fetcher = fetcher
-        self._reader = reader
+        self._cache = cache
         self._settings = settings
 
     def fetch(
@@ -50,16 +50,15 @@ class Fleet(Generic[D]):
         """
         if seen.generation is None:
             return self._fetcher.fetch(asked, seen, asker, deadline)
-        lease = Lease(
-            self._fetcher.kind, self._settings, self._fetcher.vitals, asked, seen.generation
-        )
+        cache = self._cache
+        lease = Lease(cache.kind, self._settings, cache.health, asked, seen.generation)
         if not lease.take():
             if not patient:
                 return Outcome()
             return self._follow(asked, seen, asker, deadline, lease)
         try:
             # Somebody may have fetched it between our look and our lease.
-            latest = self._reader.read_again(asked)
+            latest = self._cache.read_again(asked)
             return _newer(latest, seen) or self._fetcher.fetch(asked, latest, asker, deadline)
         finally:
             lease.release()
@@ -81,7 +80,7 @@ class Fleet(Generic[D]):
             # Before the look at the entry: the other process stores it first, and then gives the
             # lease back. The other way round both may happen in between, and we would ask as well.
             gives_up = own is None and (monotonic() >= half_way or lease.is_free())
-            latest = self._reader.read_again(asked)
+            latest = self._cache.read_again(asked)
             if newer := _newer(latest, seen):
                 return newer
             if own is None and (gives_up or latest.generation != seen.generation):

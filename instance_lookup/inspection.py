@@ -116,7 +116,7 @@ def cached_ids(resolver: InstanceResolver) -> set[str] | None:
 
     ``None`` where the cache cannot tell: only Redis and Valkey can. Raise ``CacheError``.
     """
-    ids = resolver.cache.store.stored_ids()
+    ids = resolver.cache.tiers.shared.stored_ids()
     # What is no id is not ours, or is from another INSTANCE_ID_PATTERN: it is never served.
     return None if ids is None else {name for name in ids if resolver.naming.is_id(name)}
 
@@ -141,7 +141,7 @@ def inspect(
 
 def inspect_one(resolver: InstanceResolver, instance_id: str) -> Inspection:
     """Return what the cache holds of one instance. Raise ``CacheError``."""
-    found = resolver.cache.store.peek(instance_id)
+    found = resolver.cache.tiers.shared.peek(instance_id)
     size = _size(found.stored)
     if found.unreadable:
         return Inspection(instance_id=instance_id, state=State.UNREADABLE, size=size)

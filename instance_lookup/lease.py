@@ -11,19 +11,24 @@ from django.core.cache import caches
 from instance_lookup.keys import lease_key
 
 if TYPE_CHECKING:
+    from instance_lookup.cache_health import CacheHealth
     from instance_lookup.conf import Settings
     from instance_lookup.entry import Generation
     from instance_lookup.kinds import Kind
-    from instance_lookup.vitals import Vitals
 
 
 class Lease:
     """The right to fetch an id under a generation, for as long as a fetch may take."""
 
     def __init__(
-        self, kind: Kind[Any], settings: Settings, vitals: Vitals, asked: str, under: Generation
+        self,
+        kind: Kind[Any],
+        settings: Settings,
+        health: CacheHealth,
+        asked: str,
+        under: Generation,
     ) -> None:
-        self._vitals = vitals
+        self._health = health
         self._alias = settings.cache_alias
         self._life = math.ceil(settings.config_service_timeout)
         self._key = lease_key(kind, asked, under)
@@ -37,7 +42,7 @@ class Lease:
         try:
             return caches[self._alias].add(self._key, "taken", self._life) is not False
         except Exception as exc:  # noqa: BLE001  # whatever the backend raises
-            self._vitals.cache_unwritable(exc, began)
+            self._health.unwritable(exc, began)
             return True
 
     def is_free(self) -> bool:
@@ -46,15 +51,15 @@ class Lease:
         try:
             return caches[self._alias].get(self._key) is None
         except Exception as exc:  # noqa: BLE001
-            self._vitals.cache_unwritable(exc, began)
+            self._health.unwritable(exc, began)
             return True
 
     def release(self) -> None:
         """Give it back. One that ran out meanwhile and is another's now costs one call more."""
-        if self._vitals.cache_breaker.wait():  # it is down, and the lease ends by itself
+        if self._health.breaker.wait():  # it is down, and the lease ends by itself
             return
         began = monotonic()
         try:
             caches[self._alias].delete(self._key)
         except Exception as exc:  # noqa: BLE001
-            self._vitals.cache_unwritable(exc, began)
+            self._health.unwritable(exc, began)

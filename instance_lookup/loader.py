@@ -18,9 +18,8 @@ from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFoun
 from instance_lookup.fetcher import Asker, Fetch, Fetcher, Found, Outcome, Refused
 from instance_lookup.fleet import Fleet
 from instance_lookup.flight import Flight, Flights
-from instance_lookup.reader import Look, Reader
 from instance_lookup.refusals import Refusals
-from instance_lookup.steps import Blocking, Steps, Wait
+from instance_lookup.steps import Blocking, Either, Step, Steps, Wait
 from instance_lookup.types import InstanceConfig, Source
 from instance_lookup.workers import DaemonPool
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from instance_lookup.conf import Settings
     from instance_lookup.context import LookupContext
     from instance_lookup.shared import Reading
-    from instance_lookup.store import EntryStore
+    from instance_lookup.tiers import TieredCache
     from instance_lookup.users import LookupUser
     from instance_lookup.vitals import Vitals
 
@@ -47,13 +46,11 @@ class Loader(Generic[D]):
     """Loads the documents of one kind: what section by section the cache and the service allow."""
 
     def __init__(
-        self, store: EntryStore[D], fetch: Fetch, settings: Settings, vitals: Vitals
+        self, cache: TieredCache[D], fetch: Fetch, settings: Settings, vitals: Vitals
     ) -> None:
-        self._fetcher = Fetcher(store, fetch, settings, vitals)
-        self._reader = Reader(store, settings, vitals)
-        self._fleet = Fleet(self._fetcher, self._reader, settings)
-        self._store = store
-        self._local = store.local
+        self._cache = cache
+        self._fetcher = Fetcher(cache, fetch, settings, vitals)
+        self._fleet = Fleet(self._fetcher, cache, settings)
         self._flights: Flights[Outcome[D]] = Flights(
             _flights,
             longest=settings.config_service_timeout + _LANDING,
@@ -76,9 +73,7 @@ class Loader(Generic[D]):
         Raises ``InstanceNotFound``, ``Refused`` or ``ConfigServiceUnavailable``.
         """
         self._check(context, asked)
-        if (near := self._store.at_hand(asked)) is not None:
-            return self._hit(asked, near)
-        reading: Reading[D] = yield Look(self._reader, asked)
+        reading: Reading[D] = yield self._read(asked)
         entry = reading.entry
         if entry is not None and entry.freshness is Freshness.FRESH:
             found = self._fresh(asked, entry, reading)
@@ -89,18 +84,19 @@ class Loader(Generic[D]):
 
     def at_hand(self, asked: str, user: LookupUser) -> Entry[D] | None:
         """Return the entry of an id if it takes no I/O, and the service did not refuse it."""
-        near = self._local.near
-        if near is None or (self._refusals.any and (user, asked) in self._refusals):
+        if self._refusals.any and (user, asked) in self._refusals:
             return None
-        return near.get(asked)
+        return self._cache.near.get(asked)
 
     def held(self, asked: str, user: LookupUser) -> Steps[D | None]:
         """Return what the cache holds of an id, fresh or stale, unless the service refused it."""
-        entry = self._store.at_hand(asked)
-        if entry is None:
-            reading: Reading[D] = yield Look(self._reader, asked)
-            entry = reading.entry
+        reading: Reading[D] = yield self._read(asked)
+        entry = reading.entry
         return None if entry is None or (user, asked) in self._refusals else entry.document
+
+    def _read(self, asked: str) -> Step:
+        """Return the step in which a lookup reads the cache."""
+        return Either(partial(self._cache.read, asked), partial(self._cache.aread, asked))
 
     def settle(self, user: LookupUser, asked: str, *, theirs: bool) -> None:
         """Hear how a lookup ended: of use where denials are concealed."""
@@ -129,7 +125,7 @@ class Loader(Generic[D]):
                 raise
             # Read again: while the service was asked somebody may have invalidated the copy, and
             # it has aged.
-            latest: Reading[D] = yield Blocking(partial(self._reader.read_again, asked))
+            latest: Reading[D] = yield Blocking(partial(self._cache.read_again, asked))
             if latest.entry is None or latest.entry.document is None:
                 if exc.details["reason"] != "busy":
                     raise
@@ -142,7 +138,7 @@ class Loader(Generic[D]):
 
         Raises as :meth:`load`.
         """
-        reading = self._reader.read(asked)
+        reading = self._cache.read_shared(asked)
         outcome = self._fetcher.fetch(asked, reading, self._asker(context), deadline)
         if outcome.found is None:
             raise outcome.error or self._fetcher.unavailable(asked, "busy")
@@ -251,8 +247,9 @@ class Loader(Generic[D]):
 
     def _fresh(self, asked: str, entry: Entry[D], reading: Reading[D]) -> Found[D]:
         document = entry.document
-        due = self._is_due(asked, entry) and not self._fetcher.rests(asked, reading)
-        if document is None or not due:
+        # Without a generation it is near, and leaves that tier in time to be fetched ahead.
+        due = reading.generation is not None and self._is_due(asked, entry)
+        if document is None or not due or self._fetcher.rests(asked, reading):
             return self._hit(asked, entry)
         return self._hit(asked, entry, (partial(self._refresh_ahead, asked, reading, document),))
 

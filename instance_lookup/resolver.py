@@ -34,7 +34,7 @@ from instance_lookup.notices import tell, tell_resolved
 from instance_lookup.projects import Projects
 from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
 from instance_lookup.steps import Blocking, Steps, adrive, asking, drive
-from instance_lookup.store import EntryStore
+from instance_lookup.tiers import TieredCache
 from instance_lookup.types import CacheStats, Grant, InstanceConfig, LookupResult, Source
 from instance_lookup.users import LookupUser, NotLoaded
 from instance_lookup.vitals import Vitals
@@ -64,21 +64,21 @@ class InstanceResolver:
         """Raise ``ImproperlyConfigured`` for options or settings that are wrong. Does no I/O."""
         self.settings = settings = with_options(options)
         self.cache = InstanceCache.from_settings(settings)
-        self._local = self.cache.store.local
         self.backend = made(settings.config_service_backend, settings)
         self.policy = bound(made(settings.access_policy, settings), settings)
         self.identifiers = tuple(made(identifier, settings) for identifier in settings.identifiers)
         self.naming = Naming(self.identifiers, settings)
         self.vary_headers = self.naming.headers
         """The request headers that may decide the instance."""
-        counters = self.cache.counters
+        tiers, counters = self.cache.tiers, self.cache.counters
+        self._near = tiers.near
         self._count = counters.add
         vitals = Vitals(settings, counters, described(self.backend))
         projects = replace(PROJECT, points_to=settings.id_regex)
-        self.projects = EntryStore(projects, settings, counters)
+        self.projects = TieredCache(projects, settings, counters, tiers.health)
         loader = ConcealingLoader if settings.conceal_denied else Loader
         self._load_project = loader(self.projects, self.backend.get_project, settings, vitals)
-        self._load_config = loader(self.cache.store, self.backend.get_instance, settings, vitals)
+        self._load_config = loader(tiers, self.backend.get_instance, settings, vitals)
         self._is_theirs = partial(_is_theirs, self.policy)
         self._projects = Projects(self._load_project, self._load_config, self._is_theirs)
 
@@ -163,9 +163,9 @@ class InstanceResolver:
 
     def invalidate_all_caches(self) -> None:
         """Invalidate every instance and project. Raise ``CacheError``."""
-        self.projects.local.forget(None)
+        self.projects.forget(None)
         self.cache.invalidate_all()
-        self.projects.local.forget(None)  # again: one may have been read meanwhile
+        self.projects.forget(None)  # again: one may have been read meanwhile
 
     async def ainvalidate_all_caches(self) -> None:
         """Twin of :meth:`invalidate_all_caches`."""
@@ -185,7 +185,7 @@ class InstanceResolver:
         The straight line through :meth:`_resolve`, which has the other cases.
         """
         user = context.user
-        if self._local.near is None or instance_resolved.receivers or user.is_anonymous:
+        if not self._near.size or instance_resolved.receivers or user.is_anonymous:
             return None
         try:
             asked = context.instance_id
@@ -270,7 +270,7 @@ class InstanceResolver:
         """Drop the cached copy if it lets in somebody whom the Config Service does not."""
         if isinstance(copy, InstanceConfig) and (yield from self._is_theirs(user, copy)):
             with suppress(CacheError):
-                yield Blocking(partial(self.cache.store.invalidate, copy.instance_id))
+                yield Blocking(partial(self.cache.tiers.invalidate, copy.instance_id))
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self.settings.config_service_timeout)

@@ -7,18 +7,42 @@ would stop it for as long as it takes to look at all of them.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import msgspec
+
 from instance_lookup.channel import client_of
+from instance_lookup.codec import UNREADABLE
+from instance_lookup.keys import is_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from django.core.cache.backends.base import BaseCache
 
+    from instance_lookup.codec import Codec
+    from instance_lookup.kinds import Kind
+
 _BATCH = 500
 """Keys that the server looks at in one call."""
+
+
+def stored_ids(cache: BaseCache, kind: Kind[Any], codec: Codec) -> set[str] | None:
+    """Return the ids of which an entry is stored, ``None`` where the cache cannot tell."""
+    names = scan(cache, f"{kind.entry_key}:")
+    return None if names is None else {_id_under(name, cache, kind, codec) for name in names}
+
+
+def _id_under(name: str, cache: BaseCache, kind: Kind[Any], codec: Codec) -> str:
+    """Return the id of the entry stored under ``name``. A digest is replaced by the id in it."""
+    if is_digest(name):
+        with suppress(*UNREADABLE):
+            text = codec.decode(cache.get(f"{kind.entry_key}:{name}"))
+            told: str = msgspec.json.decode(text, type=kind.envelope).instance_id
+            return told
+    return name
 
 
 def scan(cache: BaseCache, beginning: str) -> Iterator[str] | None:

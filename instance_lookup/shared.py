@@ -21,10 +21,11 @@ from django.core.cache.backends.dummy import DummyCache
 from msgspec import Struct
 
 from instance_lookup.codec import UNREADABLE, Codec
-from instance_lookup.entry import DOES_NOT_EXIST, Entry, Generation, Peek, pack, unpack
+from instance_lookup.entry import DOES_NOT_EXIST, Entry, Freshness, Generation, Peek, pack, unpack
 from instance_lookup.exceptions import CacheError, CacheUnwritable
 from instance_lookup.generations import mint, renew
 from instance_lookup.keys import EVERYTHING, Keys, as_token, new_token
+from instance_lookup.scan import stored_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,7 +64,7 @@ class _Memory(Struct, Generic[D]):
     """The value as the backend gave it, and what it holds: one tuple, for threads to swap."""
 
 
-class SharedEntries(Generic[D]):
+class SharedTier(Generic[D]):
     """The entries of one kind. Every method raises ``CacheError`` when the backend fails."""
 
     def __init__(self, kind: Kind[D], settings: Settings, counters: Counters) -> None:
@@ -72,7 +73,7 @@ class SharedEntries(Generic[D]):
         self._stale_max_age = settings.stale_max_age
         self._negative_ttl = settings.negative_ttl
         self._entry_life = math.ceil(settings.stale_max_age)
-        self._known_life = self._entry_life + _MARGIN
+        self.known_life = self._entry_life + _MARGIN
         self._unknown_life = (
             math.ceil(settings.config_service_timeout + settings.negative_ttl) + _MARGIN
         )
@@ -81,32 +82,47 @@ class SharedEntries(Generic[D]):
         self._codec = Codec(settings)
         self._count = counters.add
 
-    def _read(self, asked: str, *, again: bool, since: int) -> Reading[D]:
-        keys = self._keys(asked)
-        found = self._get_many(keys, asked)
+    def read(self, asked: str, *, since: int = 0, again: bool = False) -> Reading[D]:
+        """Return the entry of an id, and the generation that a new one is to be stored under.
+
+        ``since`` goes into the reading. Only without ``again`` what is unusable is counted.
+        """
+        keys, cache = self._keys(asked), caches[self._alias]
+        try:
+            found = cache.get_many(keys)
+        except UNREADABLE:
+            found = self._get_readable(keys, asked)
+        except Exception as exc:
+            raise self.failure("read", asked, exc) from exc
         generation = keys.generation(found)
         if generation is None:
             return Reading(self._mint(keys, found, asked), None, since)
-        stored = found.get(keys.entry)
-        entry = None if stored is None else self._unpack(asked, stored, generation, again=again)
+        entry = None
+        if (stored := found.get(keys.entry)) is not None:
+            try:
+                entry = self._entry(asked, stored, generation)
+            except ValueError:
+                if not again:
+                    self._count("rejected")
         return Reading(generation, entry, since)
 
-    def _look(self, since: Mapping[str, int]) -> dict[str, Reading[D]]:
-        """Return what one look finds of many ids, each with what the process itself knew of."""
+    def read_many(self, since: Mapping[str, int]) -> dict[str, Reading[D]]:
+        """Return what one look finds fresh of many ids. ``since`` of each goes into its reading."""
         keys = {asked: self._keys(asked) for asked in since}
         try:
             found = caches[self._alias].get_many({*chain.from_iterable(keys.values())})
         except UNREADABLE:
             return {}
         except Exception as exc:
-            raise self._failure("read", next(iter(keys)), exc) from exc
+            raise self.failure("read", next(iter(keys)), exc) from exc
         readings = {}
         for asked, own in keys.items():
             stored, generation = found.get(own.entry), own.generation(found)
             if stored is not None and generation is not None:
                 with suppress(ValueError):
                     entry = self._entry(asked, stored, generation)
-                    readings[asked] = Reading(generation, entry, since[asked])
+                    if entry is not None and entry.freshness is Freshness.FRESH:
+                        readings[asked] = Reading(generation, entry, since[asked])
         return readings
 
     def peek(self, asked: str) -> Peek[D]:
@@ -125,6 +141,16 @@ class SharedEntries(Generic[D]):
             return Peek(stored, self._entry(asked, stored, generation))
         except ValueError:
             return Peek(stored, None, unreadable=True)
+
+    def stored_ids(self) -> set[str] | None:
+        """Return the ids of which an entry is stored, ``None`` where the cache cannot tell.
+
+        For inspection: it changes nothing, and takes longer the more the cache holds.
+        """
+        try:
+            return stored_ids(caches[self._alias], self.kind, self._codec)
+        except Exception as exc:
+            raise self._error("list", None, exc) from exc
 
     def write(
         self,
@@ -155,7 +181,7 @@ class SharedEntries(Generic[D]):
                 ),
                 self._entry_life,
             )
-            cache.touch(keys.own, self._known_life)
+            cache.touch(keys.own, self.known_life)
 
     def write_missing(self, asked: str, *, generation: Generation, asked_at: float) -> None:
         """Remember that an id does not exist.
@@ -184,30 +210,20 @@ class SharedEntries(Generic[D]):
     def invalidate(self, asked: str) -> bool:
         """Have nothing served that was stored or fetched so far; tell if there was an entry."""
         keys = self._keys(asked)
-        self._renew(keys.own, asked, self._known_life)
+        self._renew(keys.own, asked, self.known_life)
         with self._backend("invalidate", asked) as cache:
             # A "does not exist" that is just being written may replace our generation by its own,
             # without having seen ours. Stored under another expiry, it is asked about anew.
-            cache.set(keys.expiry, new_token(), self._known_life)
+            cache.set(keys.expiry, new_token(), self.known_life)
             return bool(cache.delete(keys.entry))
 
     def invalidate_all(self) -> None:
-        """Do the same for all ids, of both kinds."""
+        """Have nothing served of any id, of both kinds, that was stored or fetched so far."""
         self._renew(EVERYTHING, None, None)
 
     def expire(self, asked: str) -> None:
         """Make the entry of an id stale: the Config Service is asked before it is served again."""
-        self._renew(self._keys(asked).expiry, asked, self._known_life)
-
-    def _unpack(
-        self, asked: str, stored: object, generation: Generation, *, again: bool
-    ) -> Entry[D] | None:
-        try:
-            return self._entry(asked, stored, generation)
-        except ValueError:
-            if not again:
-                self._count("rejected")
-            return None
+        self._renew(self._keys(asked).expiry, asked, self.known_life)
 
     def _entry(self, asked: str, stored: object, generation: Generation) -> Entry[D] | None:
         memory = self._memory(asked)
@@ -219,15 +235,6 @@ class SharedEntries(Generic[D]):
             entry = unpack(self.kind, asked, text)
             memory.last = (stored, entry) if len(text) <= _LENGTH_REMEMBERED else None
         return entry.under(generation, self._stale_max_age, time())
-
-    def _get_many(self, keys: Keys, asked: str) -> dict[str, Any]:
-        cache = caches[self._alias]
-        try:
-            return cache.get_many(keys)
-        except UNREADABLE:
-            return self._get_readable(keys, asked)
-        except Exception as exc:
-            raise self._failure("read", asked, exc) from exc
 
     def _get_readable(self, keys: Keys, asked: str) -> dict[str, Any]:
         """Read key by key, and delete what nobody can read, or it would stay for ever."""
@@ -249,7 +256,7 @@ class SharedEntries(Generic[D]):
         generation = keys.generation({**found, keys.everything: everything, keys.own: own})
         if generation is None and not isinstance(cache, DummyCache):
             # It swallows its failures, as some do when told to, or keeps nothing: as good as down.
-            raise self._failure("read", asked, LookupError("it keeps nothing"))
+            raise self.failure("read", asked, LookupError("it keeps nothing"))
         return generation
 
     def _renew(self, key: str, asked: str | None, life: int | None) -> None:
@@ -269,9 +276,10 @@ class SharedEntries(Generic[D]):
         try:
             yield cache
         except Exception as exc:
-            raise self._failure(verb, asked, exc) from exc
+            raise self.failure(verb, asked, exc) from exc
 
-    def _failure(self, verb: str, asked: str | None, exc: Exception) -> CacheError:
+    def failure(self, verb: str, asked: str | None, exc: Exception) -> CacheError:
+        """Count a failure of the backend, and return the error for it."""
         self._count("errors")
         clear_frames(exc.__traceback__)  # the backend's hold the value, and so the keys in it
         return self._error(verb, asked, exc)

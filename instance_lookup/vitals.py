@@ -1,14 +1,12 @@
-"""How the Config Service and the cache are doing, as far as this process knows."""
+"""How the Config Service is doing, as far as this process knows."""
 
 from __future__ import annotations
 
 import logging
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from instance_lookup.breaker import Breaker
 from instance_lookup.deletions import BELIEVED, Deletions
-from instance_lookup.exceptions import CacheError
 from instance_lookup.health import Health
 from instance_lookup.omissions import Omissions
 from instance_lookup.reasons import meaning_of
@@ -19,15 +17,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("instance_lookup")
 
-CACHE_SKIPPED = 5.0
-"""Seconds for which a cache that failed is not asked: it would cost every request its timeout."""
-
-
-WRITING = "writing"
-"""The part of a cache's health that a full or read-only server loses alone."""
 _GONE = "what it says is gone"
 """The part of the service's health that only a document restores."""
-_SLOW = 0.1
 
 
 class Vitals:
@@ -41,7 +32,6 @@ class Vitals:
         self._settings = settings
         self._service_name = service
         self.service = Health(service)
-        self.cache = Health(f"The cache {settings.cache_alias!r}")
         self.omissions = Omissions(counters.add)
         self.breaker = Breaker(
             failures=settings.breaker_failures,
@@ -50,7 +40,6 @@ class Vitals:
             probe=settings.config_service_timeout + 1.0,
         )
         self.deletions = Deletions()
-        self.cache_breaker = Breaker(failures=1, reset=CACHE_SKIPPED, probe=CACHE_SKIPPED)
 
     def document_received(self, about: str, drops: int) -> None:
         """Note a document, asked for when so many copies were dropped (see ``Deletions``)."""
@@ -123,41 +112,7 @@ class Vitals:
             " says that everything is gone."
         )
 
-    def cache_failed(self, exc: Exception) -> None:
-        """Note that the cache did not answer: it is left alone for a while."""
-        self.cache_breaker.failed()
-        self.cache.failed(
-            "down",
-            f"{self._cache_said(exc)} It is left alone for {CACHE_SKIPPED:g} s at a time; the"
-            f" Config Service is asked instead. Check the server of {self._cache_setting}.",
-        )
-
-    def cache_unwritable(self, exc: Exception, began: float) -> None:
-        """Note that the cache failed to write, in an operation that ``began`` then.
-
-        One that says no at once can still be read. One that took its time costs nobody else that.
-        """
-        if monotonic() - began >= _SLOW:
-            self.cache_failed(exc)
-            return
-        self.cache.failed(
-            "down",
-            f"{self._cache_said(exc)} What it holds is still served; for the rest the Config"
-            f" Service is asked. Check that the server of {self._cache_setting} has room and is"
-            " no replica.",
-            part=WRITING,
-        )
-
     def _unknown(self, about: str, said: str) -> str:
         if not said.startswith(self._service_name):  # a backend of the project's own
             said = f"{self._service_name} does not know {about}: {said}"
         return said.rstrip(".")
-
-    @property
-    def _cache_setting(self) -> str:
-        return f"CACHES[{self._settings.cache_alias!r}]"
-
-    def _cache_said(self, exc: Exception) -> str:
-        if isinstance(exc, CacheError):
-            return str(exc)
-        return f"The cache {self._settings.cache_alias!r} failed: {type(exc).__name__}."

@@ -65,7 +65,7 @@ def _warm_one(resolver: InstanceResolver, instance_id: str) -> str | Failure:
         for _ in range(2):
             resolver.refresh(instance_id)
             # A lookup does not mind a cache that keeps nothing; here that is the only point.
-            if resolver.cache.store.peek(instance_id).entry is not None:
+            if resolver.cache.tiers.shared.peek(instance_id).entry is not None:
                 return instance_id
             # Once more: it may have been invalidated meanwhile.
         alias = resolver.settings.cache_alias

@@ -215,7 +215,7 @@ def near(world: World) -> None:
     for _ in range(3):
         fresh(world)
     assert at_hand(world.resolver, TENANT) is not None
-    assert world.resolver.projects.at_hand(SHOP) is not None
+    assert world.resolver.projects.near.get(SHOP) is not None
 
 
 def expired(world: World) -> None:

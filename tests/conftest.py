@@ -184,7 +184,7 @@ def _no_receivers() -> Iterator[None]:
 @pytest.fixture
 def refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every write that fails for one that failed at once, however busy the machine is."""
-    monkeypatch.setattr("instance_lookup.vitals._SLOW", 60.0)
+    monkeypatch.setattr("instance_lookup.cache_health._SLOW", 60.0)
 
 
 @pytest.fixture(scope="session")

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from instance_lookup import InstanceConfig
+from instance_lookup.cache_health import CacheHealth
 from instance_lookup.conf import make_settings
 from instance_lookup.counters import Counters
 from instance_lookup.deadline import Deadline
 from instance_lookup.fetcher import Asker, Fetcher
 from instance_lookup.fleet import Fleet
 from instance_lookup.kinds import instance_kind
-from instance_lookup.reader import Reader
-from instance_lookup.store import EntryStore
+from instance_lookup.tiers import TieredCache
 from instance_lookup.vitals import Vitals
-from tests.monotonic import Monotonic
+from tests.monotonic import Monotonic, parts_of
 
 if TYPE_CHECKING:
     from instance_lookup.backends.memory import DictConfigService
@@ -30,19 +30,17 @@ class Process:
         settings, self.counters = make_settings(options), Counters()
         counters = self.counters
         self.vitals = Vitals(settings, counters, "The Config Service")
-        self.store = EntryStore(instance_kind(InstanceConfig), settings, counters)
-        self.fetcher = Fetcher(self.store, service.get_instance, settings, self.vitals)
-        self.reader = Reader(self.store, settings, self.vitals)
-        self.fleet = Fleet(self.fetcher, self.reader, settings)
+        kind, health = instance_kind(InstanceConfig), CacheHealth(settings.cache_alias)
+        self.cache = TieredCache(kind, settings, counters, health)
+        self.fetcher = Fetcher(self.cache, service.get_instance, settings, self.vitals)
+        self.fleet = Fleet(self.fetcher, self.cache, settings)
         self.monotonic = Monotonic()
-        self.vitals.breaker._clock = self.vitals.cache_breaker._clock = self.monotonic
-        local = self.store.local
-        for kept in (self.fetcher._resting, local._answers, local._changes, local._gone):
-            kept._clock = self.monotonic
+        for part in (self.vitals.breaker, self.fetcher._resting, *parts_of(self.cache)):
+            part._clock = self.monotonic
 
     def fetch(self, asked: str = "acme", *, seconds: float = 5) -> Outcome[InstanceConfig]:
         """Ask for what the cache lacks, as olga."""
-        reading = self.reader.read(asked)
+        reading = self.cache.read(asked)
         return self.fetcher.fetch(asked, reading, OLGA, Deadline.after(seconds))
 
     def reason(self, asked: str = "acme", *, seconds: float = 5) -> object:
@@ -72,7 +70,7 @@ def unwritable(verb: str, key: str) -> None:
 
 def kept_bucket(process: Process) -> str:
     """Return the bucket of what need not be asked for, wherever it is kept."""
-    entry = process.reader.read("acme").entry
+    entry = process.cache.read("acme").entry
     assert entry is not None
     assert entry.document is not None
     return entry.document.r2_bucket

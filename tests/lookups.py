@@ -70,7 +70,7 @@ class Clock:
         "loader",
         "fetcher",
         "fleet",
-        "local",
+        "outage",
         "near",
         "notices",
         "cache",

@@ -8,6 +8,12 @@ if TYPE_CHECKING:
     from instance_lookup import InstanceResolver
 
 
+def parts_of(cache: Any) -> tuple[Any, ...]:
+    """Return what a cache looks at the clock for, but for its near tier."""
+    buffer, epochs = cache._buffer, cache._epochs
+    return cache.health.breaker, buffer._answers, buffer._gone, epochs._changes
+
+
 class Monotonic:
     """A clock that moves when it is told to.
 
@@ -25,12 +31,8 @@ class Monotonic:
         return self.now
 
     def _rule(self, loader: Any) -> None:
-        fetcher = loader._fetcher
-        vitals, local = fetcher.vitals, fetcher._store.local
-        for part in (
-            *(vitals.breaker, vitals.cache_breaker, fetcher._resting),
-            *(local._answers, local._changes, local._gone, loader._refusals._refused),
-        ):
+        fetcher, kept = loader._fetcher, parts_of(loader._cache)
+        for part in (fetcher.vitals.breaker, fetcher._resting, loader._refusals._refused, *kept):
             assert hasattr(part, "_clock")
             part._clock = self
         if (told := getattr(loader, "_told", None)) is not None:  # where denials are concealed

@@ -132,7 +132,7 @@ def is_sure(alias: str = ALIAS) -> bool:
 
 def at_hand(resolver: InstanceResolver, asked: str = "acme") -> str | None:
     """Return the version that takes no I/O."""
-    found = resolver.cache.store.at_hand(asked)
+    found = resolver.cache.tiers.near.get(asked)
     return found.document.r2_bucket if found is not None and found.document else None
 
 

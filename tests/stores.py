@@ -10,7 +10,7 @@ from instance_lookup import InstanceConfig
 from instance_lookup.conf import make_settings
 from instance_lookup.counters import Counters
 from instance_lookup.kinds import instance_kind
-from instance_lookup.store import EntryStore
+from instance_lookup.shared import SharedTier
 from tests.lookups import SECRET, HookedCache, hooked_caches
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from instance_lookup.entry import Generation
 
-Store = EntryStore[InstanceConfig]
+Store = SharedTier[InstanceConfig]
 
 ENTRY, OWN = "instance_config:acme", "instance_generation:acme"
 EVERYTHING, EXPIRY = "instance_generation", "instance_expiry:acme"
@@ -29,8 +29,7 @@ NOW = 1_800_000_000.0
 
 
 def make_store(**options: Any) -> Store:
-    options = {"near_cache_size": 0, **options}
-    return EntryStore(instance_kind(InstanceConfig), make_settings(options), Counters())
+    return SharedTier(instance_kind(InstanceConfig), make_settings(options), Counters())
 
 
 def provide_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:

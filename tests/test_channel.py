@@ -107,7 +107,7 @@ def test_own_changes_are_known_at_once(
 def test_near_hit_asks_nobody(here: InstanceResolver, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is at hand is served without a look into the cache."""
     before = settled(here)
-    monkeypatch.setattr(here.cache.store, "read", None)
+    monkeypatch.setattr(here.cache.tiers.shared, "read", None)
     assert seen(here) == before
 
 
@@ -116,7 +116,7 @@ def test_missing_is_at_hand(here: InstanceResolver, monkeypatch: pytest.MonkeyPa
     assert seen(here, "nobody") == "InstanceNotFound"
     wait_for_delivery()
     assert seen(here, "nobody") == "InstanceNotFound"
-    monkeypatch.setattr(here.cache.store, "read", None)
+    monkeypatch.setattr(here.cache.tiers.shared, "read", None)
     assert seen(here, "nobody") == "InstanceNotFound"
 
 
@@ -139,10 +139,10 @@ def test_project_is_heard(here: InstanceResolver, there: InstanceResolver) -> No
     there.cache.invalidate("shop")
     wait_for_delivery()
     here.resolve(context)
-    assert here.projects.at_hand("shop") is not None
+    assert here.projects.near.get("shop") is not None
     there.invalidate_project("shop")
     wait_for_delivery()
-    assert here.projects.at_hand("shop") is None
+    assert here.projects.near.get("shop") is None
 
 
 @pytest.mark.parametrize("everything", [False, True])
@@ -156,12 +156,11 @@ def test_read_that_began_before(
 ) -> None:
     """A look into the cache that began before an invalidation has nothing at hand after it."""
     settled(here)
-    changer, store = (here if is_own else there), here.cache.store
-    assert store.local.near is not None
-    plain, old = store._get_many, []
+    changer, tiers = (here if is_own else there), here.cache.tiers
+    plain, old = tiers.shared.read, []
 
-    def get_many(*args: Any) -> dict[str, Any]:
-        found = plain(*args)
+    def read(asked: str, **options: Any) -> Any:
+        found = plain(asked, **options)
         old.append(found)
         if len(old) == 1:
             if everything:
@@ -171,8 +170,8 @@ def test_read_that_began_before(
             wait_for_delivery()
         return found
 
-    store.local.near.drop("acme")
-    monkeypatch.setattr(store, "_get_many", get_many)
+    tiers.near.drop("acme")
+    monkeypatch.setattr(tiers.shared, "read", read)
     seen(here)
     assert len(old) == 1
     assert at_hand(here) is None
@@ -184,14 +183,14 @@ def test_read_that_is_heard_of_later(
     """What was at hand before the news came is not after it."""
     settled(here)
     heard, go_on = Event(), Event()
-    plain = here.cache.store.hear
+    plain = here.cache.tiers.hear
 
     def hear(kind: str | None, asked: str | None) -> None:
         heard.set()
         assert go_on.wait(LONG)
         plain(kind, asked)
 
-    monkeypatch.setattr(here.cache.store, "hear", hear)
+    monkeypatch.setattr(here.cache.tiers, "hear", hear)
     there.cache.invalidate("acme")
     assert heard.wait(LONG)
     assert seen(here) == at_hand(here)

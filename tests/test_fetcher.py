@@ -58,7 +58,7 @@ def open_breaker(process: Process, service: Service) -> None:
 def test_answer_is_found_and_stored(process: Process) -> None:
     """The next one finds it in the cache."""
     assert bucket(process.fetch()) == "first"
-    entry = process.reader.read("acme").entry
+    entry = process.cache.read("acme").entry
     assert entry is not None
     assert entry.document is not None
     assert entry.document.r2_bucket == "first"
@@ -158,7 +158,7 @@ def test_unforeseen_error_is_the_cause(process: Process, service: Service) -> No
 def test_every_id_rests_while_the_breaker_is_open(process: Process, service: Service) -> None:
     """A call would be vain, for one that has not failed itself as well."""
     open_breaker(process, service)
-    other = process.reader.read("other")
+    other = process.cache.read("other")
     assert process.fetcher.rests("other", other)
     process.monotonic.now += 10
     assert not process.fetcher.rests("other", other)
@@ -203,12 +203,12 @@ def test_backend_that_is_overdue_is_a_failure(
 def test_id_rests_after_a_failure(process: Process, service: Service) -> None:
     """For RETRY_INTERVAL, and no other id with it."""
     process.fetch()
-    reading = process.reader.read("acme")
+    reading = process.cache.read("acme")
     service.failure = DOWN
     assert not process.fetcher.rests("acme", reading)
     process.fetch()
     assert process.fetcher.rests("acme", reading)
-    assert not process.fetcher.rests("other", process.reader.read("other"))
+    assert not process.fetcher.rests("other", process.cache.read("other"))
     process.monotonic.now += 30
     assert not process.fetcher.rests("acme", reading)
 
@@ -217,18 +217,18 @@ def test_id_does_not_rest_after_an_invalidation(process: Process, service: Servi
     """Whoever invalidates or expires wants it asked for."""
     service.failure = DOWN
     process.fetch()
-    process.store.invalidate("acme")
-    assert not process.fetcher.rests("acme", process.reader.read("acme"))
+    process.cache.invalidate("acme")
+    assert not process.fetcher.rests("acme", process.cache.read("acme"))
     process.fetch()
-    process.store.expire("acme")
-    assert not process.fetcher.rests("acme", process.reader.read("acme"))
+    process.cache.expire("acme")
+    assert not process.fetcher.rests("acme", process.cache.read("acme"))
 
 
 def test_refusal_rests_nobody(process: Process, service: Service) -> None:
     """It is an answer, to one user."""
     service.failure = AccessDenied("no")
     process.fetch()
-    assert not process.fetcher.rests("acme", process.reader.read("acme"))
+    assert not process.fetcher.rests("acme", process.cache.read("acme"))
 
 
 @pytest.mark.parametrize("jump", [-3600, 3600])

@@ -7,12 +7,11 @@ from django.core.cache import caches
 from django.test import override_settings
 
 from instance_lookup import InstanceConfig
+from instance_lookup.cache_health import CacheHealth
 from instance_lookup.conf import make_settings
-from instance_lookup.counters import Counters
 from instance_lookup.entry import Generation
 from instance_lookup.kinds import PROJECT, instance_kind
 from instance_lookup.lease import Lease
-from instance_lookup.vitals import Vitals
 from tests.lookups import HookedCache, hooked_caches, hooks
 from tests.monotonic import Monotonic
 
@@ -36,14 +35,10 @@ def lease(
     asked: str = "acme",
     under: Generation = UNDER,
     kind: Kind[Any] = INSTANCE,
-    vitals: Vitals | None = None,
+    health: CacheHealth | None = None,
 ) -> Lease:
     settings = make_settings({"config_service_timeout": 2.5})
-    return Lease(kind, settings, vitals or make_vitals(), asked, under)
-
-
-def make_vitals() -> Vitals:
-    return Vitals(make_settings({}), Counters(), "The Config Service")
+    return Lease(kind, settings, health or CacheHealth("default"), asked, under)
 
 
 def down(verb: str, key: str) -> None:
@@ -107,8 +102,8 @@ def test_cache_that_takes_its_time_to_fail_is_skipped(
     monkeypatch: pytest.MonkeyPatch, verb: str, seconds: float, skipped: bool
 ) -> None:
     """One that says at once that it is full or read-only can still be read."""
-    clock, vitals = Monotonic(), make_vitals()
-    for module in ("lease", "vitals"):
+    clock, health = Monotonic(), CacheHealth("default")
+    for module in ("lease", "cache_health"):
         monkeypatch.setattr(f"instance_lookup.{module}.monotonic", clock)
 
     def fail(called: str, key: str) -> None:
@@ -116,19 +111,19 @@ def test_cache_that_takes_its_time_to_fail_is_skipped(
             clock.now += seconds
             raise OSError("no route to the cache")
 
-    held = lease(vitals=vitals)
+    held = lease(health=health)
     with hooks(fail):
         assert held.take()
         held.release()
-    assert (vitals.cache_breaker.wait() > 0) is skipped
+    assert (health.breaker.wait() > 0) is skipped
 
 
 def test_cache_that_is_skipped_is_not_asked_to_release() -> None:
     """It would cost the caller another timeout, and the lease ends by itself."""
-    vitals, verbs = make_vitals(), []
-    held = lease(vitals=vitals)
+    health, verbs = CacheHealth("default"), []
+    held = lease(health=health)
     held.take()
-    vitals.cache_breaker.failed()
+    health.breaker.failed()
     with hooks(lambda verb, key: verbs.append(verb)):
         held.release()
     assert verbs == []

@@ -170,14 +170,14 @@ def test_cache_refuses_writes(
 
     with hooks(refuse):
         for _ in range(3):
-            resolver.cache.store.local.forget("acme")  # what bridges the outage
+            resolver.cache.tiers.forget("acme")  # what bridges the outage
             if known:
                 assert resolver.resolve(asks()).source is Source.SERVICE
             else:
                 with pytest.raises(InstanceNotFound):
                     resolver.resolve(asks())
     assert len(logged(caplog)) == 1
-    resolver.cache.store.local.forget("acme")
+    resolver.cache.tiers.forget("acme")
     service.instances["acme"] = acme("first")
     resolver.resolve(asks())
     assert len(logged(caplog)) == 2

@@ -215,7 +215,7 @@ def test_lines_of_a_cache_that_is_down(
         settled(resolver)
         with refused(own_redis_server):
             wait_until(lambda: not is_sure(), LONG)
-            resolver.cache.store.local.doubt()
+            resolver.cache.tiers.doubt()
             ask(resolver, "acme")
         later.passed += 5
         ask(resolver, "acme")

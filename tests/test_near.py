@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from instance_lookup import InstanceConfig
-from instance_lookup.local import LocalKnowledge
-from instance_lookup.near import NearCache
+from instance_lookup.conf import make_settings
+from instance_lookup.epochs import Epochs
+from instance_lookup.near import NearTier
 from tests.near import entry
 
 WALL = 1_800_000_000.0
 
-Near = NearCache[InstanceConfig]
+Near = NearTier[InstanceConfig]
 
 
 class Clocks:
@@ -33,7 +35,11 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 
 
 def make(size: int = 3, **options: Any) -> Near:
-    return NearCache(**{"size": size, "ttl": 5.0, "share": 0.8, **options})
+    channel = options.pop("channel", None)
+    near: Near = NearTier(make_settings({"near_cache_size": size, **options}))
+    near.__dict__["_channel"] = channel
+    near.size = size
+    return near
 
 
 def put(near: Near, *ids: str, exists: bool = True, at: float = 0.0, ttl: float = 300.0) -> None:
@@ -94,7 +100,7 @@ def test_ttl(near: Near, clocks: Clocks, passed: float, is_kept: bool) -> None:
 @pytest.mark.parametrize("ttl", [0.5, 5.0])
 def test_ttl_wall_clock_put_back(near: Near, clocks: Clocks, ttl: float) -> None:
     """The age at hand is of the monotonic clock, which nobody sets."""
-    near = make(ttl=ttl)
+    near = make(near_cache_ttl=ttl)
     put(near, "acme")
     clocks.passed = clocks.put_back = ttl
     assert near.get("acme") is None
@@ -112,7 +118,7 @@ def test_share_of_the_entrys_own_ttl(clocks: Clocks, passed: float, is_kept: boo
 @pytest.mark.parametrize(("passed", "is_kept"), [(2.9, True), (3.0, False)])
 def test_share_none(clocks: Clocks, passed: float, is_kept: bool) -> None:
     """Where nothing is refreshed ahead an entry is at hand while it is fresh, and no longer."""
-    near = make(share=None)
+    near = make(refresh_ahead=None)
     put(near, "acme", ttl=3.0)
     clocks.passed = passed
     assert (near.get("acme") is not None) is is_kept
@@ -207,7 +213,7 @@ def test_in_doubt_for_a_second_only(
 def test_ttl_less_than_doubtful(clocks: Clocks, passed: float, is_kept: bool) -> None:
     """A shorter NEAR_CACHE_TTL holds however sure the channel is."""
     channel: Any = SimpleNamespace(sure_until=2000.0)
-    near = make(channel=channel, ttl=0.25)
+    near = make(channel=channel, near_cache_ttl=0.25)
     put(near, "acme")
     clocks.passed = passed
     assert (near.get("acme") is not None) is is_kept
@@ -225,39 +231,39 @@ def test_dropped_while_it_is_got(near: Near, monkeypatch: pytest.MonkeyPatch) ->
     assert near.get("acme") is None
 
 
-@pytest.fixture
-def local(near: Near, monkeypatch: pytest.MonkeyPatch) -> LocalKnowledge[InstanceConfig]:
-    known: LocalKnowledge[InstanceConfig] = LocalKnowledge(
-        answers_live=5, changes_live=60, stale_max_age=3600
-    )
-    known.near = near
-    return known
+def fill(near: Near, epochs: Epochs, asked: str, *, since: int) -> None:
+    """Put what was read, unless something changed since."""
+    epochs.keep(asked, since, partial(near.put, asked, entry(asked, at=WALL), 1000.0))
 
 
 @pytest.mark.parametrize("changed", ["acme", None])
-def test_fill_read_before_a_change(
-    local: LocalKnowledge[InstanceConfig], near: Near, changed: str | None
-) -> None:
+def test_fill_read_before_a_change(near: Near, changed: str | None) -> None:
     """What was read before a change, heard or own, is not put after it."""
-    since = local.since("acme")
-    local.forget(changed)
-    local.fill("acme", entry(at=WALL), since=since, read_at=1000.0)
+    epochs = Epochs(60, near)
+    since = epochs.of("acme")
+    epochs.change(changed)
+    fill(near, epochs, "acme", since=since)
     assert near.get("acme") is None
-    local.fill("acme", entry(at=WALL), since=local.since("acme"), read_at=1000.0)
+    fill(near, epochs, "acme", since=epochs.of("acme"))
     assert near.get("acme") is not None
 
 
-def test_fill_another_id_changed(local: LocalKnowledge[InstanceConfig], near: Near) -> None:
+def test_fill_another_id_changed(near: Near) -> None:
     """A change of one id keeps no other from being at hand."""
+    epochs = Epochs(60, near)
     put(near, "beta")
-    since = local.since("acme")
-    local.forget("other")
-    local.fill("acme", entry(at=WALL), since=since, read_at=1000.0)
+    since = epochs.of("acme")
+    epochs.change("other")
+    fill(near, epochs, "acme", since=since)
     assert kept(near, "acme", "beta") == {"acme", "beta"}
 
 
-def test_fill_where_nothing_is_at_hand(local: LocalKnowledge[InstanceConfig]) -> None:
-    """With no near cache there is nothing to fill."""
-    local.near = None
-    local.fill("acme", entry(at=WALL), since=0, read_at=1000.0)
-    assert local.forget("acme") == 1
+def test_doubt_about_what_was_read_before(near: Near, clocks: Clocks) -> None:
+    """It is dropped, and what began to be read before the doubt is not kept after it."""
+    put(near, "acme")
+    clocks.passed = 1.0
+    near.doubt()
+    put(near, "beta", at=1.0)
+    assert kept(near, "acme", "beta") == set()
+    put(near, "beta", at=1.1)
+    assert kept(near, "beta") == {"beta"}

@@ -40,7 +40,7 @@ def test_cache_that_failed_is_not_asked_for_a_while(process: Process) -> None:
     with hooks(fail):
         for moment in (0, 1, 4.9, 5, 5.1, 9.9, 10):
             process.monotonic.now = 1_000 + moment
-            assert process.reader.read("acme").entry is None
+            assert process.cache.read("acme").entry is None
     assert len(looks) == 3
 
 
@@ -49,16 +49,16 @@ def test_answer_kept_does_not_come_back(
     process: Process, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once a newer generation was read, an answer from before it is served no more."""
-    process.reader.read("acme")  # it has the generations
+    process.cache.read("acme")  # it has the generations
     with hooks(unwritable):
         process.fetch()
     assert kept_bucket(process) == "first"
     service.instances["acme"] = acme("second")
-    Process(service).store.invalidate("acme")  # another process, and the cache took it
-    assert process.reader.read("acme").entry is None
+    Process(service).cache.invalidate("acme")  # another process, and the cache took it
+    assert process.cache.read("acme").entry is None
     process.fetch()
     with hooks(down):
-        assert process.reader.read("acme").entry is None
+        assert process.cache.read("acme").entry is None
 
 
 @pytest.mark.usefixtures("refuses_at_once")
@@ -66,25 +66,25 @@ def test_answer_kept_is_dropped_for_what_the_cache_holds(
     process: Process, service: Service
 ) -> None:
     """Another process stored a newer one under the same generation."""
-    process.reader.read("acme")  # it has the generations
+    process.cache.read("acme")  # it has the generations
     with hooks(unwritable):
         process.fetch()
     service.instances["acme"] = acme("second")
     Process(service).fetch()
     assert kept_bucket(process) == "second"
     with hooks(down):
-        assert process.reader.read("acme").entry is None
+        assert process.cache.read("acme").entry is None
 
 
 @pytest.mark.usefixtures("refuses_at_once")
 def test_answer_kept_is_dropped_for_what_was_stored(process: Process, service: Service) -> None:
     """The same where this process stored it itself."""
-    reading = process.reader.read("acme")
+    reading = process.cache.read("acme")
     with hooks(unwritable):
         process.fetch()
     service.instances["acme"] = acme("second")
     process.fetcher.fetch("acme", reading, OLGA, Deadline.after(5))
-    assert not process.store.local._answers.items
+    assert not process.cache._buffer._answers.items
 
 
 @pytest.mark.parametrize(("seconds", "looks"), [(0.05, 2), (0.2, 1)])
@@ -100,7 +100,7 @@ def test_cache_that_takes_its_time_to_have_no_generation_is_skipped(
             process.monotonic.now += seconds
             raise OSError("no route to the cache")
 
-    for module in ("reader", "vitals"):
+    for module in ("tiers", "cache_health"):
         monkeypatch.setattr(f"instance_lookup.{module}.monotonic", process.monotonic)
     with hooks(slow):
         assert bucket(process.fetch()) == "first"
@@ -112,11 +112,11 @@ def test_cache_that_takes_its_time_to_have_no_generation_is_skipped(
 def test_cache_that_is_back_and_full_is_asked(process: Process) -> None:
     """The probe found out that it can be read, which is what it was for."""
     with hooks(down):
-        process.reader.read("acme")
+        process.cache.read("acme")
     process.monotonic.now += 5
     with hooks(unwritable):
-        process.reader.read("acme")
-    assert process.vitals.cache_breaker.wait() == 0
+        process.cache.read("acme")
+    assert process.cache.health.breaker.wait() == 0
 
 
 def test_cache_that_keeps_nothing_is_as_good_as_down(process: Process) -> None:
@@ -124,7 +124,7 @@ def test_cache_that_keeps_nothing_is_as_good_as_down(process: Process) -> None:
     with hooks(lambda verb, key: HookedCache.SKIP):
         assert bucket(process.fetch()) == "first"
         assert kept_bucket(process) == "first"
-    assert process.vitals.cache_breaker.wait() > 0
+    assert process.cache.health.breaker.wait() > 0
 
 
 def test_dummy_cache_is_no_failure(service: Service, caplog: pytest.LogCaptureFixture) -> None:
@@ -133,7 +133,7 @@ def test_dummy_cache_is_no_failure(service: Service, caplog: pytest.LogCaptureFi
     with override_settings(CACHES=dummy):
         process = Process(service)
         assert [bucket(process.fetch()) for _ in range(2)] == ["first"] * 2
-        assert process.vitals.cache_breaker.wait() == 0
+        assert process.cache.health.breaker.wait() == 0
     assert (len(service.calls), caplog.records) == (2, [])
 
 
@@ -154,10 +154,10 @@ def test_entry_remembered_is_replaced_meanwhile(
 ) -> None:
     """By another thread, between two looks: the entry is read all the same."""
     process.fetch()
-    process.reader.read("acme")
-    racing = Racing(process.store._memory("acme").last)
-    monkeypatch.setattr(process.store, "_memory", lambda asked: racing)
-    entry = process.reader.read("acme").entry
+    process.cache.read("acme")
+    racing = Racing(process.cache.shared._memory("acme").last)
+    monkeypatch.setattr(process.cache.shared, "_memory", lambda asked: racing)
+    entry = process.cache.read("acme").entry
     assert entry is not None
     assert entry.document is not None
 
@@ -165,7 +165,7 @@ def test_entry_remembered_is_replaced_meanwhile(
 def look(process: Process, *ids: str) -> dict[str, str | None]:
     """Return the buckets of what one look finds; ``None`` for what is known not to exist."""
     found: dict[str, str | None] = {}
-    for asked, reading in process.reader._look(ids).items():
+    for asked, reading in process.cache._read_many(ids).items():
         assert reading.entry is not None
         assert reading.generation is not None
         document = reading.entry.document
@@ -188,7 +188,7 @@ def test_look_finds_what_is_fresh(service: Service, monkeypatch: pytest.MonkeyPa
         assert look(process, "acme", "late", "gone", "other") == found
         clock.now += 10
         assert look(process, "acme", "late", "gone", "other") == {"acme": "first", "gone": None}
-        process.store.expire("acme")
+        process.cache.expire("acme")
         assert look(process, "acme", "late", "gone", "other") == {"gone": None}
 
 
@@ -203,9 +203,9 @@ def test_look_of_a_cache_that_is_down(process: Process, caplog: pytest.LogCaptur
 
     with hooks(fail):
         assert [look(process, "acme", "gone") for _ in range(3)] == [{}] * 3
-        assert process.reader.read("acme").entry is None
+        assert process.cache.read("acme").entry is None
     assert gets == ["get"]
-    assert process.vitals.cache_breaker.wait() > 0
+    assert process.cache.health.breaker.wait() > 0
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     process.monotonic.now += 5
     assert look(process, "acme") == {}  # a read finds out
@@ -217,26 +217,26 @@ def test_look_of_a_cache_that_swallows_its_failures(process: Process) -> None:
     """To find nothing is no news, neither good nor bad."""
     with hooks(lambda verb, key: HookedCache.SKIP):
         assert look(process, "acme", "gone") == {}
-        assert process.vitals.cache_breaker.is_closed
-        process.reader.read("acme")
+        assert process.cache.health.breaker.is_closed
+        process.cache.read("acme")
         assert look(process, "acme", "gone") == {}
-        assert not process.vitals.cache_breaker.is_closed
+        assert not process.cache.health.breaker.is_closed
 
 
 def test_look_leaves_to_a_read_what_is_corrupt(process: Process) -> None:
     """It is counted once."""
     process.fetch()
     process.fetch("gone")
-    caches["default"].set(process.store._keys("acme").entry, "{", None)
+    caches["default"].set(process.cache.shared._keys("acme").entry, "{", None)
     assert look(process, "acme", "gone") == {"gone": None}
-    assert process.reader.read("acme").entry is None
+    assert process.cache.read("acme").entry is None
     assert process.counters.read().rejected == 1
 
 
 def test_look_leaves_to_a_read_what_cannot_be_read(process: Process) -> None:
     """Which tells key by key which one it is, and deletes that."""
     process.fetch()
-    entry = process.store._keys("acme").entry
+    entry = process.cache.shared._keys("acme").entry
 
     def fail(verb: str, key: str) -> None:
         if verb == "get" and key == entry:
@@ -244,7 +244,7 @@ def test_look_leaves_to_a_read_what_cannot_be_read(process: Process) -> None:
 
     with hooks(fail):
         assert look(process, "acme", "gone") == {}
-        assert process.reader.read("acme").entry is None
+        assert process.cache.read("acme").entry is None
     assert caches["default"].get(entry) is None
 
 
@@ -256,12 +256,12 @@ def test_look_during_which_something_changed(service: Service) -> None:
         process.fetch("gone")
 
         def change(verb: str, key: str) -> None:
-            process.store.local.forget("acme")
+            process.cache.forget("acme")
 
         with hooks(change):
             assert look(process, "acme", "gone") == {"acme": "first", "gone": None}
-        assert process.store.at_hand("acme") is None
-        assert process.store.at_hand("gone") is not None
+        assert process.cache.near.get("acme") is None
+        assert process.cache.near.get("gone") is not None
 
 
 @pytest.mark.parametrize("how", ["read", "look"])
@@ -275,7 +275,7 @@ def test_copy_of_what_is_gone(process: Process, service: Service, how: str) -> N
     process.monotonic.now += 5
     if how == "look":
         assert look(process, "acme", "gone") == {"gone": None}
-    assert process.reader.read("acme").entry is None
+    assert process.cache.read("acme").entry is None
     service.instances["acme"] = acme("second")
     process.fetch()
     assert kept_bucket(process) == "second"

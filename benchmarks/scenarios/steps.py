@@ -45,7 +45,7 @@ def measure(effort: Effort) -> list[Result]:
 def _steps(resolver: Any, context: Any) -> dict[str, Callable[[], object]]:
     found = resolver.resolve(context)
     user, config, grant = context.user, found.config, found.grant
-    near = resolver.cache.store.local.near
+    near = resolver.cache.tiers.near
     return {
         "dict + clock": lambda: ({work.ID: config}[work.ID], monotonic()),
         "id check": lambda: resolver.naming.is_id(work.ID),

@@ -76,7 +76,7 @@ def json_answer(document: object) -> Answer:
 
 def store(instance_id: str, *, age: float = 0.0, owner: str = "u1") -> None:
     """Have the cache hold an instance's configuration as it was fetched ``age`` seconds ago."""
-    entries = get_resolver().cache.store
+    entries = get_resolver().cache.tiers.shared
     generation = entries.read(instance_id).generation
     assert generation is not None
     document = {**config(instance_id), "metadata": {"owner": owner}}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from instance_lookup import InstanceConfig, InstanceMetadata
 from tests.lookups import SECRET
+from tests.monotonic import parts_of
 from tests.servers import Answer
 
 if TYPE_CHECKING:
@@ -23,12 +24,9 @@ class Later:
 
     def __init__(self, resolver: InstanceResolver) -> None:
         self.passed = 0.0
-        fetcher, local = resolver._load_config._fetcher, resolver.cache.store.local
-        vitals = fetcher.vitals
-        for breaker in (vitals.breaker, vitals.cache_breaker):
-            breaker._clock = self
-        for kept in (fetcher._resting, local._answers, local._changes, local._gone):
-            kept._clock = self
+        fetcher = resolver._load_config._fetcher
+        for part in (fetcher.vitals.breaker, fetcher._resting, *parts_of(resolver.cache.tiers)):
+            part._clock = self
 
     def __call__(self) -> float:
         return monotonic() + self.passed

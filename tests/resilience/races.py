@@ -70,10 +70,15 @@ class Points(DictConfigService):
     def interrupt(self, resolver: InstanceResolver, point: str, act: Callable[[], object]) -> None:
         """Have ``act`` done when a lookup of ``resolver`` next comes to the point."""
         self._point, self._act = point, act
-        store: Any = resolver.cache.store
-        for verb in ("read", "write", "write_missing", "keep"):
+        tiers: Any = resolver.cache.tiers
+        for owner, verb in (
+            (tiers.shared, "read"),
+            (tiers.shared, "write"),
+            (tiers.shared, "write_missing"),
+            (tiers, "_keep"),
+        ):
             place = "generation read" if verb == "read" else "store"
-            setattr(store, verb, self._around(getattr(type(store), verb).__get__(store), place))
+            setattr(owner, verb, self._around(getattr(type(owner), verb).__get__(owner), place))
 
     def watch(self, monkeypatch: pytest.MonkeyPatch, alias: str) -> None:
         """Make points of each setting of a key in the cache."""

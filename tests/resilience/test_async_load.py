@@ -218,7 +218,7 @@ def busy(kind: str, request: pytest.FixtureRequest, script: Slow) -> Iterator[In
             wait_until(lambda: is_heard(resolver))
             for name in NEAR:
                 resolver.resolve(asks(OLGA, name))
-            assert all(resolver.cache.store.at_hand(name) for name in NEAR)
+            assert all(resolver.cache.tiers.near.get(name) for name in NEAR)
             yield resolver
         finally:
             script.released.set()
@@ -226,7 +226,7 @@ def busy(kind: str, request: pytest.FixtureRequest, script: Slow) -> Iterator[In
 
 def is_heard(resolver: InstanceResolver) -> bool:
     """Tell whether the channel is, without which an entry is at hand for a second only."""
-    channel = resolver.cache.store._channel
+    channel = resolver.cache.tiers.near._channel
     return channel is None or channel.sure_until > monotonic()
 
 

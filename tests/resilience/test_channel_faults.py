@@ -179,7 +179,7 @@ def test_subscribe_denied_clamps(
         seen(here)
         assert failed.wait(LONG)
         frozen = monotonic()
-        monkeypatch.setattr("instance_lookup.reader.monotonic", lambda: frozen)
+        monkeypatch.setattr("instance_lookup.tiers.monotonic", lambda: frozen)
         monkeypatch.setattr("instance_lookup.near.monotonic", lambda: frozen + passed)
         seen(here)
         assert (at_hand(here) is not None) is is_kept

@@ -218,7 +218,7 @@ def test_follower_asks_when_the_leading_process_gave_up(
     server: ScriptedServer, resolver: InstanceResolver, alias: str
 ) -> None:
     """A lease that was given back, with nothing stored, is waited for no longer."""
-    under = resolver.cache.store.read("acme").generation
+    under = resolver.cache.tiers.shared.read("acme").generation
     assert under is not None
     lease = lease_key(instance_kind(InstanceConfig), "acme", under)
     caches[alias].add(lease, "taken", 60)

@@ -48,10 +48,9 @@ SHARED = {
         "from instance_lookup.counters import Counters\nshared = Counters()",
         "shared.add('hits'), shared.read(), shared.reset()",
     ),
-    "local": (
-        "from instance_lookup.local import LocalKnowledge\n"
-        "shared = LocalKnowledge(answers_live=1, changes_live=1, stale_max_age=1)",
-        "shared.forget('acme')",
+    "epochs": (
+        "from instance_lookup.epochs import Epochs\nshared = Epochs(1)",
+        "shared.change('acme'), shared.keep('acme', 1, bool), shared.apart(bool)",
     ),
 }
 

@@ -204,7 +204,7 @@ def test_memory_is_bounded(open_service: Service) -> None:
     for number in range(CROWD):
         for _ in range(2):
             assert came_of(resolver, made_up(number)) is InstanceNotFound
-    near = resolver.cache.store.local.near
+    near = resolver.cache.tiers.near
     assert near is not None
     assert (len(near), near.get("acme") is not None) == (size + 1, True)
 

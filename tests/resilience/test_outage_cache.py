@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from instance_lookup import ConfigServiceUnavailable, InstanceNotFound, Source
-from instance_lookup.vitals import CACHE_SKIPPED
+from instance_lookup.cache_health import CACHE_SKIPPED
 from tests.lookups import TWINS, Twin, acme, asks
 from tests.resilience.outages import lines
 from tests.resilience.redis_outages import (
@@ -96,7 +96,7 @@ def test_outage_is_two_lines(
             assert len(lines(caplog)) == 1
     for _ in range(3):
         bench.later.passed += CACHE_SKIPPED
-        bench.resolver.cache.store.local._answers.clear()
+        bench.resolver.cache.tiers._buffer._answers.clear()
         with suppress(Exception):
             twin(bench.resolver, "resolve", asks(instance_id="globex"))
         twin(bench.resolver, "resolve", asks())

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from instance_lookup import CacheError, Source
+from instance_lookup.cache_health import CACHE_SKIPPED
 from instance_lookup.testing import faulty_cache
-from instance_lookup.vitals import CACHE_SKIPPED
 from tests.lookups import TWINS, Twin, acme, asks
 from tests.resilience.outages import lines
 from tests.resilience.redis_outages import TIMEOUT, Bench, Outage, down, each_kind, provide_bench

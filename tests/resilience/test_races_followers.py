@@ -70,13 +70,13 @@ def test_follower_of_deleted(race: Race, by: str) -> None:
 def test_follower_that_waits(race: Race, monkeypatch: pytest.MonkeyPatch, act: Do) -> None:
     """Who waits for another process's answer does not get it once it is invalidated."""
     waits = Event()
-    store: Any = race.there.cache.store
+    store: Any = race.there.cache.tiers.shared
     read = store.read
 
-    def look(asked: str, *, again: bool = False) -> Any:
+    def look(asked: str, *, again: bool = False, **more: Any) -> Any:
         if again:
             waits.set()
-        return read(asked, again=again)
+        return read(asked, again=again, **more)
 
     def act_while_one_waits() -> None:
         followers.append(pool.submit(closing, race.seen, race.there))

@@ -133,7 +133,7 @@ def test_refresh_ahead_of_one(
 
 def test_moment_is_another_for_each_entry(resolver: InstanceResolver, clock: Clock) -> None:
     """What was warmed together is not fetched together for ever."""
-    entry = resolver.cache.store.read("acme").entry
+    entry = resolver.cache.tiers.shared.read("acme").entry
     assert entry is not None
 
     def due(age: float) -> int:

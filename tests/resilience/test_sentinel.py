@@ -135,14 +135,14 @@ def bucket(resolver: InstanceResolver, name: str) -> str:
 
 
 def is_heard(resolver: InstanceResolver) -> bool:
-    channel = resolver.cache.store._channel
+    channel = resolver.cache.tiers.near._channel
     assert channel is not None
     return channel.sure_until > monotonic()
 
 
 def reads(resolver: InstanceResolver) -> bool:
     """Tell whether what the cache holds is believed again."""
-    return not resolver._load_config._fetcher.vitals.cache.failing
+    return not resolver.cache.tiers.health.log.failing
 
 
 def killed(servers: Watched) -> None:

@@ -84,7 +84,7 @@ def test_stale_copy_waits_for_no_lease(server: ScriptedServer, alias: str, crowd
     """Another process is fetching: those who have a copy do not wait for what comes of it."""
     with resolver_on(server, alias, soft_timeout=LONG) as resolver:
         stale(server, resolver)
-        under = resolver.cache.store.read("acme").generation
+        under = resolver.cache.tiers.shared.read("acme").generation
         assert under is not None
         caches[alias].add(lease_key(instance_kind(InstanceConfig), "acme", under), "taken", 60)
         began = monotonic()

@@ -135,7 +135,7 @@ class Lookups(RuleBasedStateMachine):
         if lookup == world.lookups:  # it was told now, and is no answer from the cache
             gone = max(floor, version - 1)  # that one itself never was
             world.own[process, tenant] = gone
-            stored = self.resolvers[process].cache.store.peek(tenant).entry
+            stored = self.resolvers[process].cache.tiers.shared.peek(tenant).entry
             if stored is not None and stored.document is None:
                 with world.acts(process):
                     world.tell(tenant, invalidated=gone)

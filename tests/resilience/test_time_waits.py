@@ -174,11 +174,11 @@ def test_follower_is_not_moved(clock: Clock, call: Twin, jump: int) -> None:
     """Who waits for another process fetches half way to the deadline, and not before."""
     with override_settings(CACHES=hooked_caches()):
         site = Site(clock, config_service_timeout=2)
-        store = site.resolver.cache.store
-        generation = store.read("acme").generation
+        tiers = site.resolver.cache.tiers
+        generation = tiers.shared.read("acme").generation
         assert generation is not None
-        vitals = site.resolver._load_config._fetcher.vitals
-        assert Lease(store.kind, site.resolver.settings, vitals, "acme", generation).take()
+        lease = Lease(tiers.kind, site.resolver.settings, tiers.health, "acme", generation)
+        assert lease.take()
         jumps = [jump]
 
         def set_clock(verb: str, key: str) -> None:
