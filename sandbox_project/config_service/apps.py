@@ -6,7 +6,5 @@ from django.apps import AppConfig
 
 
 class ConfigServiceAppConfig(AppConfig):
-    """Instances, projects and the switches that break the service on purpose."""
-
     name = "config_service"
     verbose_name = "Config Service"

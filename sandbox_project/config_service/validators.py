@@ -1,4 +1,4 @@
-"""What may stand in a configuration: one pure function a field, with messages for people.
+"""What may stand in a configuration: one check a field, with messages for people.
 
 Each takes the decoded JSON and raises ``ValidationError``.
 """
@@ -6,6 +6,8 @@ Each takes the decoded JSON and raises ``ValidationError``.
 from __future__ import annotations
 
 import re
+from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.exceptions import ValidationError
@@ -34,24 +36,10 @@ class IdValidator(RegexValidator):
     message = "Use 1 to 64 letters, digits, “_” and “-”, beginning with a letter or digit."
 
 
-def validate_strings(value: Any) -> None:
-    """Require an object of strings, as for API keys."""
-    _check(value, _string)
-
-
-def validate_urls(value: Any) -> None:
-    """Require an object of http(s) URLs."""
-    _check(value, _url)
-
-
-def validate_flags(value: Any) -> None:
-    """Require an object of booleans."""
-    _check(value, _flag)
-
-
-def validate_rate_limits(value: Any) -> None:
-    """Require an object of ``{"rpm": int, "rpm_burst": int | null, "daily": int | null}``."""
-    _check(value, _rate_limit)
+def error_statuses() -> list[tuple[int, str]]:
+    """Return what the service can be told to answer."""
+    statuses = map(HTTPStatus, (408, 410, 425, 429, 500, 502, 503, 504))
+    return [(status.value, f"{status.value} {status.phrase}") for status in statuses]
 
 
 def validate_user_ids(value: Any) -> None:
@@ -60,7 +48,8 @@ def validate_user_ids(value: Any) -> None:
         raise ValidationError('Must be a JSON list of user ids as strings, such as ["7", "12"].')
 
 
-def _check(value: Any, problems: Callable[[Any], Iterator[str]]) -> None:
+def validate_object(problems: Callable[[Any], Iterator[str]], value: Any) -> None:
+    """Require an object, and for each of its values what ``problems`` finds nothing wrong with."""
     if value is None:  # as good as absent
         return
     if not isinstance(value, dict):
@@ -75,48 +64,45 @@ def _check(value: Any, problems: Callable[[Any], Iterator[str]]) -> None:
 # The messages never quote the value: it may be an API key pasted into the wrong field.
 
 
-def _string(value: Any) -> Iterator[str]:
+def string_problems(value: Any) -> Iterator[str]:
     if not isinstance(value, str):
         yield "must be a string."
 
 
-def _flag(value: Any) -> Iterator[str]:
+def flag_problems(value: Any) -> Iterator[str]:
     if not isinstance(value, bool):
         yield "must be true or false."
 
 
-def _url(value: Any) -> Iterator[str]:
+def url_problems(value: Any) -> Iterator[str]:
     if not isinstance(value, str) or not re.match(URL_PATTERN, value):
         yield "must be a URL that begins with http:// or https:// and names a host."
 
 
-def _rate_limit(value: Any) -> Iterator[str]:
+def rate_limit_problems(value: Any) -> Iterator[str]:
     if not isinstance(value, dict):
         yield 'must be an object, such as {"rpm": 60}.'
         return
     if "rpm" not in value:
         yield "“rpm” (requests per minute) is required."
     for name, number in value.items():
+        or_null = "" if name == "rpm" else ", or null"
         if name not in RATE_LIMIT_FIELDS:
             yield f"{name!r} is not one of {', '.join(RATE_LIMIT_FIELDS)}."
-        elif not _is_limit(number, optional=name != "rpm"):
-            yield f"{name!r} must be a whole number of at least 0" + (
-                "." if name == "rpm" else ", or null."
-            )
+        elif not is_limit(number) and not (number is None and or_null):
+            yield f"{name!r} must be a whole number of at least 0{or_null}."
 
 
-def _is_limit(value: Any, *, optional: bool) -> bool:
-    if value is None:
-        return optional
+def is_limit(value: Any) -> bool:
     # To JSON 60.0 is an integer, and true is none; to Python it is the other way round.
     is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     return is_whole and not isinstance(value, bool) and value >= 0
 
 
-CHECKS: Final = {
-    "api_keys": validate_strings,
-    "rate_limits": validate_rate_limits,
-    "worker_urls": validate_urls,
-    "features": validate_flags,
+CHECKS: Final[dict[str, Callable[[Any], None]]] = {
+    "api_keys": partial(validate_object, string_problems),
+    "rate_limits": partial(validate_object, rate_limit_problems),
+    "worker_urls": partial(validate_object, url_problems),
+    "features": partial(validate_object, flag_problems),
 }
 """By field of a configuration."""

@@ -1,1 +1,1 @@
-"""A site that uses ``instance_lookup``: pages, an API that routes jobs to workers, and the demo."""
+"""A site that uses ``instance_lookup``: pages, and an API that routes jobs to workers."""

@@ -6,13 +6,7 @@ from django.contrib import admin
 
 from studio.models import Profile
 
-admin.site.site_header = "Studio"
-admin.site.site_title = "Studio"
+FIELD = "default_instance_id"
 
-
-@admin.register(Profile)
-class ProfileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # takes it in the stubs only
-    """Profiles."""
-
-    list_display = ("user", "default_instance_id")
-    list_editable = ("default_instance_id",)
+admin.site.site_header = admin.site.site_title = "Studio"
+admin.site.register(Profile, list_display=("user", FIELD), list_editable=(FIELD,))

@@ -5,15 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rest_framework import serializers
+from rest_framework.generics import GenericAPIView
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from instance_lookup.permissions import HasInstanceFeature, IsInstanceOwnerOrAdmin
-from studio.dispatch import route_job
+from studio.jobs import route_job
 from studio.standing import standing
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
+
+
+class InstanceView(APIView):
+    """Tell which instance the caller is in, and what it allows."""
+
+    def get(self, request: Request, **named: str) -> Response:
+        return Response(standing(request))
 
 
 class JobSerializer(serializers.Serializer[Any]):
@@ -23,27 +31,12 @@ class JobSerializer(serializers.Serializer[Any]):
     task = serializers.CharField(max_length=500)
 
 
-class InstanceView(APIView):
-    """Tell which instance the caller is in, and what it allows."""
-
-    permission_classes = (IsInstanceOwnerOrAdmin,)
-
-    def get(self, request: Request, **named: str) -> Response:
-        """Answer everything but the values of the keys."""
-        return Response(standing(request).as_dict())
-
-
-class JobView(APIView):
+class JobView(GenericAPIView[Any]):
     """Route a job to the instance's worker."""
 
-    permission_classes: tuple[type, ...] = (IsInstanceOwnerOrAdmin,)
-
-    def get_serializer(self) -> JobSerializer:
-        """Describe the body, for DRF's own pages."""
-        return JobSerializer()
+    serializer_class = JobSerializer
 
     def post(self, request: Request, **named: str) -> Response:
-        """Answer what the worker answers."""
         job = JobSerializer(data=request.data)
         job.is_valid(raise_exception=True)
         config = request.instance_config  # type: ignore[attr-defined]  # of the middleware
@@ -51,6 +44,6 @@ class JobView(APIView):
 
 
 class UpscaleView(JobView):
-    """The same for a job that not every instance may have done."""
+    """Route a job that not every instance may have done."""
 
     permission_classes = (IsInstanceOwnerOrAdmin, HasInstanceFeature("upscale"))

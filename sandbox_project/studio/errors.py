@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from django.shortcuts import render
-from django.template.loader import render_to_string
 
 from instance_lookup import InstanceLookupError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WORDS: Final = {
     400: (
         "Which instance?",
-        "Nothing was looked up: a typing error must not land anybody in somebody else's instance. "
+        "Nothing was looked up: a typing error must not land a user in another one's instance. "
         "Choose one below.",
     ),
     403: (
@@ -32,8 +32,6 @@ WORDS: Final = {
         "last hour go on working. Please try again in a moment.",
     ),
 }
-
-
 OTHER_WORDS: Final = {
     400: ("Bad request", "The studio could not make sense of it."),
     403: ("Not for you", "You may not see this page."),
@@ -42,27 +40,18 @@ OTHER_WORDS: Final = {
 """For what had nothing to do with an instance."""
 
 
-def page(status: int, exception: object = None) -> dict[str, Any]:
-    """Return what the page of an error shows. Only our own errors are known to be presentable."""
-    ours = exception is None or isinstance(exception, InstanceLookupError)
-    title, advice = (WORDS if ours else OTHER_WORDS)[status]
-    detail = str(exception) if ours and exception else ""
-    return {"status": status, "title": title, "advice": advice, "detail": detail}
+def error_page(request: HttpRequest, exception: object, *, status: int) -> HttpResponse:
+    """Answer with a page of the site. Only our own errors are known to be presentable."""
+    ours = isinstance(exception, InstanceLookupError)
+    title, advice = (WORDS if ours or status == 503 else OTHER_WORDS)[status]
+    context = {"status": status, "title": title, "advice": advice}
+    context["detail"] = str(exception) if ours else ""
+    return render(request, "studio/error.html", context, status=status)
 
 
-def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer 400."""
-    return render(request, "studio/error.html", page(400, exception), status=400)
-
-
-def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer 403."""
-    return render(request, "studio/error.html", page(403, exception), status=403)
-
-
-def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer 404."""
-    return render(request, "studio/error.html", page(404, exception), status=404)
+bad_request = partial(error_page, status=400)
+permission_denied = partial(error_page, status=403)
+not_found = partial(error_page, status=404)
 
 
 class UnavailablePageMiddleware:
@@ -75,5 +64,5 @@ class UnavailablePageMiddleware:
         response = self.get_response(request)
         if response.status_code == 503 and response["Content-Type"].startswith("text/html"):
             # Only the text: Retry-After, Vary and Cache-Control are as they should be.
-            response.content = render_to_string("studio/error.html", page(503), request)
+            response.content = error_page(request, None, status=503).content
         return response

@@ -16,11 +16,8 @@ class Profile(models.Model):
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="profile"
     )
-    default_instance_id = models.CharField(
-        max_length=64,
-        blank=True,
-        help_text="The instance this person works in when a request names none.",
-    )
+    # The instance this person works in when a request names none.
+    default_instance_id = models.CharField(max_length=64, blank=True)
 
     def __str__(self) -> str:
         return f"profile of {self.user}"

@@ -1,8 +1,8 @@
 """The lookup that people write by hand. Do not copy it: the demo shows what is wrong with it.
 
 It looks sound: it asks the service, checks who may have the answer, caches it, and has a spare copy
-for bad days. But the check stands beside the fetch, so whoever finds the answer in the cache is
-never checked.
+for bad days. But the check stands beside the fetch, so a caller for whom the answer is in the
+cache is never checked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ SPARE_TTL = 3600
 
 
 def get_instance_config(request: HttpRequest, instance_id: str) -> dict[str, Any]:
-    """Return the configuration of an instance."""
     config = cache.get(f"instance:{instance_id}")
     if config is None:
         config = fetch_config(instance_id, request)
@@ -52,7 +51,7 @@ def fetch_config(instance_id: str, request: HttpRequest) -> dict[str, Any]:
 
 
 def check_access(config: dict[str, Any], request: HttpRequest) -> None:
-    """Refuse everybody but the owner and admins."""
+    """Refuse all but the owner and admins."""
     user = request.user
     is_admin = user.is_authenticated and user.is_superuser
     if config["metadata"]["owner"] != str(user.pk) and not is_admin:
@@ -61,7 +60,7 @@ def check_access(config: dict[str, Any], request: HttpRequest) -> None:
 
 @login_required
 def show(request: HttpRequest, instance_id: str) -> JsonResponse:
-    """Answer what the caller now has in hand; of the keys the names only, even here."""
+    """Answer what the caller now holds; of the keys the names only, even here."""
     config = get_instance_config(request, instance_id)
     return JsonResponse(
         {

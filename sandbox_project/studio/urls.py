@@ -9,7 +9,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 from rest_framework.authtoken.views import obtain_auth_token
 
-from studio import api, naive, panel, views
+from studio import api, errors, naive, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -18,7 +18,7 @@ urlpatterns = [
     path("instances/<path:instance_id>/", views.home, name="instance"),
     path("projects/<path:project_id>/", views.home, name="project"),
     path("pick/", views.pick, name="pick"),
-    path("cache/", panel.cache_panel, name="cache"),
+    path("cache/", views.cache_panel, name="cache"),
     path("log-in/", views.LogIn.as_view(), name="log-in"),
     path("log-out/", LogoutView.as_view(), name="log-out"),
     path("api/token/", obtain_auth_token),
@@ -28,13 +28,10 @@ urlpatterns = [
     path("api/upscale/", api.UpscaleView.as_view()),
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url="/static/studio/favicon.svg")),
-    *(
-        [path("naive/<str:instance_id>/", naive.show)]
-        if getattr(settings, "STUDIO_NAIVE", False)
-        else []
-    ),
 ]
+if settings.STUDIO_NAIVE:
+    urlpatterns.append(path("naive/<str:instance_id>/", naive.show))
 
-handler400 = "studio.errors.bad_request"
-handler403 = "studio.errors.permission_denied"
-handler404 = "studio.errors.not_found"
+handler400 = errors.bad_request
+handler403 = errors.permission_denied
+handler404 = errors.not_found

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
+from django.core.exceptions import PermissionDenied
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 from rest_framework.exceptions import APIException
 
+from instance_lookup import InstanceLookupError, get_resolver
 from instance_lookup.decorators import instance_required
-from studio.dispatch import route_job
+from instance_lookup.inspection import inspect
+from studio.jobs import route_job
 from studio.people import PASSWORD, PEOPLE
-from studio.standing import standing
+from studio.standing import ORIGINS, REASONS, standing
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from studio.standing import InstanceRequest
+
+SEEDED: Final = ("studio-a", "studio-b", "no-owner")
+PLACES: Final = (
+    ("/instances/studio-a/", "studio-a", "owner's"),
+    ("/instances/studio-b/", "studio-b", "neighbour's"),
+    ("/instances/no-owner/", "no-owner", "admins only"),
+    ("/projects/film-42/", "film-42", "a project in studio-a"),
+    ("/instances/nowhere/", "nowhere", "unknown: 404"),
+    ("/instances/not an id/", "not an id", "malformed: 400"),
+)
+"""Address, name and remark of what there is to try."""
+NAIVE: Final = ("/naive/studio-b/", "naive", "by hand: open to all once cached")
+
+
+def places(request: HttpRequest) -> dict[str, Any]:  # noqa: ARG001  # what Django calls it with
+    """Give templates the links of the picker, and the way to the Config Service."""
+    return {
+        "places": (*PLACES, NAIVE) if settings.STUDIO_NAIVE else PLACES,
+        "service_url": settings.INSTANCE_LOOKUP["CONFIG_SERVICE_URL"],
+    }
 
 
 class LogIn(LoginView):
@@ -36,7 +61,16 @@ class LogIn(LoginView):
 @instance_required
 def home(request: InstanceRequest, **named: str) -> HttpResponse:
     """Show who I am, which instance I am in and why, and what it allows."""
-    return render(request, "studio/home.html", {"standing": standing(request)})
+    where = standing(request)
+    context = {
+        "standing": where,
+        "origin": ORIGINS[where["source"]],
+        "reason": REASONS[where["decided_by"]],
+        "asked_at": datetime.fromtimestamp(where["cached_at"], UTC),
+        # From then on not even a failing Config Service makes this copy be served.
+        "purged_in": max(0.0, get_resolver().settings.stale_max_age - where["age"]),
+    }
+    return render(request, "studio/home.html", context)
 
 
 @login_required
@@ -61,3 +95,38 @@ def send_job(request: InstanceRequest, instance_id: str) -> HttpResponse:
         done = f"{worker} answers: {answer.get('result')} (key of {answer.get('customer')})"
         messages.success(request, done)
     return redirect("instance", instance_id)
+
+
+@never_cache
+@login_required
+def cache_panel(request: HttpRequest) -> HttpResponse:
+    """Show what the cache holds; a POST expires or invalidates an instance."""
+    if not request.user.is_staff:
+        raise PermissionDenied
+    if request.method == "POST":
+        act(request, request.POST.get("instance_id", "").strip(), request.POST.get("action", ""))
+        return redirect("cache")
+    resolver = get_resolver()
+    more = [name for name in request.GET.getlist("id") if name]
+    context = {
+        "entries": list(inspect(resolver, [*SEEDED, *more])),
+        "stats": resolver.get_cache_stats(),
+        "alias": resolver.settings.cache_alias,
+    }
+    return render(request, "studio/cache.html", context)
+
+
+def act(request: HttpRequest, instance_id: str, action: str) -> None:
+    """Expire or invalidate an instance, and leave a message."""
+    cache = get_resolver().cache
+    try:
+        if action == "expire":
+            cache.expire(instance_id)
+            messages.success(request, f"{instance_id} is stale now: the service is asked first.")
+        elif action == "invalidate":
+            cache.invalidate(instance_id)
+            messages.success(request, f"{instance_id} is not served from the cache again.")
+        else:
+            messages.error(request, "Choose “expire” or “invalidate”.")
+    except InstanceLookupError as exc:
+        messages.error(request, str(exc))

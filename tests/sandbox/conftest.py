@@ -3,35 +3,49 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from config_service.remote import RemoteAdmin
-from studio.demo.clients import Browser, Program
+from sandbox import Browser, Program, ServiceAdmin
 from studio.people import PEOPLE
 
-from tests.sandbox.service import ADMIN_PASSWORD, CONFIG, Api, fresh_id, start_config_service
+from tests.sandbox.service import (
+    ADMIN_PASSWORD,
+    CONFIG,
+    AdminPages,
+    Api,
+    fresh_id,
+    start_config_service,
+)
 from tests.sandbox.studio import add_instance, start_studio, start_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from config_service.process import ServerProcess
+    from server.process import ServerProcess
 
 
 @pytest.fixture(scope="session")
 def config_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A seeded Config Service for all tests of this process. Who stops one starts his own."""
+    """A seeded Config Service for all tests of this process. To stop one, start another."""
     with start_config_service(tmp_path_factory.mktemp("config_service")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def service_admin(config_service: ServerProcess) -> Iterator[RemoteAdmin]:
+def service_admin(config_service: ServerProcess) -> Iterator[ServiceAdmin]:
     """The admin of the service, to change what it answers."""
-    with RemoteAdmin(config_service.url, "admin", ADMIN_PASSWORD) as admin:
+    admin = ServiceAdmin(config_service.url, ADMIN_PASSWORD)
+    with admin.session:
         yield admin
 
 
+@pytest.fixture(scope="session")
+def admin_pages(config_service: ServerProcess) -> Iterator[AdminPages]:
+    """The pages of the service's admin."""
+    with AdminPages(config_service.url) as pages:
+        yield pages
+
+
 @pytest.fixture
-def switch(service_admin: RemoteAdmin) -> Iterator[Callable[..., None]]:
+def switch(service_admin: ServiceAdmin) -> Iterator[Callable[..., None]]:
     """Break the service for one test: ``switch(down=True)``."""
     yield service_admin.switch
     service_admin.switch()
@@ -45,10 +59,12 @@ def api(config_service: ServerProcess) -> Iterator[Api]:
 
 
 @pytest.fixture
-def instance_id(service_admin: RemoteAdmin) -> str:
+def instance_id(service_admin: ServiceAdmin) -> str:
     """An instance of this test's own."""
     name = fresh_id()
-    service_admin.add_instance(name, owner="7", tenant_id="t", name="N", description="D", **CONFIG)
+    service_admin.put(
+        "instance", name, owner="7", tenant_id="t", name="N", description="D", **CONFIG
+    )
     return name
 
 
@@ -76,11 +92,11 @@ def screens(studio: ServerProcess) -> dict[str, Browser]:
 
 @pytest.fixture(scope="session")
 def programs(studio: ServerProcess) -> dict[str, Program]:
-    """The same with a token each."""
+    """A program of each of them, with a token."""
     return {person.name: Program(studio.url, person) for person in PEOPLE}
 
 
 @pytest.fixture
-def mine(service_admin: RemoteAdmin, worker: ServerProcess) -> str:
+def mine(service_admin: ServiceAdmin, worker: ServerProcess) -> str:
     """An instance of the owner's, for this test alone, with a worker that takes its key."""
     return add_instance(service_admin, worker_urls={"render": f"{worker.url}/jobs"})

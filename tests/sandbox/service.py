@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import requests
-from config_service.process import ServerProcess
+from server.process import ServerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +31,8 @@ def start_config_service(data_dir: Path, *, port: int = 0, seed: bool = True) ->
     return ServerProcess.start(
         "config_service.settings",
         data_dir,
+        *(["--seed"] if seed else []),
         port=port,
-        options=["--seed"] if seed else [],
         env={
             "CONFIG_SERVICE_TOKEN": TOKEN,
             "CONFIG_SERVICE_ADMIN_PASSWORD": ADMIN_PASSWORD,
@@ -62,3 +62,27 @@ class Api(requests.Session):
         return self.request(
             method, self.url + path, headers=named, allow_redirects=False, timeout=10
         )
+
+
+class AdminPages(requests.Session):
+    """The admin's pages of a Config Service, for a superuser who has logged in."""
+
+    def __init__(self, url: str, password: str = ADMIN_PASSWORD) -> None:
+        super().__init__()
+        self.url = f"{url}/admin/"
+        self.trust_env = False
+        self.page("login/")
+        answer = self.send_form("login/", username="admin", password=password, next="/admin/")
+        assert answer.status_code == 302, "logged in"
+
+    def page(self, path: str = "") -> str:
+        """Return the HTML of a page."""
+        answer = self.get(self.url + path, timeout=10)
+        answer.raise_for_status()
+        return answer.text
+
+    def send_form(self, path: str, **fields: Any) -> requests.Response:
+        """Send the form of a page as a browser does."""
+        token = self.cookies["config_service_csrftoken"]
+        form = {"csrfmiddlewaretoken": token, **fields}
+        return self.post(self.url + path, form, allow_redirects=False, timeout=10)

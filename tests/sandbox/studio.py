@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from config_service.process import ServerProcess
+from server.process import ServerProcess
 from studio.people import OWNER, user_id
 
 from tests.sandbox.service import CONFIG, TOKEN, fresh_id
 
 if TYPE_CHECKING:
-    from config_service.remote import RemoteAdmin
+    from sandbox import ServiceAdmin
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +26,7 @@ SECRETS = ("a-secret", "sandbox-key-of", KEY)
 def start_worker(data_dir: Path) -> ServerProcess:
     """Start a worker that knows ``KEY``; it stops with its ``with`` block."""
     env = {**ENVIRONMENT, "WORKER_KEYS": f'{{"tests": "{KEY}"}}'}
-    return ServerProcess.start("studio.worker.settings", data_dir, env=env)
+    return ServerProcess.start("studio.worker", data_dir, env=env)
 
 
 def start_studio(data_dir: Path, service_url: str, **env: str) -> ServerProcess:
@@ -34,7 +34,7 @@ def start_studio(data_dir: Path, service_url: str, **env: str) -> ServerProcess:
     return ServerProcess.start(
         "studio.settings",
         data_dir,
-        options=["--seed"],
+        "--seed",
         env={
             **ENVIRONMENT,
             "CONFIG_SERVICE_URL": service_url,
@@ -46,9 +46,9 @@ def start_studio(data_dir: Path, service_url: str, **env: str) -> ServerProcess:
     )
 
 
-def add_instance(service_admin: RemoteAdmin, **fields: Any) -> str:
+def add_instance(service_admin: ServiceAdmin, **fields: Any) -> str:
     """Add an instance of the owner's at the Config Service, and return its id."""
     name = fresh_id()
     defaults = {**CONFIG, "api_keys": {"render": KEY}, "owner": user_id(OWNER), "name": "Mine"}
-    service_admin.add_instance(name, **{**defaults, **fields})
+    service_admin.put("instance", name, **{**defaults, **fields})
     return name

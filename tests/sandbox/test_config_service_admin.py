@@ -7,15 +7,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from config_service.remote import Form, FormRefused, RemoteAdmin
-from django.contrib.admin.utils import quote
+import requests
+from sandbox import Refused, ServiceAdmin
 
-from tests.sandbox.service import Api
+from tests.sandbox.service import ADMIN_PASSWORD, AdminPages, Api, fresh_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from config_service.process import ServerProcess
+    from server.process import ServerProcess
 
 
 # --- switches ----------------------------------------------------------------------------------
@@ -85,13 +85,13 @@ def test_switch_errors_at_half_lets_some_through(api: Api, switch: Callable[...,
 
 
 def test_switch_on_shows_in_the_admin_and_leaves_it_working(
-    service_admin: RemoteAdmin, switch: Callable[..., None]
+    admin_pages: AdminPages, switch: Callable[..., None]
 ) -> None:
-    """Who broke the service can see that, and mend it."""
-    assert "Switched on" not in service_admin.get()
+    """People who broke the service can see that, and mend it."""
+    assert "Switched on" not in admin_pages.page()
     switch(down=True, slow=0.1, errors=30, errors_status=504)
 
-    page = service_admin.get("config_service/instance/")
+    page = admin_pages.page("config_service/instance/")
     for words in ("down: every", "0.1 s longer", "30 % of answers are 504"):
         assert words in page
 
@@ -99,10 +99,26 @@ def test_switch_on_shows_in_the_admin_and_leaves_it_working(
 @pytest.mark.parametrize(
     "fields", [{"slow": -1}, {"slow": 61}, {"errors": 101}, {"errors": -1}, {"retry_after": -1}]
 )
-def test_switch_out_of_range_is_refused(service_admin: RemoteAdmin, fields: dict[str, Any]) -> None:
+def test_switch_out_of_range_is_refused(
+    service_admin: ServiceAdmin, fields: dict[str, Any]
+) -> None:
     """The admin explains instead of saving what makes no sense."""
-    with pytest.raises(FormRefused, match="Ensure this value"):
+    with pytest.raises(Refused, match="Ensure this value"):
         service_admin.switch(**fields)
+
+
+@pytest.mark.parametrize(
+    ("slow", "status", "words"), [("61", 200, "Ensure this value"), ("0", 302, "")]
+)
+def test_switch_form_is_saved_if_it_makes_sense(
+    admin_pages: AdminPages, switch: Callable[..., None], slow: str, status: int, words: str
+) -> None:
+    """People switch by a form, which the bare name of the switches leads to."""
+    form = {"slow": slow, "errors": "0", "errors_status": "500", "retry_after": ""}
+    answer = admin_pages.send_form("config_service/switches/1/change/", **form)
+
+    assert (answer.status_code, words in answer.text) == (status, True)
+    assert 'name="slow"' in admin_pages.page("config_service/switches/")
 
 
 # --- the admin ---------------------------------------------------------------------------------
@@ -112,7 +128,7 @@ def test_switch_out_of_range_is_refused(service_admin: RemoteAdmin, fields: dict
     ("field", "value", "complaint"),
     [
         ("api_keys", [], "Must be a JSON object"),
-        ("api_keys", "no JSON", "Enter a valid JSON"),
+        ("api_keys", "text", "Must be a JSON object"),
         ("api_keys", {"render": 5}, "'render': must be a string."),
         ("api_keys", {"": "x"}, "A name must not be empty."),
         ("worker_urls", {"render": "ftp://x"}, "'render': must be a URL"),
@@ -128,54 +144,115 @@ def test_switch_out_of_range_is_refused(service_admin: RemoteAdmin, fields: dict
         ("rate_limits", {"render": {"rpm": 1, "rps": 1}}, "'rps' is not one of rpm, rpm_burst"),
         ("refused_users", {}, "Must be a JSON list of user ids"),
         ("refused_users", [7], "Must be a JSON list of user ids"),
+        ("colour", "red", "There is no such field."),
     ],
 )
 def test_admin_refuses_what_breaks_the_contract(
-    service_admin: RemoteAdmin, field: str, value: Any, complaint: str
+    service_admin: ServiceAdmin, field: str, value: Any, complaint: str
 ) -> None:
-    """A configuration that clients would reject is not saved, and the form says why."""
-    with pytest.raises(FormRefused) as caught:
-        service_admin.change_instance("studio-b", **{field: value})
+    """A configuration that clients would reject is not saved, and the answer says why."""
+    with pytest.raises(Refused) as caught:
+        service_admin.put("instance", "studio-b", **{field: value})
 
-    assert any(complaint in error for error in caught.value.args[0])
-
-
-@pytest.mark.parametrize("name", ["-a", "a b", "é", "x" * 65, ""])
-def test_admin_refuses_an_id_that_clients_do(service_admin: RemoteAdmin, name: str) -> None:
-    """Nobody could ask for such an instance."""
-    with pytest.raises(FormRefused):
-        service_admin.add_instance(name)
+    assert complaint in caught.value.args[0]
 
 
-def test_admin_empty_json_field_is_an_empty_object(
-    api: Api, service_admin: RemoteAdmin, instance_id: str
+@pytest.mark.parametrize("name", ["-a", "a b", "é", "x" * 65])
+def test_admin_refuses_an_id_that_clients_do(service_admin: ServiceAdmin, name: str) -> None:
+    """No client could ask for such an instance."""
+    with pytest.raises(Refused, match="instance_id"):
+        service_admin.put("instance", name)
+
+
+def add(pages: AdminPages, **fields: str) -> requests.Response:
+    """Send the form for a new instance, with the fields that are not named left empty."""
+    names = "name description owner tenant_id refused_users r2_bucket api_keys rate_limits"
+    empty = dict.fromkeys([*names.split(), "worker_urls", "features"], "")
+    rows = {"projects-TOTAL_FORMS": "0", "projects-INITIAL_FORMS": "0"}
+    return pages.send_form("config_service/instance/add/", **{**rows, **empty, **fields})
+
+
+def test_admin_form_empty_json_field_is_an_empty_object(api: Api, admin_pages: AdminPages) -> None:
+    """Leaving a field empty is a way to say: none."""
+    name = fresh_id()
+    answer = add(admin_pages, instance_id=name, features='{"beta": true}')
+
+    assert answer.status_code == 302
+    body = api.ask(f"/instances/{name}").json()
+    assert [body[f] for f in ("api_keys", "rate_limits", "worker_urls")] == [{}] * 3
+    assert body["features"] == {"beta": True}
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"instance_id": ""}, "This field is required."),
+        ({"instance_id": "a b"}, "Use 1 to 64 letters"),
+        ({"instance_id": "a", "api_keys": "no JSON"}, "Enter a valid JSON."),
+        ({"instance_id": "a", "worker_urls": '{"render": "ftp://x"}'}, "must be a URL"),
+    ],
+)
+def test_admin_form_says_what_is_wrong(
+    admin_pages: AdminPages, fields: dict[str, str], complaint: str
 ) -> None:
-    """Clearing a field is a way to say: none."""
-    service_admin.change_instance(
-        instance_id, api_keys=None, rate_limits=None, worker_urls=None, features=None
-    )
+    """The form comes again, with the complaint beside the field."""
+    answer = add(admin_pages, **fields)
 
-    body = api.ask(f"/instances/{instance_id}").json()
-    assert [body[f] for f in ("api_keys", "rate_limits", "worker_urls", "features")] == [{}] * 4
+    assert answer.status_code == 200
+    assert complaint in answer.text
 
 
-def test_admin_list_masks_api_keys(service_admin: RemoteAdmin, instance_id: str) -> None:
+def test_admin_list_masks_api_keys(admin_pages: AdminPages, instance_id: str) -> None:
     """The list shows which keys there are, not what they are."""
-    page = service_admin.get(f"config_service/instance/?q={instance_id}")
+    page = admin_pages.page(f"config_service/instance/?q={instance_id}")
 
     assert "render: ••••" in page
     assert "a-secret" not in page
 
 
-def test_admin_keeps_the_id_of_an_instance(service_admin: RemoteAdmin, instance_id: str) -> None:
+def test_admin_keeps_the_id_of_an_instance(admin_pages: AdminPages) -> None:
     """Another id is another instance, so the form has no field for it."""
-    new = Form(service_admin.get("config_service/instance/add/")).values
-    old = Form(service_admin.get(f"config_service/instance/{quote(instance_id)}/change/")).values
+    new = admin_pages.page("config_service/instance/add/")
+    old = admin_pages.page("config_service/instance/studio-a/change/")
 
-    assert new.keys() - old.keys() == {"instance_id"}
+    assert ['name="description"' in page for page in (new, old)] == [True, True]
+    assert ['name="instance_id"' in page for page in (new, old)] == [True, False]
 
 
-def test_admin_is_closed_without_the_password(config_service: ServerProcess) -> None:
+def test_admin_pages_are_closed_without_the_password(config_service: ServerProcess) -> None:
     """Only the superuser gets in."""
-    with pytest.raises(FormRefused):
-        RemoteAdmin(config_service.url, "admin", "wrong")
+    with pytest.raises(AssertionError, match="logged in"):
+        AdminPages(config_service.url, "wrong")
+
+
+@pytest.mark.parametrize(
+    "auth", [None, ("admin", "wrong"), ("stranger", ADMIN_PASSWORD), ("admin", "")]
+)
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+def test_admin_api_is_closed_without_the_password(
+    config_service: ServerProcess, method: str, auth: tuple[str, str] | None
+) -> None:
+    """Programs need the superuser's password, too, and are told so."""
+    url = f"{config_service.url}/admin/api/instance/studio-a"
+    answer = requests.request(method, url, json={"name": "x"}, auth=auth, timeout=10)
+
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "data", "status"),
+    [
+        ("PATCH", "user/1", "{}", 404),
+        ("PATCH", "instance/studio-a", "{", 400),
+        ("PATCH", "instance/studio-a", "[]", 400),
+        ("GET", "instance/studio-a", "", 405),
+    ],
+)
+def test_admin_api_refuses_what_it_does_not_understand(
+    service_admin: ServiceAdmin, method: str, path: str, data: str, status: int
+) -> None:
+    """A program's mistake is an answer, not a fault of the service."""
+    url = f"{service_admin.url}/admin/api/{path}"
+
+    assert service_admin.session.request(method, url, data, timeout=10).status_code == status

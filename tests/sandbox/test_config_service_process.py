@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from config_service.process import MANAGE, ServerProcess, first_line
-from config_service.remote import RemoteAdmin
+from sandbox import ServiceAdmin
+from server.process import MANAGE, ServerProcess, next_line
 
 from tests.documents import ROOT, commands, section
 from tests.sandbox.service import ADMIN_PASSWORD, TOKEN, Api, fresh_id, start_config_service
@@ -47,8 +47,7 @@ def test_server_starts_as_the_page_says(tmp_path: Path) -> None:
         bufsize=0,
     ) as process:
         try:
-            assert process.stdout
-            url = first_line(process.stdout, 30).decode().removeprefix("Listening on ").strip()
+            url = next_line(process, 30).decode().removeprefix("Listening on ").strip()
             _, _, header, address = curl
             name, _, value = header.partition(": ")
             address = address.replace(greeting.removeprefix("Listening on ").strip(), url)
@@ -133,12 +132,12 @@ def test_request_id_malformed_is_replaced(api: Api, request_id: str | None) -> N
 # --- seeds -------------------------------------------------------------------------------------
 
 
-def seed(data_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def seed(data_dir: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the seeding command."""
-    command = [sys.executable, str(MANAGE), "seed_config_service", *options]
+    ours = {"SANDBOX_DATA_DIR": str(data_dir), "CONFIG_SERVICE_ADMIN_PASSWORD": ADMIN_PASSWORD}
     return subprocess.run(
-        [*command, "--settings=config_service.settings", f"--admin-password={ADMIN_PASSWORD}"],
-        env={**os.environ, "SANDBOX_DATA_DIR": str(data_dir), "PYTHONWARNINGS": "error"},
+        [sys.executable, str(MANAGE), "seed_config_service", "--settings=config_service.settings"],
+        env={**os.environ, "PYTHONWARNINGS": "error", **ours, **env},
         capture_output=True,
         text=True,
         timeout=30,
@@ -148,16 +147,13 @@ def seed(data_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 def test_seed_restores_its_own_rows_and_no_others(tmp_path: Path) -> None:
     """The story can be told again from the start; what people added stays."""
-    with (
-        start_config_service(tmp_path) as server,
-        RemoteAdmin(server.url, "admin", ADMIN_PASSWORD) as admin,
-    ):
-        api = Api(server.url)
+    with start_config_service(tmp_path) as server:
+        api, admin = Api(server.url), ServiceAdmin(server.url, ADMIN_PASSWORD)
         tag = api.ask("/instances/studio-b").headers["ETag"]
-        admin.delete_instance("studio-a")
-        admin.add_instance("mine", owner="5")
+        admin.delete("studio-a")
+        admin.put("instance", "mine", owner="5")
         admin.switch(down=True)
-        first = seed(tmp_path, "--owner=9", "--worker-url=http://127.0.0.1:8002/jobs")
+        first = seed(tmp_path, SANDBOX_OWNER_ID="9")
 
         assert first.stdout.split("\n")[:-1] == [
             "planted instance studio-a",
@@ -168,13 +164,13 @@ def test_seed_restores_its_own_rows_and_no_others(tmp_path: Path) -> None:
         assert api.ask("/instances/mine").json()["metadata"]["owner"] == "5"
         assert api.ask("/projects/film-42").json()["instance_id"] == "studio-a"
         assert api.ask("/instances/studio-b").headers["ETag"] == tag
-        assert seed(tmp_path, "--owner=9").stdout == "nothing to do\n"
+        assert seed(tmp_path, SANDBOX_OWNER_ID="9").stdout == "nothing to do\n"
 
 
 def test_seed_with_a_wrong_url_changes_nothing(config_service: ServerProcess) -> None:
-    """A wrong argument is explained, and half a seed is none."""
+    """A wrong variable is explained, and half a seed is none."""
     before = Api(config_service.url).ask("/instances/studio-a").content
-    result = seed(config_service.log.parent, "--owner=9", "--worker-url=nowhere")
+    result = seed(config_service.log.parent, SANDBOX_OWNER_ID="9", SANDBOX_WORKER_URL="nowhere")
 
     assert result.returncode == 1
     assert "must be a URL" in result.stderr

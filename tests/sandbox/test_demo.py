@@ -9,15 +9,15 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import requests
-from config_service.process import MANAGE, first_line
-from config_service.remote import RemoteAdmin
-from studio.demo.clients import Browser
+from sandbox import Browser
+from server.process import MANAGE, next_line
 from studio.people import ADMIN, PASSWORD
 
+from tests.sandbox.service import AdminPages
 from tests.sandbox.studio import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ def output(process: subprocess.Popen[bytes]) -> str:
 
 def read_until(process: subprocess.Popen[bytes], words: str) -> str:
     """Return what the demo says up to the line with ``words``."""
-    stream, said = cast("IO[bytes]", process.stdout), ""
+    said = ""
     while words not in said:
-        line = first_line(stream, TIMEOUT).decode()
+        line = next_line(process, TIMEOUT).decode()
         assert line, f"the demo ended: {said}"
         said += line
     return said
@@ -154,8 +154,8 @@ def links(said: str) -> set[str]:
         for name in ("Studio", "Config Service", "By hand")
     )
     home = Browser(studio.rstrip("/"), ADMIN).get("/").text
-    with RemoteAdmin(switches.partition("/admin/")[0], ADMIN.name, PASSWORD) as admin:
-        form = admin.get("config_service/switches/")
+    with AdminPages(switches.partition("/admin/")[0], PASSWORD) as admin:
+        form = admin.page("config_service/switches/")
     found = {
         "switches": f'href="{switches}"' in home,
         "studio": f'href="{studio.rstrip("/")}"' in form,

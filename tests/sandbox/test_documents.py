@@ -14,7 +14,7 @@ from tests.config_documents import TABLE, Row
 from tests.sandbox.test_openapi import CONTRACT
 
 if TYPE_CHECKING:
-    from config_service.remote import RemoteAdmin
+    from sandbox import ServiceAdmin
 
     from tests.sandbox.service import Api
 
@@ -66,11 +66,11 @@ def test_pattern_of_worker_urls_is_one() -> None:
 
 
 def test_limit_typed_as_a_float_is_served_as_an_integer(
-    api: Api, service_admin: RemoteAdmin, instance_id: str
+    api: Api, service_admin: ServiceAdmin, instance_id: str
 ) -> None:
     """To the admin's form 60.0 is another number than 60."""
     limits = {"render": {"rpm": 60.0, "daily": 5.0}}
-    service_admin.change_instance(instance_id, rate_limits=limits)
+    service_admin.put("instance", instance_id, rate_limits=limits)
 
     text = api.ask(f"/instances/{instance_id}").text
     assert '"render":{"daily":5,"rpm":60,"rpm_burst":null}' in text.replace(" ", "")

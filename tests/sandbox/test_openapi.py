@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import requests
-    from config_service.remote import RemoteAdmin
+    from sandbox import ServiceAdmin
 
 DOCS = Path(__file__).parents[2] / "docs"
 CONTRACT: dict[str, Any] = yaml.safe_load((DOCS / "config-service.openapi.yaml").read_text())
@@ -46,10 +46,11 @@ def openapi() -> OpenAPI:
 
 
 @pytest.fixture(scope="session")
-def ids(service_admin: RemoteAdmin) -> dict[str, str]:
+def ids(service_admin: ServiceAdmin) -> dict[str, str]:
     """An instance that refuses a user, and a project of it, by the names of the path parameters."""
     names = {"instance_id": fresh_id(), "project_id": fresh_id()}
-    service_admin.add_instance(
+    service_admin.put(
+        "instance",
         names["instance_id"],
         refused_users=[REFUSED],
         owner="7",
@@ -58,7 +59,7 @@ def ids(service_admin: RemoteAdmin) -> dict[str, str]:
         worker_urls={"render": "http://127.0.0.1/"},
         features={"beta": True},
     )
-    service_admin.add_project(names["project_id"], names["instance_id"])
+    service_admin.put("project", names["project_id"], instance_id=names["instance_id"])
     return names
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from config_service.remote import FormRefused
-from studio.demo.clients import Browser
+from sandbox import Browser, Refused
 from studio.people import OWNER
 
 from tests.sandbox.studio import KEY, SECRETS
@@ -16,8 +15,8 @@ from tests.sandbox.studio import KEY, SECRETS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from config_service.process import ServerProcess
-    from studio.demo.clients import Program
+    from sandbox import Program
+    from server.process import ServerProcess
 
 
 # --- pages -------------------------------------------------------------------------------------
@@ -180,9 +179,7 @@ def test_picker_leads_to_the_page(screens: dict[str, Browser], query: str, leads
 def test_page_sends_a_job(screens: dict[str, Browser], mine: str) -> None:
     """The button routes a job, and the next page says what became of it."""
     browser = screens["owner"]
-    browser.submit(
-        f"/instances/{mine}/", f"/instances/{mine}/jobs/", worker="render", task="a tree"
-    )
+    browser.post(f"/instances/{mine}/jobs/", worker="render", task="a tree")
 
     assert "render answers: a tree: done (key of tests)" in browser.get("/").text
 
@@ -190,7 +187,7 @@ def test_page_sends_a_job(screens: dict[str, Browser], mine: str) -> None:
 def test_page_says_why_a_job_was_not_done(screens: dict[str, Browser], mine: str) -> None:
     """A refused job is a message too."""
     browser = screens["owner"]
-    browser.submit(f"/instances/{mine}/", f"/instances/{mine}/jobs/", worker="paint", task="x")
+    browser.post(f"/instances/{mine}/jobs/", worker="paint", task="x")
 
     assert "has no worker &#x27;paint&#x27;; it has: render." in browser.get("/").text
 
@@ -227,7 +224,7 @@ def test_page_for_nobody_leads_to_the_log_in(studio: ServerProcess, path: str) -
 
 def test_log_in_with_a_wrong_password_is_refused(studio: ServerProcess) -> None:
     """The form comes again, and says why."""
-    with pytest.raises(FormRefused, match="correct username and password"):
+    with pytest.raises(Refused, match="correct username and password"):
         Browser(studio.url, OWNER, "wrong")
 
 

@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import os
-import secrets
-from contextlib import ExitStack, suppress
+import signal
+from contextlib import suppress
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import requests
-from config_service.remote import FormRefused
+from demo import Step, differences, log_in, perform, put_back, story
 from django.core.management.base import BaseCommand, CommandError
+from sandbox import RedisAway, Refused, start
+from server.process import signals_handled_by
 
-from studio.demo import interrupts, servers
-from studio.demo.redis import RedisAway, keys_removed
-from studio.demo.report import Report
-from studio.demo.steps import Step, differences, perform
-from studio.demo.story import log_in, put_back, story
+from studio import people
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from studio.demo.clients import Cast
-    from studio.demo.servers import Sandbox
+    from demo import Cast
+    from sandbox import Sandbox
 
-INTERRUPTED = 130
+INTERRUPTED: Final = 130
+ROW: Final = "{:>2}  {:<40} {:<15} {:>6} {:<11} {:>5} {:>8}  {}"
+HEAD: Final = f"""
+source: where the studio had the configuration from.
+calls: requests that the Config Service answered; 0: it was not asked, or is away.
+
+{ROW.format("#", "step", "expected", "status", "source", "calls", "latency", "").rstrip()}"""
+ADDRESSES: Final = f"""
+Studio          {{studio}}/
+Config Service  {{service}}/admin/config_service/switches/   (down, slow, faulty)
+By hand         {{studio}}/naive/studio-b/   (as neighbour, then as stranger)
+Worker          {{worker}}/jobs
+
+Log-ins, all with the password {people.PASSWORD!r}:
+{{people}}
+  admin is also the log-in of the Config Service.
+
+A job for the worker of studio-a:
+  curl -H 'Authorization: Token {people.OWNER.token}' -d task=lighthouse {{studio}}/api/jobs/
+
+Ctrl-C stops everything and removes its files."""
 
 
 class Command(BaseCommand):
@@ -38,7 +56,6 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the options."""
         parser.add_argument(
             "--serve",
             action="store_true",
@@ -52,48 +69,66 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Tell the story; the exit code says whether it went as it should."""
-        report = Report(self.stdout, self.style)
-        with interrupts.as_keyboard_interrupt():
+        # So that every `finally` has its turn, whatever the signal.
+        with signals_handled_by(signal.default_int_handler):
             try:
-                self._run(report, options["redis"], serve=options["serve"])
+                failed = self._run(options["redis"], serve=options["serve"])
             except KeyboardInterrupt:
                 raise CommandError("Interrupted.", returncode=INTERRUPTED) from None
-            except (RedisAway, RuntimeError, FormRefused, requests.RequestException) as exc:
+            except (RedisAway, RuntimeError, Refused, requests.RequestException) as exc:
                 raise CommandError(f"The demo cannot go on: {exc}") from exc
-        if report.failed:
-            raise CommandError(f"{report.failed} of {report.steps} steps went wrong.")
+        if failed:
+            raise CommandError(failed)
 
-    def _run(self, report: Report, redis_url: str | None, *, serve: bool) -> None:
-        with ExitStack() as stack:
-            where = "in Redis" if redis_url else "in the process"
-            report.say(f"Starting worker, Config Service and studio (cache {where}) ...")
-            prefix = f"studio-demo-{secrets.token_hex(4)}"
-            if redis_url:
-                stack.enter_context(keys_removed(redis_url, prefix))
-            sandbox = stack.enter_context(servers.start(redis_url, prefix))
-            cast = stack.enter_context(log_in(sandbox.studio.url))
-            tell(report, sandbox, cast)
+    def _run(self, redis_url: str | None, *, serve: bool) -> str:
+        """Do all of it, and return what went wrong."""
+        where = "in Redis" if redis_url else "in the process"
+        self._say(f"Starting worker, Config Service and studio (cache {where}) ...")
+        with start(redis_url) as sandbox, log_in(sandbox) as cast:
+            failed = self._tell(sandbox, cast)
             if serve:
                 put_back(sandbox, cast)
-                report.addresses(sandbox)
-                wait_for_interrupt()
+                self._say(addresses(sandbox))
+                # Ctrl-C is the way to end this.
+                with suppress(KeyboardInterrupt):
+                    Event().wait()
+        return failed
 
-
-def tell(report: Report, sandbox: Sandbox, cast: Cast) -> None:
-    """Tell the story step by step, and report each."""
-    report.say()
-    report.head()
-    for scene in story(sandbox, cast):
-        if isinstance(scene, Step):
+    def _tell(self, sandbox: Sandbox, cast: Cast) -> str:
+        """Tell the story step by step, and return what went wrong."""
+        self._say(HEAD)
+        steps = failed = 0
+        for scene in story(sandbox, cast):
+            if not isinstance(scene, Step):
+                self._say("\n" + self.style.MIGRATE_HEADING(scene))
+                continue
+            steps += 1
             seen = perform(scene, sandbox.service_calls)
-            report.row(scene, seen, differences(scene, seen))
-        else:
-            report.heading(scene)
-    report.end()
+            wrong = differences(scene, seen)
+            failed += bool(wrong)
+            verdict = self.style.ERROR("WRONG") if wrong else self.style.SUCCESS("ok")
+            took, source = f"{seen.milliseconds:.0f} ms", seen.source or "-"
+            cells = (scene.title, scene.expected, seen.status, source, seen.calls, took)
+            self._say(ROW.format(steps, *cells, verdict))
+            for line in wrong:
+                self._say(self.style.ERROR(f"     {line}"))
+        if failed:
+            words = f"{failed} of {steps} steps went wrong."
+            self._say("\n" + self.style.ERROR(words))
+            return words
+        self._say("\n" + self.style.SUCCESS(f"All {steps} steps did what they should."))
+        return ""
+
+    def _say(self, text: str) -> None:
+        """Write at once: people who watch should see the story happen."""
+        self.stdout.write(text)
+        self.stdout.flush()
 
 
-def wait_for_interrupt() -> None:
-    """Return at Ctrl-C, which is the way to end this."""
-    with suppress(KeyboardInterrupt):
-        Event().wait()
+def addresses(sandbox: Sandbox) -> str:
+    return ADDRESSES.format(
+        studio=sandbox.studio.url,
+        service=sandbox.service.url,
+        worker=sandbox.worker.url,
+        people="\n".join(f"  {person.name:<10} {person.about}" for person in people.PEOPLE),
+    )

@@ -1,1 +1,0 @@
-"""The demo: real servers on free ports, a story told to them over HTTP, and nothing left behind."""
