@@ -18,7 +18,7 @@ from instance_lookup.kinds import instance_kind
 from instance_lookup.signals import instance_invalidated
 from instance_lookup.tiers import TieredCache
 from instance_lookup.types import CacheEntry, CacheStats, InstanceConfig, Source
-from instance_lookup.validators import seconds
+from instance_lookup.validators import Seconds, complain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,7 +100,7 @@ class InstanceCache:
         if config.instance_id != instance_id:
             raise ValueError(f"the config is of {config.instance_id!r}, not of {instance_id!r}")
         ttl = self._settings.cache_ttl if ttl is None else ttl
-        if complaint := seconds(ttl):
+        if complaint := complain(ttl, Seconds):
             raise ValueError(f"ttl {complaint}")
         stamp = self.generation(instance_id) if generation is None else generation
         self.tiers.write(

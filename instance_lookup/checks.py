@@ -37,17 +37,11 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         return [Error(str(exc), hint=f"{NAME} = {{...}}", id="instance_lookup.E001")]
     if problems := list(find_problems(options)):
         return [
-            Error(
-                f"{NAME}[{problem.setting!r}] {problem.message}",
-                hint=problem.hint or None,
-                id=f"instance_lookup.{'E002' if problem.unknown else 'E003'}",
-            )
-            for problem in problems
+            _error("E002" if each.unknown else "E003", each.setting, each.message, each.hint)
+            for each in problems
         ]
     found = get_settings()
-    return [*_check_service_url(found), *_check_encryption(found), *_check_alias(found)] or [
-        *_check_build()
-    ]
+    return list(_check_values(found)) or list(_check_build())
 
 
 def check_middleware(**kwargs: object) -> list[CheckMessage]:
@@ -91,40 +85,26 @@ def check_deployment(**kwargs: object) -> list[CheckMessage]:
     return [*_advise_url(found), *(_advise_cache(found.cache_alias, alias) if alias else ())]
 
 
-def _check_service_url(found: Settings) -> Iterator[CheckMessage]:
-    backend = found.load("config_service_backend")
-    if not (isinstance(backend, type) and issubclass(backend, HttpConfigService)):
-        return
-    if not found.config_service_url:
-        yield Error(
-            f"{NAME}['CONFIG_SERVICE_URL'] is missing.",
-            hint="Set it to the base URL of the Config Service, such as 'https://config.example.com'.",
-            id="instance_lookup.E004",
-        )
-    elif complaint := validators.service_url(found.config_service_url):
-        yield Error(
-            f"{NAME}['CONFIG_SERVICE_URL'] {complaint}",
-            hint="Set it to the base URL of the Config Service, such as 'https://config.example.com'.",
-            id="instance_lookup.E005",
-        )
+def _error(number: str, setting: str, complaint: str, hint: str) -> Error:
+    return Error(f"{NAME}[{setting!r}] {complaint}", hint or None, id=f"instance_lookup.{number}")
 
 
-def _check_encryption(found: Settings) -> Iterator[CheckMessage]:
+def _check_values(found: Settings) -> Iterator[CheckMessage]:
+    """Check what a value alone does not tell: the backend, packages and ``CACHES``."""
+    backend, url = found.load("config_service_backend"), found.config_service_url
+    if isinstance(backend, type) and issubclass(backend, HttpConfigService):
+        hint = "Set it to the base URL of the Config Service, such as 'https://config.example.com'."
+        if not url:
+            yield _error("E004", "CONFIG_SERVICE_URL", "is missing.", hint)
+        elif complaint := validators.service_url(url):
+            yield _error("E005", "CONFIG_SERVICE_URL", complaint, hint)
     if found.encryption_keys and find_spec("cryptography") is None:
-        yield Error(
-            f"{NAME}['ENCRYPTION_KEYS'] needs the package cryptography.",
-            hint="pip install 'instance-lookup[encryption]'",
-            id="instance_lookup.E006",
-        )
-
-
-def _check_alias(found: Settings) -> Iterator[CheckMessage]:
+        hint = "pip install 'instance-lookup[encryption]'"
+        yield _error("E006", "ENCRYPTION_KEYS", "needs the package cryptography.", hint)
     if found.cache_alias not in settings.CACHES:
-        yield Error(
-            f"{NAME}['CACHE_ALIAS'] is {found.cache_alias!r}, which is not in CACHES.",
-            hint=f"CACHES has: {', '.join(map(repr, settings.CACHES))}.",
-            id="instance_lookup.E007",
-        )
+        hint = f"CACHES has: {', '.join(map(repr, settings.CACHES))}."
+        complaint = f"is {found.cache_alias!r}, which is not in CACHES."
+        yield _error("E007", "CACHE_ALIAS", complaint, hint)
 
 
 def _check_build() -> Iterator[CheckMessage]:
@@ -227,9 +207,5 @@ def _class_or_none(path: str) -> Any:
 
 
 def _position(classes: list[Any], wanted: type) -> int | None:
-    places = (
-        place
-        for place, found in enumerate(classes)
-        if isinstance(found, type) and issubclass(found, wanted)
-    )
-    return next(places, None)
+    ours = (isinstance(found, type) and issubclass(found, wanted) for found in classes)
+    return next((place for place, found in enumerate(ours) if found), None)

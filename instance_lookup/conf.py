@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from os import PathLike, fspath
-from typing import Any
+from typing import Annotated, Any, TypedDict, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
+from msgspec import Struct
+from msgspec.structs import astuple
 
-from instance_lookup import validators as is_valid
+from instance_lookup import validators as valid
 
 NAME = "INSTANCE_LOOKUP"
+Path = str | PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,104 +33,90 @@ class Problem:
     unknown: bool = False
 
 
-def setting(default: Any, complain: is_valid.Complain, *, secret: bool = False) -> Any:
-    """Declare a setting: its default, and the function that says what is wrong with a value."""
-    return dataclasses.field(default=default, repr=not secret, metadata={"complain": complain})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True, dict=True):
     """The settings, checked. Every time is in seconds."""
 
-    config_service_backend: Any = setting(
-        "instance_lookup.backends.http.HttpConfigService",
-        is_valid.has("get_instance", "get_project"),
+    config_service_backend: Annotated[Any, valid.has("get_instance", "get_project")] = (
+        "instance_lookup.backends.http.HttpConfigService"
     )
     """A class (or its dotted path, or an instance) that fetches configurations."""
-    config_service_url: str = setting("", is_valid.text, secret=True)  # it may hold a password
+    config_service_url: Annotated[valid.Text, valid.SECRET] = ""  # it may hold a password
     """Base URL of the Config Service, or the file of ``FileConfigService``."""
-    config_service_timeout: float = setting(5.0, is_valid.seconds)
+    config_service_timeout: valid.Seconds = 5.0
     """Bound of one whole lookup, by the clock."""
-    config_service_token: str | None = setting(
-        None, is_valid.optional(is_valid.header_value), secret=True
-    )
+    config_service_token: Annotated[valid.HeaderValue | None, valid.SECRET] = None
     """Sent as ``Authorization: Bearer``."""
-    config_service_user_id: str | None = setting(None, is_valid.optional(is_valid.header_value))
+    config_service_user_id: valid.HeaderValue | None = None
     """``X-User-ID`` of lookups that have no user: warming, jobs."""
-    config_service_max_bytes: int = setting(1_048_576, is_valid.count)
+    config_service_max_bytes: valid.Count = 1_048_576
     """Longer answers are refused."""
-    config_service_ca_bundle: str | None = setting(None, is_valid.optional(is_valid.existing_path))
+    config_service_ca_bundle: Annotated[str, valid.existing_path] | None = None
     """CA certificates to trust instead of the bundled ones."""
-    config_service_client_cert: str | tuple[str, str] | None = setting(None, is_valid.client_cert)
+    config_service_client_cert: Annotated[str | tuple[str, str], valid.client_cert] | None = None
     """Our certificate: one PEM file, or ``(certificate, key)``."""
-    config_service_proxy: str | None = setting(
-        None, is_valid.optional(is_valid.proxy_url), secret=True
-    )
+    config_service_proxy: Annotated[str, valid.SECRET, valid.proxy_url] | None = None
     """URL of the HTTP proxy on the way to the Config Service.
 
     It includes user and password, if the proxy needs them. ``None``: no proxy. Variables such as
     ``HTTPS_PROXY`` and ``NO_PROXY`` are not read.
     """
 
-    retry_interval: float = setting(30, is_valid.seconds)
+    retry_interval: valid.Seconds = 30
     """How long an id is not asked for again after a failure, while a stale copy lasts."""
-    breaker_failures: int = setting(5, is_valid.count)
+    breaker_failures: valid.Count = 5
     """Failures in a row after which the Config Service is not asked at all for a while."""
-    breaker_reset: float = setting(10.0, is_valid.seconds)
+    breaker_reset: valid.Seconds = 10.0
     """That while; then one call tries."""
-    soft_timeout: float = setting(0.5, is_valid.seconds)
+    soft_timeout: valid.Seconds = 0.5
     """How long whoever has a stale copy waits for a fresh one."""
-    refresh_ahead: float | None = setting(0.8, is_valid.optional(is_valid.share))
+    refresh_ahead: valid.Share | None = 0.8
     """From which share of ``cache_ttl`` on an entry is fetched anew in the background."""
 
-    cache_alias: str = setting("default", is_valid.text)
+    cache_alias: valid.Text = "default"
     """Which of ``CACHES`` holds the entries."""
-    cache_ttl: float = setting(300, is_valid.seconds)
+    cache_ttl: valid.Seconds = 300
     """Age up to which an entry is served without asking."""
-    stale_max_age: float = setting(3600, is_valid.seconds)
+    stale_max_age: valid.Seconds = 3600
     """Total age up to which an entry is served when the Config Service fails."""
-    use_stale_on_error: bool = setting(True, is_valid.boolean)
+    use_stale_on_error: valid.Flag = True
     """False: no stale copy ever."""
-    miss_budget: int | None = setting(60, is_valid.optional(is_valid.count))
+    miss_budget: valid.Count | None = 60
     """How many ids that do not exist one user may have the service asked for in a minute."""
-    negative_ttl: float = setting(30, is_valid.seconds)
+    negative_ttl: valid.Seconds = 30
     """How long "does not exist" and the service's "this user may not" are remembered."""
-    near_cache_ttl: float = setting(5.0, is_valid.seconds)
+    near_cache_ttl: valid.Seconds = 5.0
     """How long an entry, or while the cache is down an answer, is served from memory."""
-    near_cache_size: int | None = setting(None, is_valid.optional(is_valid.whole))
+    near_cache_size: valid.Whole | None = None
     """How many entries of either kind that memory holds; 0: none. ``None``: 1,024 where the cache
     is Redis or Valkey, which tell of invalidations, else none."""
-    encryption_keys: tuple[str, ...] = setting((), is_valid.fernet_keys, secret=True)
+    encryption_keys: Annotated[tuple[str, ...], valid.SECRET, valid.fernet_keys] = ()
     """Fernet keys for the cached values: the first encrypts, all decrypt."""
-    compress_above: int | None = setting(None, is_valid.optional(is_valid.count))
+    compress_above: valid.Count | None = None
     """Cached values of more characters than this are compressed."""
 
-    identifiers: tuple[Any, ...] = setting(
-        (
-            "instance_lookup.identifiers.HeaderIdentifier",
-            "instance_lookup.identifiers.ProjectIdentifier",
-            "instance_lookup.identifiers.UserDefaultIdentifier",
-        ),
-        is_valid.each(is_valid.has("identify")),
+    identifiers: Annotated[tuple[Any, ...], valid.each(valid.has("identify"))] = (
+        "instance_lookup.identifiers.HeaderIdentifier",
+        "instance_lookup.identifiers.ProjectIdentifier",
+        "instance_lookup.identifiers.UserDefaultIdentifier",
     )
     """How a request names its instance, in order; the first that names one decides."""
-    instance_header: str = setting("X-Instance-ID", is_valid.header_name)
-    project_header: str = setting("X-Project-ID", is_valid.header_name)
-    instance_id_pattern: str = setting("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", is_valid.pattern)
+    instance_header: valid.HeaderName = "X-Instance-ID"
+    project_header: valid.HeaderName = "X-Project-ID"
+    instance_id_pattern: Annotated[str, valid.pattern] = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
     """What ids of instances and projects must match in full."""
-    user_context: Any = setting("instance_lookup.users.user_context", is_valid.is_callable)
+    user_context: Annotated[Any, valid.is_callable] = "instance_lookup.users.user_context"
     """``f(user, request=None) -> LookupUser``, sync or async."""
-    admin_roles: tuple[str, ...] = setting(("admin",), is_valid.each(is_valid.text))
+    admin_roles: valid.Names = ("admin",)
     """Roles that ``IsAdmin`` lets in."""
-    admin_groups: tuple[str, ...] = setting((), is_valid.each(is_valid.text))
+    admin_groups: valid.Names = ()
     """Django groups whose members are admins."""
-    access_policy: Any = setting("instance_lookup.access.owner_or_admin", is_valid.has("allows"))
+    access_policy: Annotated[Any, valid.has("allows")] = "instance_lookup.access.owner_or_admin"
     """The policy that every answer has to pass."""
-    allow_anonymous: bool = setting(False, is_valid.boolean)
+    allow_anonymous: valid.Flag = False
     """True: ask ``ACCESS_POLICY`` about anonymous callers too, instead of refusing them."""
-    conceal_denied: bool = setting(False, is_valid.boolean)
+    conceal_denied: valid.Flag = False
     """True: "not yours" reads like "does not exist"."""
-    config_class: Any = setting("instance_lookup.types.InstanceConfig", is_valid.config_class)
+    config_class: Annotated[Any, valid.config_class] = "instance_lookup.types.InstanceConfig"
     """``InstanceConfig`` or a subclass."""
 
     @cached_property
@@ -142,40 +130,87 @@ class Settings:
     @cached_property
     def _hash(self) -> int:
         # Once: resolvers are found by their settings, for each request.
-        return hash(tuple(getattr(self, name) for name in self.names()))
+        return hash(astuple(self))
 
     def load(self, name: str) -> Any:
         """Return the object that the setting ``name`` stands for, importing a dotted path."""
         value = getattr(self, name)
         return import_string(value) if isinstance(value, str) else value
 
-    @classmethod
-    def names(cls) -> list[str]:
-        """Return the names of all settings, as options spell them."""
-        return [field.name for field in dataclasses.fields(cls)]
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Return what may be shown, here and in tracebacks drawn by rich: no secrets."""
+        pairs = super().__rich_repr__()
+        return [(name, value) for name, value in pairs if not valid.is_secret(_HINTS[name])]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({shown})"
+
+
+_HINTS = get_type_hints(Settings, include_extras=True)
+_DEFAULTS = Settings()
+
+
+class Options(TypedDict, total=False):
+    """The settings as keyword arguments, for editors and type checkers.
+
+    The types are what callers may give: lists for tuples too, and paths for their strings.
+    """
+
+    config_service_backend: Any
+    config_service_url: Path
+    config_service_timeout: float
+    config_service_token: str | None
+    config_service_user_id: str | None
+    config_service_max_bytes: int
+    config_service_ca_bundle: Path | None
+    config_service_client_cert: Path | list[Path] | tuple[Path, Path] | None
+    config_service_proxy: str | None
+    retry_interval: float
+    breaker_failures: int
+    breaker_reset: float
+    soft_timeout: float
+    refresh_ahead: float | None
+    cache_alias: str
+    cache_ttl: float
+    stale_max_age: float
+    use_stale_on_error: bool
+    miss_budget: int | None
+    negative_ttl: float
+    near_cache_ttl: float
+    near_cache_size: int | None
+    encryption_keys: list[str] | tuple[str, ...]
+    compress_above: int | None
+    identifiers: list[Any] | tuple[Any, ...]
+    instance_header: str
+    project_header: str
+    instance_id_pattern: str
+    user_context: Any
+    admin_roles: list[str] | tuple[str, ...]
+    admin_groups: list[str] | tuple[str, ...]
+    access_policy: Any
+    allow_anonymous: bool
+    conceal_denied: bool
+    config_class: Any
 
 
 def find_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong with ``options`` (names in lower case). Imports, but no network."""
-    fields = {field.name: field for field in dataclasses.fields(Settings)}
     for name, given in options.items():
-        value = _freeze(given)
-        if name not in fields:
-            nearest = difflib.get_close_matches(str(name).lower(), fields, n=1, cutoff=0.4)
+        if name not in _HINTS:
+            nearest = difflib.get_close_matches(str(name).lower(), _HINTS, n=1, cutoff=0.4)
             hint = f"Did you mean {nearest[0].upper()!r}?" if nearest else ""
-            yield Problem(
-                str(name).swapcase(), "is not a setting of instance_lookup.", hint, unknown=True
-            )
-        elif complaint := fields[name].metadata["complain"](value):
+            shown = str(name).swapcase()
+            yield Problem(shown, "is not a setting of instance_lookup.", hint, unknown=True)
+        elif complaint := valid.complain(_freeze(given), _HINTS[name]):
             yield Problem(name.upper(), complaint)
-        elif not _is_hashable(value):
-            # Equal settings share one resolver, which is found by its settings.
-            yield Problem(
-                name.upper(), "holds something that cannot be hashed.", "Make its dataclass frozen."
-            )
-    ttl = options.get("cache_ttl", Settings.cache_ttl)
-    stale = options.get("stale_max_age", Settings.stale_max_age)
-    if not is_valid.seconds(ttl) and not is_valid.seconds(stale) and stale < ttl:
+    ttl = options.get("cache_ttl", _DEFAULTS.cache_ttl)
+    stale = options.get("stale_max_age", _DEFAULTS.stale_max_age)
+    if (
+        not valid.complain(ttl, valid.Seconds)
+        and not valid.complain(stale, valid.Seconds)
+        and stale < ttl
+    ):
         yield Problem(
             "STALE_MAX_AGE",
             f"is {stale!r}, less than CACHE_TTL ({ttl!r}): entries would be purged while fresh.",
@@ -212,7 +247,7 @@ def get_settings() -> Settings:
     return make_settings(raw_options())
 
 
-def with_options(options: Mapping[str, Any]) -> Settings:
+def with_options(options: Options) -> Settings:
     """Return the project's settings with ``options`` in place of some of them.
 
     Raises ``ImproperlyConfigured``.
@@ -246,14 +281,6 @@ def _freeze(value: Any) -> Any:
     if isinstance(value, PathLike):
         return fspath(value)
     return tuple(map(_freeze, value)) if isinstance(value, list | tuple) else value
-
-
-def _is_hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
 
 
 on_change(get_settings.cache_clear)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
-from instance_lookup.conf import Settings, get_settings, on_change, with_options
+from instance_lookup.conf import Options, Settings, get_settings, on_change, with_options
 from instance_lookup.resolver import InstanceResolver
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _resolvers: dict[Settings | None, InstanceResolver] = {}
 _overrides: list[InstanceResolver] = []
 
 
-def get_resolver(**options: Any) -> InstanceResolver:
+def get_resolver(**options: Unpack[Options]) -> InstanceResolver:
     """Return the process's resolver, built from the settings and ``options``.
 
     Raises ``ImproperlyConfigured``.
@@ -37,7 +37,7 @@ def get_resolver(**options: Any) -> InstanceResolver:
     return resolver
 
 
-def resolve_instance(context: LookupContext, **options: Any) -> InstanceConfig:
+def resolve_instance(context: LookupContext, **options: Unpack[Options]) -> InstanceConfig:
     """Return the configuration that ``context`` may have.
 
     Raises as :meth:`InstanceResolver.resolve`.
@@ -45,7 +45,7 @@ def resolve_instance(context: LookupContext, **options: Any) -> InstanceConfig:
     return get_resolver(**options).resolve(context).config
 
 
-async def aresolve_instance(context: LookupContext, **options: Any) -> InstanceConfig:
+async def aresolve_instance(context: LookupContext, **options: Unpack[Options]) -> InstanceConfig:
     """Twin of :func:`resolve_instance`."""
     return (await get_resolver(**options).aresolve(context)).config
 

@@ -17,7 +17,7 @@ from instance_lookup.users import LookupUser, user_context
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-_DEFAULT = (Settings.user_context, user_context)
+_DEFAULT = (Settings().user_context, user_context)
 """What ``USER_CONTEXT`` is unless a project has its own."""
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from msgspec import structs
 
@@ -14,7 +14,7 @@ from instance_lookup.access import Allows, authorize, bound, verdict
 from instance_lookup.backends.base import Query, described
 from instance_lookup.cache import InstanceCache
 from instance_lookup.concealing import ConcealingLoader
-from instance_lookup.conf import made, with_options
+from instance_lookup.conf import Options, made, with_options
 from instance_lookup.context import LookupContext, fresh_request_id
 from instance_lookup.deadline import Deadline
 from instance_lookup.exceptions import (
@@ -60,7 +60,7 @@ class InstanceResolver:
     is, and a context comes with its user.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[Options]) -> None:
         """Raise ``ImproperlyConfigured`` for options or settings that are wrong. Does no I/O."""
         self.settings = settings = with_options(options)
         self.cache = InstanceCache.from_settings(settings)

@@ -1,79 +1,84 @@
-"""What is wrong with the value of a setting: a sentence, or ``None`` when nothing is.
+"""What the values of settings have to be.
 
-No sentence ever contains the value of a secret.
+Types carry their bounds, which msgspec checks. Functions check what no type can say: they return
+what is wrong in a sentence, or ``None`` when nothing is. No sentence contains a secret's value.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
-import math
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
 
+import msgspec
 from django.utils.module_loading import import_string
+from msgspec import Meta
 
 from instance_lookup.types import InstanceConfig
 
 Complain = Callable[[Any], str | None]
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""RFC 9110, section 5.6.2."""
+SECRET = Meta(extra={"secret": True})
+"""Annotates a setting whose value is never shown."""
+
+Text = Annotated[str, Meta(description="a string")]
+Flag = Annotated[bool, Meta(description="True or False")]  # "False" would be true
+Seconds = Annotated[float, Meta(gt=0, le=1e308, description="a positive number of seconds")]
+Share = Annotated[float, Meta(gt=0, le=1, description="a number above 0 and at most 1")]
+Count = Annotated[int, Meta(gt=0, description="a positive integer")]
+Whole = Annotated[int, Meta(ge=0, description="0 or a positive integer")]
+Names = Annotated[tuple[str, ...], Meta(description="a list of strings")]
+_HEADER = "the name of an HTTP header, such as 'X-Instance-ID'"
+HeaderName = Annotated[  # RFC 9110, section 5.6.2; without "_", which servers drop
+    str,
+    Meta(pattern=r"^[!#$%&'*+.^`|~0-9A-Za-z-]+\Z", description=_HEADER),
+]
+HeaderValue = Annotated[
+    str, Meta(pattern=r"^ *[!-~][ -~]*\Z", description="a non-blank string of printable ASCII")
+]
 
 
-def text(value: Any) -> str | None:
-    """Accept any string."""
-    return None if isinstance(value, str) else f"must be a string, not {value!r}."
-
-
-def boolean(value: Any) -> str | None:
-    """Accept True and False only: ``"False"`` would be true."""
-    return None if isinstance(value, bool) else f"must be True or False, not {value!r}."
-
-
-def seconds(value: Any) -> str | None:
-    """Accept positive, finite numbers."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
+def complain(value: Any, hint: Any) -> str | None:
+    """Return what is wrong with a value for a setting of the type ``hint``, or ``None``."""
+    if value is None and NoneType in get_args(hint):
         return None
-    return f"must be a positive number of seconds, not {value!r}."
+    notes = _notes(hint)
+    if checks := [note for note in notes if not isinstance(note, Meta)]:
+        return next(filter(None, (check(value) for check in (*checks, hashable))), None)
+    try:
+        # A set would become a tuple, in any order.
+        if msgspec.convert(value, hint) == value:
+            return None
+    except msgspec.ValidationError:
+        pass
+    what = " ".join(note.description for note in notes if note.description)
+    return f"must be {what}." if is_secret(hint) else f"must be {what}, not {value!r}."
 
 
-def share(value: Any) -> str | None:
-    """Accept what is more than nothing and at most all."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1:
-        return None
-    return f"must be a number above 0 and at most 1, not {value!r}."
+def is_secret(hint: Any) -> bool:
+    """Tell whether the values of a type are never shown."""
+    return SECRET in _notes(hint)
 
 
-def count(value: Any) -> str | None:
-    """Accept positive integers."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return None
-    return f"must be a positive integer, not {value!r}."
+@cache
+def _notes(hint: Any) -> tuple[Any, ...]:
+    """Return what annotates a type and its parts: ``Meta``, and functions that check."""
+    inner = (note for part in get_args(hint) for note in _notes(part))
+    return (*getattr(hint, "__metadata__", ()), *inner)
 
 
-def whole(value: Any) -> str | None:
-    """Accept 0 and positive integers."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return None
-    return f"must be 0 or a positive integer, not {value!r}."
-
-
-def header_name(value: Any) -> str | None:
-    """Accept what HTTP accepts as the name of a header."""
-    if isinstance(value, str) and _TOKEN.fullmatch(value) and "_" not in value:
-        return None
-    return f"must be the name of an HTTP header, such as 'X-Instance-ID', not {value!r}."
-
-
-def header_value(value: Any) -> str | None:
-    """Accept a non-blank string that fits into a header; it may be secret, so it is not shown."""
-    if isinstance(value, str) and value.isascii() and value.isprintable() and value.strip():
-        return None
-    return "must be a non-empty string of printable ASCII characters."
+def hashable(value: Any) -> str | None:
+    """Accept what can be hashed: equal settings share one resolver, found by its settings."""
+    try:
+        hash(value)
+    except TypeError:
+        return "holds something that cannot be hashed. Make its dataclass frozen."
+    return None
 
 
 def pattern(value: Any) -> str | None:
@@ -153,7 +158,7 @@ def fernet_keys(value: Any) -> str | None:
     for index, key in enumerate(value):
         try:
             usable = len(base64.urlsafe_b64decode(key)) == 32
-        except (TypeError, ValueError, binascii.Error):
+        except (TypeError, ValueError):
             usable = False
         if not usable:
             return f"[{index}] is not a key as Fernet.generate_key() makes them."
@@ -192,23 +197,14 @@ def has(*methods: str) -> Complain:
     return complain
 
 
-def optional(inner: Complain) -> Complain:
-    """Accept None too."""
-    return lambda value: None if value is None else inner(value)
-
-
 def each(inner: Complain) -> Complain:
     """Accept a list or tuple of what ``inner`` accepts."""
 
     def complain(value: Any) -> str | None:
         if not isinstance(value, list | tuple):
             return f"must be a list, not {value!r}."
-        complaints = (
-            f"[{index}] {complaint}"
-            for index, item in enumerate(value)
-            if (complaint := inner(item))
-        )
-        return next(complaints, None)
+        found = (f"[{at}] {problem}" for at, item in enumerate(value) if (problem := inner(item)))
+        return next(found, None)
 
     return complain
 

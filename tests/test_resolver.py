@@ -254,7 +254,7 @@ def test_options(service: Service) -> None:
     assert resolver.vary_headers == ("X-Tenant",)
     assert isinstance(resolver.backend, DictConfigService)
     with pytest.raises(ImproperlyConfigured, match="CACHE_TTL"):
-        InstanceResolver(cache_tll=1)
+        InstanceResolver(cache_tll=1)  # type: ignore[call-arg]  # that is the point
 
 
 def test_backend_class_without_from_settings() -> None:
