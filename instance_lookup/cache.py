@@ -9,7 +9,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from instance_lookup.cache_health import CacheHealth
-from instance_lookup.conf import Settings, with_options
+from instance_lookup.conf import Settings, apply_options
 from instance_lookup.counters import Counters
 from instance_lookup.entry import Entry, Freshness, Generation, encode_document
 from instance_lookup.exceptions import CacheError, InvalidContext
@@ -36,7 +36,7 @@ class InstanceCache:
     ) -> None:
         """Open the cache ``alias``; ``ttl`` and ``stale_max_age`` are in seconds."""
         self._setup(
-            with_options({"cache_alias": alias, "cache_ttl": ttl, "stale_max_age": stale_max_age})
+            apply_options({"cache_alias": alias, "cache_ttl": ttl, "stale_max_age": stale_max_age})
         )
 
     @classmethod

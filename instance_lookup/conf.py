@@ -218,7 +218,7 @@ def find_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
         )
 
 
-def make_settings(options: Mapping[str, Any]) -> Settings:
+def build_settings(options: Mapping[str, Any]) -> Settings:
     """Return the checked settings for ``options`` (names in lower case).
 
     Raises ``ImproperlyConfigured`` naming every setting that is wrong.
@@ -244,18 +244,18 @@ def raw_options() -> dict[str, Any]:
 @cache
 def get_settings() -> Settings:
     """Return the project's settings. Raises ``ImproperlyConfigured``."""
-    return make_settings(raw_options())
+    return build_settings(raw_options())
 
 
-def with_options(options: Options) -> Settings:
+def apply_options(options: Options) -> Settings:
     """Return the project's settings with ``options`` in place of some of them.
 
     Raises ``ImproperlyConfigured``.
     """
-    return make_settings({**raw_options(), **options}) if options else get_settings()
+    return build_settings({**raw_options(), **options}) if options else get_settings()
 
 
-def made(target: Any, settings: Settings) -> Any:
+def build(target: Any, settings: Settings) -> Any:
     """Return the object that a setting stands for: itself, or one made of the class it names."""
     if isinstance(target, str):
         target = import_string(target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Unpack
 
-from instance_lookup.conf import Options, Settings, get_settings, on_change, with_options
+from instance_lookup.conf import Options, Settings, apply_options, get_settings, on_change
 from instance_lookup.resolver import InstanceResolver
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def get_resolver(**options: Unpack[Options]) -> InstanceResolver:
     """
     if _overrides:
         return _overrides[-1]
-    settings = with_options(options) if options else get_settings()
+    settings = apply_options(options) if options else get_settings()
     if not options and (default := _resolvers.get(None)) and default.settings is settings:
         return default
     if (resolver := _resolvers.get(settings)) is None:

@@ -14,7 +14,7 @@ from instance_lookup.access import Allows, authorize, bound, verdict
 from instance_lookup.backends.base import Query, described
 from instance_lookup.cache import InstanceCache
 from instance_lookup.concealing import ConcealingLoader
-from instance_lookup.conf import Options, made, with_options
+from instance_lookup.conf import Options, apply_options, build
 from instance_lookup.context import LookupContext, fresh_request_id
 from instance_lookup.deadline import Deadline
 from instance_lookup.exceptions import (
@@ -62,11 +62,11 @@ class InstanceResolver:
 
     def __init__(self, **options: Unpack[Options]) -> None:
         """Raise ``ImproperlyConfigured`` for options or settings that are wrong. Does no I/O."""
-        self.settings = settings = with_options(options)
+        self.settings = settings = apply_options(options)
         self.cache = InstanceCache.from_settings(settings)
-        self.backend = made(settings.config_service_backend, settings)
-        self.policy = bound(made(settings.access_policy, settings), settings)
-        self.identifiers = tuple(made(identifier, settings) for identifier in settings.identifiers)
+        self.backend = build(settings.config_service_backend, settings)
+        self.policy = bound(build(settings.access_policy, settings), settings)
+        self.identifiers = tuple(build(identifier, settings) for identifier in settings.identifiers)
         self.naming = Naming(self.identifiers, settings)
         self.vary_headers = self.naming.headers
         """The request headers that may decide the instance."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from instance_lookup import InstanceConfig
 from instance_lookup.cache_health import CacheHealth
-from instance_lookup.conf import make_settings
+from instance_lookup.conf import build_settings
 from instance_lookup.counters import Counters
 from instance_lookup.deadline import Deadline
 from instance_lookup.fetcher import Asker, Fetcher
@@ -27,7 +27,7 @@ class Process:
     """What one process has: on one cache there may be several."""
 
     def __init__(self, service: DictConfigService, **options: Any) -> None:
-        settings, self.counters = make_settings(options), Counters()
+        settings, self.counters = build_settings(options), Counters()
         counters = self.counters
         self.vitals = Vitals(settings, counters, "The Config Service")
         kind, health = instance_kind(InstanceConfig), CacheHealth(settings.cache_alias)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.test import override_settings
 
 from instance_lookup import InstanceConfig
-from instance_lookup.conf import make_settings
+from instance_lookup.conf import build_settings
 from instance_lookup.counters import Counters
 from instance_lookup.kinds import instance_kind
 from instance_lookup.shared import SharedTier
@@ -29,7 +29,7 @@ NOW = 1_800_000_000.0
 
 
 def make_store(**options: Any) -> Store:
-    return SharedTier(instance_kind(InstanceConfig), make_settings(options), Counters())
+    return SharedTier(instance_kind(InstanceConfig), build_settings(options), Counters())
 
 
 def provide_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:

@@ -127,7 +127,7 @@ def test_peer_that_is_not_installed() -> None:
     def make() -> int:
         raise ModuleNotFoundError(name="gone")
 
-    assert peers.made({"a": lambda: 1, "b": make}) == ({"a": 1}, ("b (no gone)",))
+    assert peers.build_all({"a": lambda: 1, "b": make}) == ({"a": 1}, ("b (no gone)",))
 
 
 def test_sizes_are_as_promised() -> None:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from instance_lookup.breaker import Breaker
-from instance_lookup.conf import make_settings
+from instance_lookup.conf import build_settings
 from instance_lookup.counters import Counters
 from instance_lookup.vitals import Vitals
 from tests.monotonic import Monotonic
@@ -142,7 +142,7 @@ def test_probe_given_up_may_still_succeed(half_open: Breaker, clock: Monotonic) 
 @pytest.mark.parametrize("timeout", [0.4, 5.0])
 def test_probe_of_a_service_is_the_only_one(timeout: float, clock: Monotonic) -> None:
     """One that takes until its deadline, and a moment to say so, has none beside it."""
-    settings = make_settings({"config_service_timeout": timeout, "breaker_failures": 1})
+    settings = build_settings({"config_service_timeout": timeout, "breaker_failures": 1})
     service = Vitals(settings, Counters(), "The Config Service").breaker
     service._clock = clock
     fail(service, 1)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instance_lookup.codec import Codec
-from instance_lookup.conf import make_settings
+from instance_lookup.conf import build_settings
 from instance_lookup.encryption import Encryption
 
 # No time limit an example: the machine may be busy with other things.
@@ -29,7 +29,7 @@ KINDS = [PLAIN, PACKED, SEALED, {**PACKED, **SEALED}]
 
 
 def codec(**options: Any) -> Codec:
-    return Codec(make_settings(options))
+    return Codec(build_settings(options))
 
 
 def compressed(data: bytes, level: int = 9) -> str:

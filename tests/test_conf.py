@@ -10,7 +10,13 @@ from django.core.signals import setting_changed
 from django.test import override_settings
 
 from instance_lookup import access, conf
-from instance_lookup.conf import Settings, find_problems, get_settings, make_settings, with_options
+from instance_lookup.conf import (
+    Settings,
+    apply_options,
+    build_settings,
+    find_problems,
+    get_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +98,7 @@ def test_override_settings_takes_effect_at_once() -> None:
 def test_settings_are_read_once() -> None:
     """Between changes everybody has the same object."""
     assert get_settings() is get_settings()
-    assert with_options({}) is get_settings()
+    assert apply_options({}) is get_settings()
 
 
 def test_settings_are_frozen() -> None:
@@ -104,15 +110,15 @@ def test_settings_are_frozen() -> None:
 def test_options_win_over_settings() -> None:
     """Options replace some settings and leave the others."""
     with override_settings(INSTANCE_LOOKUP={"CACHE_TTL": 10, "NEGATIVE_TTL": 5}):
-        settings = with_options({"cache_ttl": 20})
+        settings = apply_options({"cache_ttl": 20})
     assert (settings.cache_ttl, settings.negative_ttl) == (20, 5)
 
 
 def test_lists_become_tuples() -> None:
     """Settings are hashable, so that equal ones can share a resolver."""
-    settings = make_settings({"admin_roles": ["admin", "root"]})
+    settings = build_settings({"admin_roles": ["admin", "root"]})
     assert settings.admin_roles == ("admin", "root")
-    assert hash(settings) == hash(make_settings({"admin_roles": ("admin", "root")}))
+    assert hash(settings) == hash(build_settings({"admin_roles": ("admin", "root")}))
 
 
 def test_paths_become_strings(tmp_path: Path) -> None:
@@ -120,7 +126,7 @@ def test_paths_become_strings(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.touch()
     options = {"config_service_ca_bundle": file, "config_service_client_cert": [file, str(file)]}
-    settings = make_settings(options)
+    settings = build_settings(options)
     assert settings.config_service_ca_bundle == str(file)
     assert settings.config_service_client_cert == (str(file), str(file))
 
@@ -164,7 +170,7 @@ def test_setting_that_is_no_string() -> None:
 def test_every_problem_is_named() -> None:
     """One run shows all there is to mend."""
     with pytest.raises(ImproperlyConfigured) as caught:
-        make_settings({"cache_ttl": 0, "allow_anonymous": "no"})
+        build_settings({"cache_ttl": 0, "allow_anonymous": "no"})
     assert str(caught.value) == (
         "INSTANCE_LOOKUP['CACHE_TTL'] must be a positive number of seconds, not 0. "
         "INSTANCE_LOOKUP['ALLOW_ANONYMOUS'] must be True or False, not 'no'."
@@ -214,13 +220,13 @@ def test_setting_that_cannot_be_hashed() -> None:
 def test_problem_shows_no_secret(options: dict[str, Any]) -> None:
     """What is wrong with a token or key is said without it."""
     with pytest.raises(ImproperlyConfigured) as caught:
-        make_settings(options)
+        build_settings(options)
     assert TOKEN not in str(caught.value)
 
 
 def test_repr_shows_no_secret() -> None:
     """Settings in a debug page keep the token, the keys and the passwords in URLs."""
-    settings = make_settings({
+    settings = build_settings({
         "config_service_token": TOKEN,
         "encryption_keys": [FERNET_KEY],
         "config_service_url": f"http://me:{TOKEN}@cs",
@@ -233,15 +239,15 @@ def test_repr_shows_no_secret() -> None:
 
 def test_load_imports_paths_and_passes_objects() -> None:
     """A setting may hold the dotted path or the thing itself."""
-    assert make_settings({}).load("access_policy") is access.owner_or_admin
+    assert build_settings({}).load("access_policy") is access.owner_or_admin
     policy = access.IsOwner()
-    assert make_settings({"access_policy": policy}).load("access_policy") is policy
+    assert build_settings({"access_policy": policy}).load("access_policy") is policy
 
 
 @pytest.mark.parametrize(("candidate", "matches"), [("a-_C9", True), ("-a", False), ("a\n", False)])
 def test_id_regex_is_the_pattern(candidate: str, matches: bool) -> None:
     """The default pattern takes letters, digits, - and _, and begins with none of the latter."""
-    assert bool(make_settings({}).id_regex.fullmatch(candidate)) is matches
+    assert bool(build_settings({}).id_regex.fullmatch(candidate)) is matches
 
 
 def test_on_change_calls_every_callback(calls: list[str]) -> None:

@@ -8,7 +8,7 @@ from django.test import override_settings
 
 from instance_lookup import InstanceConfig
 from instance_lookup.cache_health import CacheHealth
-from instance_lookup.conf import make_settings
+from instance_lookup.conf import build_settings
 from instance_lookup.entry import Generation
 from instance_lookup.kinds import PROJECT, instance_kind
 from instance_lookup.lease import Lease
@@ -37,7 +37,7 @@ def lease(
     kind: Kind[Any] = INSTANCE,
     health: CacheHealth | None = None,
 ) -> Lease:
-    settings = make_settings({"config_service_timeout": 2.5})
+    settings = build_settings({"config_service_timeout": 2.5})
     return Lease(kind, settings, health or CacheHealth("default"), asked, under)
 
 

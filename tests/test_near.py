@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from instance_lookup import InstanceConfig
-from instance_lookup.conf import make_settings
+from instance_lookup.conf import build_settings
 from instance_lookup.epochs import Epochs
 from instance_lookup.near import NearTier
 from tests.near import entry
@@ -36,7 +36,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 
 def make(size: int = 3, **options: Any) -> Near:
     channel = options.pop("channel", None)
-    near: Near = NearTier(make_settings({"near_cache_size": size, **options}))
+    near: Near = NearTier(build_settings({"near_cache_size": size, **options}))
     near.__dict__["_channel"] = channel
     near.size = size
     return near

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import pytest
 
 from instance_lookup import InstanceResolver, aresolve_instance, get_resolver, resolve_instance
-from instance_lookup.conf import Options, Settings, with_options
+from instance_lookup.conf import Options, Settings, apply_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +66,6 @@ def types_only(context: LookupContext) -> None:
     resolve_instance(context, soft_timeout=0.2)
     resolve_instance(context, soft_timeout=None)  # type: ignore[arg-type]
     aresolve_instance(context, soft_timeout="0.2")  # type: ignore[arg-type, unused-coroutine]
-    with_options({"cache_ttl": 7})
-    with_options({"cache_tll": 7})  # type: ignore[typeddict-unknown-key]
-    with_options({"cache_ttl": "7"})  # type: ignore[typeddict-item]
+    apply_options({"cache_ttl": 7})
+    apply_options({"cache_tll": 7})  # type: ignore[typeddict-unknown-key]
+    apply_options({"cache_ttl": "7"})  # type: ignore[typeddict-item]

@@ -16,7 +16,7 @@ def load(name: str) -> Any:
     return import_module(f"benchmarks.peers.{name}")
 
 
-def made(makers: Mapping[str, Callable[[], T]]) -> tuple[dict[str, T], tuple[str, ...]]:
+def build_all(makers: Mapping[str, Callable[[], T]]) -> tuple[dict[str, T], tuple[str, ...]]:
     """Make the contenders whose library is installed; return the others with what they lack."""
     contenders: dict[str, T] = {}
     missing: list[str] = []

@@ -40,7 +40,7 @@ def measure(effort: Effort) -> list[Result]:
 
 
 def _measure(effort: Effort, redis: RedisServer, *, processes: int, callers: int) -> Result:
-    crowds, missing = peers.made(
+    crowds, missing = peers.build_all(
         {name: partial(_crowd, name, redis, processes=processes, callers=callers) for name in WHO}
     )
     taken = in_turn(crowds, rounds=1 if effort.quick else 5, warm_up=False)

@@ -33,7 +33,7 @@ def measure(effort: Effort) -> list[Result]:
     client, server = cores()
     callers = 20 if effort.quick else 200
     with redis_on(server, client=client) as redis, work.caches_on(redis.url()):
-        crowds, missing = peers.made(
+        crowds, missing = peers.build_all(
             {name: partial(CONTENDERS[name], World(redis.url(), _slow)) for name in WHO}
         )
         taken = in_turn(

@@ -47,7 +47,7 @@ def measure(effort: Effort) -> list[Result]:
 def _contenders(
     loop: AbstractEventLoop, url: str
 ) -> tuple[dict[str, Callable[[int], object]], tuple[str, ...]]:
-    return peers.made(
+    return peers.build_all(
         {
             "dict + clock": _floor,
             "dogpile memory": _dogpile,

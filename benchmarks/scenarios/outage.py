@@ -50,7 +50,7 @@ def measure(_: Effort) -> list[Result]:
     with RedisServer() as redis, work.caches_on(redis.url()):
         for name, maker in MAKERS.items():
             with FakeConfigService({work.ID: work.CONFIG}) as service:
-                made, lacking = peers.made({name: partial(maker, World(redis.url(), service))})
+                made, lacking = peers.build_all({name: partial(maker, World(redis.url(), service))})
                 missing += lacking
                 for get in made.values():
                     called, answered = _suffer(get, service)

@@ -63,7 +63,7 @@ def measure(effort: Effort) -> list[Result]:
             source = Source(redis.url())
             with ScriptedServer(source.answer) as service:
                 source.service_url = service.url
-                made, lacking = peers.made({name: partial(maker, source)})
+                made, lacking = peers.build_all({name: partial(maker, source)})
                 missing += lacking
                 for get in made.values():
                     samples[name] = Sample((_race(get, races),))

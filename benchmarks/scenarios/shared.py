@@ -86,7 +86,7 @@ def _measure(effort: Effort, *, client: int, server: int) -> Result:
 def _contenders(
     loop: AbstractEventLoop, url: str, service_url: str
 ) -> tuple[dict[str, Callable[[int], object]], tuple[str, ...]]:
-    return peers.made(
+    return peers.build_all(
         {
             "redis-py GET": lambda: _redis(url, decode=bytes),
             "redis-py GET + msgspec": lambda: _redis(url, decode=work.decode),
