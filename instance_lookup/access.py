@@ -135,7 +135,7 @@ class AnyOf(Policy):
 
     def bind(self, settings: Settings) -> Policy:
         """Bind each."""
-        return replace(self, policies=tuple(bound(policy, settings) for policy in self.policies))
+        return replace(self, policies=tuple(bind(policy, settings) for policy in self.policies))
 
 
 class AllOf(AnyOf):
@@ -158,7 +158,7 @@ class Not(Policy):
 
     def bind(self, settings: Settings) -> Policy:
         """Bind the inner one."""
-        return Not(bound(self.policy, settings))
+        return Not(bind(self.policy, settings))
 
 
 owner_or_admin = IsOwner() | IsAdmin()
@@ -180,7 +180,7 @@ def authorize(user: LookupUser, config: InstanceConfig, policy: Allows) -> Grant
     )
 
 
-def bound(policy: Allows, settings: Settings) -> Allows:
+def bind(policy: Allows, settings: Settings) -> Allows:
     """Return ``policy`` with what it takes from the settings filled in."""
     return policy.bind(settings) if isinstance(policy, Policy) else policy
 

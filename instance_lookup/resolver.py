@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from msgspec import structs
 
-from instance_lookup.access import Allows, authorize, bound, verdict
+from instance_lookup.access import Allows, authorize, bind, verdict
 from instance_lookup.backends.base import Query, described
 from instance_lookup.cache import InstanceCache
 from instance_lookup.concealing import ConcealingLoader
@@ -65,7 +65,7 @@ class InstanceResolver:
         self.settings = settings = apply_options(options)
         self.cache = InstanceCache.from_settings(settings)
         self.backend = build(settings.config_service_backend, settings)
-        self.policy = bound(build(settings.access_policy, settings), settings)
+        self.policy = bind(build(settings.access_policy, settings), settings)
         self.identifiers = tuple(build(identifier, settings) for identifier in settings.identifiers)
         self.naming = Naming(self.identifiers, settings)
         self.vary_headers = self.naming.headers
@@ -173,7 +173,7 @@ class InstanceResolver:
 
     def permits(self, policy: Allows, user: LookupUser, config: InstanceConfig) -> bool:
         """Tell whether another policy than ``ACCESS_POLICY``, a stricter one, allows it."""
-        return verdict(bound(policy, self.settings), user, config)
+        return verdict(bind(policy, self.settings), user, config)
 
     def get_cache_stats(self) -> CacheStats:
         """Return what the cache did for this resolver."""

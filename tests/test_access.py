@@ -14,7 +14,7 @@ from instance_lookup.access import (
     IsTenantMember,
     Policy,
     authorize,
-    bound,
+    bind,
     same_id,
 )
 from instance_lookup.conf import Settings
@@ -162,10 +162,10 @@ def test_is_admin_reads_the_settings() -> None:
     settings = Settings(admin_roles=("root",))
     root, boss = LookupUser("7", roles=("root",)), LookupUser("8", roles=("boss",))
     for policy in (IsAdmin(), NO | IsAdmin(), YES & IsAdmin(), ~~IsAdmin()):
-        assert bound(policy, settings).allows(root, config_of())
-        assert not bound(policy, settings).allows(boss, config_of())
-    assert bound(IsAdmin(["boss"]), settings).allows(boss, config_of())
-    assert bound(NO | Duck(), settings).allows(LookupUser("duck"), config_of())
+        assert bind(policy, settings).allows(root, config_of())
+        assert not bind(policy, settings).allows(boss, config_of())
+    assert bind(IsAdmin(["boss"]), settings).allows(boss, config_of())
+    assert bind(NO | Duck(), settings).allows(LookupUser("duck"), config_of())
 
 
 def test_is_admin_unbound() -> None:

@@ -10,7 +10,7 @@ from django.test import override_settings
 
 from instance_lookup.access import (
     authorize,
-    bound,
+    bind,
     owner_or_admin,
 )
 from instance_lookup.conf import Settings
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def test_authorize_by_default(user: LookupUser, owner: str | None, allowed: bool) -> None:
     """Owner or admin; admins only where no owner is recorded; the site itself always."""
     config = config_of(owner)
-    policy = bound(owner_or_admin, Settings())
+    policy = bind(owner_or_admin, Settings())
     if allowed:
         assert authorize(user, config, policy).config is config
     else:
@@ -53,7 +53,7 @@ def test_authorize_by_default(user: LookupUser, owner: str | None, allowed: bool
 def test_owner_costs_no_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     """Roles are read when the policy still needs them after the owner test."""
     user = User.objects.create_user("ada")
-    config, policy = config_of(str(user.pk)), bound(owner_or_admin, Settings())
+    config, policy = config_of(str(user.pk)), bind(owner_or_admin, Settings())
     with django_assert_num_queries(0):
         authorize(user_context(user), config, policy)
 
@@ -63,7 +63,7 @@ def test_others_cost_one_query(django_assert_num_queries: DjangoAssertNumQueries
     """One query a user, however many configs he is asked about."""
     user = User.objects.create_user("ada")
     user.groups.add(Group.objects.create(name="ops"))
-    policy = bound(owner_or_admin, Settings())
+    policy = bind(owner_or_admin, Settings())
     with override_settings(INSTANCE_LOOKUP={"ADMIN_GROUPS": ["ops"]}):
         who = user_context(user)
         with django_assert_num_queries(1):
@@ -75,7 +75,7 @@ def test_others_cost_one_query(django_assert_num_queries: DjangoAssertNumQueries
 async def test_authorize_in_an_event_loop() -> None:
     """The owner is let in at once; for others the roles are loaded first."""
     user = await User.objects.acreate(username="ada", is_superuser=True)
-    policy = bound(owner_or_admin, Settings())
+    policy = bind(owner_or_admin, Settings())
     authorize(user_context(user), config_of(str(user.pk)), policy)
     who = user_context(user)
     with pytest.raises(NotLoaded):
