@@ -16,13 +16,13 @@ def denied(ref: Ref, *, conceal: bool) -> InstanceLookupError:
     return (
         not_found(ref)
         if conceal
-        else AccessDenied(f"You may not use {_described(ref)}.", **about(ref))
+        else AccessDenied(f"You may not use {_describe(ref)}.", **about(ref))
     )
 
 
 def not_found(ref: Ref) -> InstanceNotFound:
     """Return the error for what does not exist."""
-    described = _described(ref)
+    described = _describe(ref)
     return InstanceNotFound(f"{described[0].upper()}{described[1:]} does not exist.", **about(ref))
 
 
@@ -32,14 +32,14 @@ def renamed(ref: Ref, error: InstanceLookupError) -> InstanceLookupError:
         return not_found(ref)
     details = {key: value for key, value in error.details.items() if not key.endswith("_id")}
     return type(error)(
-        f"The configuration of {_described(ref)} is not available at the moment.",
+        f"The configuration of {_describe(ref)} is not available at the moment.",
         retry_after=error.retry_after,
         **details,
         **about(ref),
     )
 
 
-def _described(ref: Ref) -> str:
+def _describe(ref: Ref) -> str:
     return (
         f"instance {ref.instance_id!r}"
         if isinstance(ref, InstanceRef)

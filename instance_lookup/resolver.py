@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Unpack
 from msgspec import structs
 
 from instance_lookup.access import Allows, authorize, bind, verdict
-from instance_lookup.backends.base import Query, described
+from instance_lookup.backends.base import Query, describe
 from instance_lookup.cache import InstanceCache
 from instance_lookup.concealing import ConcealingLoader
 from instance_lookup.conf import Options, apply_options, build
@@ -73,7 +73,7 @@ class InstanceResolver:
         tiers, counters = self.cache.tiers, self.cache.counters
         self._near = tiers.near
         self._count = counters.add
-        vitals = Vitals(settings, counters, described(self.backend))
+        vitals = Vitals(settings, counters, describe(self.backend))
         projects = replace(PROJECT, points_to=settings.id_regex)
         self.projects = TieredCache(projects, settings, counters, tiers.health)
         loader = ConcealingLoader if settings.conceal_denied else Loader
@@ -130,7 +130,7 @@ class InstanceResolver:
                 return
             if cursor in seen:
                 raise ConfigServiceUnavailable(
-                    f"{described(self.backend)} lists its instances in a circle: the cursor of a"
+                    f"{describe(self.backend)} lists its instances in a circle: the cursor of a"
                     " page came twice. Correct its list: docs/config-service.md has the rules.",
                     reason="rejected",
                 )

@@ -47,7 +47,7 @@ class Page:
     next: str | None = None
 
 
-def described(backend: object) -> str:
+def describe(backend: object) -> str:
     """Return what log lines call a backend; one of a project's own need not be a subclass."""
     location = getattr(backend, "location", "")
     at = f"at {location}" if location else f"({type(backend).__name__})"

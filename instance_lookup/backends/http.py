@@ -35,7 +35,7 @@ from instance_lookup.backends.base import (
     Document,
     NotModified,
     Page,
-    described,
+    describe,
 )
 from instance_lookup.backends.headers import NOT_VISIBLE_ASCII, headers_of, valid_etag, version
 from instance_lookup.backends.proxies import ProxyRefused, address
@@ -123,7 +123,7 @@ class HttpConfigService(ConfigServiceBackend):
 
     def list_instances(self, query: Query, cursor: str | None = None) -> Page:
         """Return the page of instance ids that starts at ``cursor``."""
-        subject = Subject("the list of instances", {}, described(self))
+        subject = Subject("the list of instances", {}, describe(self))
         params = {} if cursor is None else {"cursor": cursor}
         reply = self._ask("list", "", params, replace(query, etag=None), subject)
         page = None if reply.body is None else decode_page(reply.body, cursor)
@@ -176,7 +176,7 @@ class HttpConfigService(ConfigServiceBackend):
         return self._sessions.setdefault(pid, self.make_session())
 
     def _get(self, kind: str, name: str, query: Query) -> Document | NotModified:
-        subject = Subject.of(kind, name, described(self))
+        subject = Subject.of(kind, name, describe(self))
         reply = self._ask(kind, name, {}, query, subject)
         if reply.status == 304 and valid_etag(query.etag):
             return NotModified()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from instance_lookup.backends.base import described
+from instance_lookup.backends.base import describe
 from instance_lookup.backends.file import FileConfigService
 from instance_lookup.backends.http import HttpConfigService
 from instance_lookup.backends.memory import DictConfigService
@@ -26,4 +26,4 @@ class Vault:
 )
 def test_backend_is_described_by_where_it_asks(backend: object, shown: str) -> None:
     """Log lines tell where to look; one that does not say goes by its class."""
-    assert described(backend) == f"The Config Service {shown}"
+    assert describe(backend) == f"The Config Service {shown}"
