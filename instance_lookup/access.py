@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Never, Protocol
 
 from instance_lookup.exceptions import AccessDenied
 from instance_lookup.types import Grant, InstanceConfig
-from instance_lookup.users import LookupUser, checked_names
+from instance_lookup.users import LookupUser, check_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -70,7 +70,7 @@ class IsAdmin(Policy):
 
     def __post_init__(self) -> None:
         if self.roles is not None:
-            object.__setattr__(self, "roles", tuple(checked_names("roles", self.roles)))
+            object.__setattr__(self, "roles", tuple(check_names("roles", self.roles)))
 
     def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
         """Look for an admin's role."""

@@ -53,42 +53,42 @@ class Naming:
         self._settings = settings
         self._matches = settings.id_regex.fullmatch
 
-    def named(self, context: LookupContext) -> Ref:
+    def select(self, context: LookupContext) -> Ref:
         """Return what the context names. Raise ``InvalidContext`` where that is not one thing.
 
         An instance comes with the project that the URL or the calling code names as well.
         """
         given, request = context.instance_id, context.request
-        named: Ref | None = None if given is None else self.checked(InstanceRef(given))
+        chosen: Ref | None = None if given is None else self.check(InstanceRef(given))
         outright: Ref | None = None
         for identify, explicit in self._asked if given is None else ():
-            if named is not None and not explicit:
+            if chosen is not None and not explicit:
                 continue
             if (ref := identify(context, request)) is None:
                 continue
-            self.checked(ref)
+            self.check(ref)
             if explicit:
                 if outright is not None and ref != outright:
                     raise InvalidContext(
                         f"The request names two instances: {id_of(outright)!r} and {id_of(ref)!r}."
                     )
                 outright = ref
-            named = named or ref
-        if named is None:
+            chosen = chosen or ref
+        if chosen is None:
             raise InvalidContext(
                 f"The request names no instance: send {self._settings.instance_header}, "
                 "or give the user a default."
             )
         for identifier in self._projects:
             if (project := identifier.outright(context, request)) is not None:
-                return self._within(named, project)
-        return named
+                return self._within(chosen, project)
+        return chosen
 
     def is_id(self, value: object) -> bool:
         """Tell whether this may be the id of an instance or a project."""
         return isinstance(value, str) and self._matches(value) is not None
 
-    def checked(self, ref: Ref) -> Ref:
+    def check(self, ref: Ref) -> Ref:
         """Return what is named. Raise ``InvalidContext`` where that is no id."""
         value: Any  # callers may hand over anything
         if isinstance(ref, InstanceRef):
@@ -111,14 +111,14 @@ class Naming:
             f"(one that matches {self._settings.instance_id_pattern})."
         )
 
-    def _within(self, named: Ref, project: ProjectRef) -> Ref:
+    def _within(self, chosen: Ref, project: ProjectRef) -> Ref:
         """Return what is named together with the project that it has to agree with.
 
         A view at ``/projects/<project_id>/`` works on that project, whatever a client's header
         or body says.
         """
-        self.checked(project)
-        return replace(named, within=project) if isinstance(named, InstanceRef) else named
+        self.check(project)
+        return replace(chosen, within=project) if isinstance(chosen, InstanceRef) else chosen
 
 
 def _reads(identifiers: Collection[Identifies]) -> tuple[str, ...] | None:

@@ -197,7 +197,7 @@ def _name(resolver: InstanceResolver, context: LookupContext) -> Ref | str | Non
     if context.user.is_anonymous and not resolver.settings.allow_anonymous:
         return None
     try:
-        return resolver.naming.named(context)
+        return resolver.naming.select(context)
     except NotLoaded:
         raise
     except Exception as exc:  # noqa: BLE001  # raised again by the lookup, and kept as its error

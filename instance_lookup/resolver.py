@@ -100,7 +100,7 @@ class InstanceResolver:
     def refresh(self, instance_id: str) -> LookupResult:
         """Fetch a configuration for the site itself, whatever the cache holds, and store it."""
         context = LookupContext(user=LookupUser.service(), instance_id=instance_id)
-        ref = self.naming.checked(InstanceRef(instance_id))
+        ref = self.naming.check(InstanceRef(instance_id))
         try:
             found = self._load_config.refresh(instance_id, context, self._deadline())
         except (InstanceNotFound, ConfigServiceUnavailable) as exc:
@@ -154,7 +154,7 @@ class InstanceResolver:
 
     def invalidate_project(self, project_id: str) -> bool:
         """Forget which instance a project belongs to; tell if known. Raise ``CacheError``."""
-        self.naming.checked(ProjectRef(project_id))
+        self.naming.check(ProjectRef(project_id))
         return self.projects.invalidate(project_id)
 
     async def ainvalidate_project(self, project_id: str) -> bool:
@@ -190,7 +190,7 @@ class InstanceResolver:
         try:
             asked = context.instance_id
             if asked is None or context.project_id is not None or context.request is not None:
-                ref = ref or self.naming.named(context)
+                ref = ref or self.naming.select(context)
                 if type(ref) is not InstanceRef or ref.within is not None:
                     return None
                 asked = ref.instance_id
@@ -213,9 +213,9 @@ class InstanceResolver:
         context = context.with_metadata()
         deadline = self._deadline()
         try:
-            ref = ref or self.naming.named(context)
+            ref = ref or self.naming.select(context)
         except NotLoaded as missing:
-            ref = yield from asking(partial(self.naming.named, context), missing)
+            ref = yield from asking(partial(self.naming.select, context), missing)
         try:
             found, grant = yield from self._authorized(ref, context, deadline)
             # Not before: whether a project is of an instance, only those learn who may have that.

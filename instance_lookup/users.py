@@ -56,7 +56,7 @@ class LookupUser:
         for name in ("roles", "tenant_ids"):
             if getattr(self, name) is None:  # "none" is what a nullable column says
                 object.__setattr__(self, name, ())
-            checked_names(name, getattr(self, name))
+            check_names(name, getattr(self, name))
 
     @staticmethod
     def anonymous() -> LookupUser:
@@ -248,7 +248,7 @@ def _forget_keys(*, setting: str, **kwargs: object) -> None:
 _TOKEN_USER = ("rest_framework_simplejwt.models", "TokenUser")
 
 
-def checked_names(what: str, names: Collection[str]) -> Collection[str]:
+def check_names(what: str, names: Collection[str]) -> Collection[str]:
     """Return ``names``. Raise ``TypeError`` for a string: "adm" is in "badmin"."""
     if isinstance(names, str):
         raise TypeError(f"{what} must be a collection of strings, such as ({names!r},), not a str")

@@ -157,4 +157,4 @@ def test_headers_looked_at_are_told() -> None:
     context = context_of(HTTP_X_TENANT="acme")
     naming = Naming(made, settings)
     assert naming.headers == ("X-Tenant", "X-Proj")
-    assert naming.named(context) == InstanceRef("acme")
+    assert naming.select(context) == InstanceRef("acme")

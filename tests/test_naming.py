@@ -31,27 +31,27 @@ unhurried = settings(deadline=None)
 EXPLICIT = (HeaderIdentifier(), PathIdentifier(), SubdomainIdentifier("example.com"))
 
 
-def named(context: LookupContext, *identifiers: Any) -> Any:
-    return Naming(identifiers or DEFAULTS, SETTINGS).named(context)
+def select(context: LookupContext, *identifiers: Any) -> Any:
+    return Naming(identifiers or DEFAULTS, SETTINGS).select(context)
 
 
 def test_given_id_is_taken_before_all_others() -> None:
     """An id that the caller gives needs no request, and no identifier is asked."""
     context = LookupContext(LookupUser("7", default_instance_id="x"), "acme")
-    assert named(context) == InstanceRef("acme")
+    assert select(context) == InstanceRef("acme")
 
 
 @pytest.mark.parametrize("header", ["b", "a,b"])
 def test_given_id_beside_a_header(header: str) -> None:
     """The calling code decides outright: a client's header is not even looked at."""
     context = structs.replace(context_of(HTTP_X_INSTANCE_ID=header), instance_id="a")
-    assert named(context) == InstanceRef("a")
+    assert select(context) == InstanceRef("a")
 
 
 def test_given_id_beside_the_header_of_a_project() -> None:
     """What has to belong is the project that the view works on, not one that a client names."""
     context = structs.replace(context_of(HTTP_X_PROJECT_ID="p1"), instance_id="a")
-    assert named(context) == InstanceRef("a")
+    assert select(context) == InstanceRef("a")
 
 
 @pytest.mark.parametrize("routed", [False, True])
@@ -72,26 +72,26 @@ def test_instance_comes_with_the_project(
 ) -> None:
     """However an instance is named, the project of the URL or the context has to belong to it."""
     context = structs.replace(context_of(url, routed=routed, **extra), **fields)
-    ref = named(context, *EXPLICIT, ProjectIdentifier(), UserDefaultIdentifier())
+    ref = select(context, *EXPLICIT, ProjectIdentifier(), UserDefaultIdentifier())
     assert ref == InstanceRef("a", within=ProjectRef("p1"))
 
 
 def test_given_id_without_a_request_comes_with_the_project() -> None:
     """A job that names both says as much as a URL does."""
     context = LookupContext(LookupUser("7"), "acme", "p1")
-    assert named(context) == InstanceRef("acme", within=ProjectRef("p1"))
+    assert select(context) == InstanceRef("acme", within=ProjectRef("p1"))
 
 
 def test_given_id_and_malformed_project() -> None:
     """What is malformed fails the lookup, even where something else is named as well."""
     with pytest.raises(InvalidContext, match="not a valid project id"):
-        named(LookupContext(LookupUser("7"), "acme", "a b"))
+        select(LookupContext(LookupUser("7"), "acme", "a b"))
 
 
 def test_given_id_on_a_site_without_projects() -> None:
     """Where no identifier knows projects, none is looked for."""
     context = structs.replace(context_of("/p/p1/"), instance_id="a", project_id="p1")
-    assert named(context, HeaderIdentifier()) == InstanceRef("a")
+    assert select(context, HeaderIdentifier()) == InstanceRef("a")
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ def test_given_id_on_a_site_without_projects() -> None:
 )
 def test_first_that_names_something_wins(extra: dict[str, Any], ref: object) -> None:
     """Header, then project, then the user's default."""
-    assert named(context_of(default="d", **extra)) == ref
+    assert select(context_of(default="d", **extra)) == ref
 
 
 def test_nothing_named() -> None:
     """The error says what a client can do about it."""
     with pytest.raises(InvalidContext, match="names no instance: send X-Instance-ID, or give the"):
-        named(context_of())
+        select(context_of())
 
 
 @pytest.mark.parametrize(
@@ -125,14 +125,14 @@ def test_nothing_named() -> None:
 def test_malformed_header_never_falls_through(header: str, value: str) -> None:
     """A typo must not run a job in the user's default instance."""
     with pytest.raises(InvalidContext, match=r"is not a valid (instance|project) id") as caught:
-        named(context_of(default="fine", **{header: value}))  # type: ignore[arg-type]
+        select(context_of(default="fine", **{header: value}))  # type: ignore[arg-type]
     assert len(str(caught.value)) < 250
 
 
 def test_malformed_id_is_named() -> None:
     """The message has the value, the kind and the pattern."""
     with pytest.raises(InvalidContext) as caught:
-        named(context_of(HTTP_X_INSTANCE_ID="a,b"))
+        select(context_of(HTTP_X_INSTANCE_ID="a,b"))
     assert str(caught.value) == (
         "'a,b' is not a valid instance id (one that matches [A-Za-z0-9][A-Za-z0-9_-]{0,63})."
     )
@@ -142,9 +142,9 @@ def test_malformed_id_is_named() -> None:
 def test_malformed_given_id(value: Any) -> None:
     """An id out of a JSON body may be anything; only a string of the pattern is one."""
     with pytest.raises(InvalidContext, match="is not a valid instance id"):
-        named(LookupContext(LookupUser("7", default_instance_id="fine"), instance_id=value))
+        select(LookupContext(LookupUser("7", default_instance_id="fine"), instance_id=value))
     with pytest.raises(InvalidContext, match="is not a valid project id"):
-        named(LookupContext(LookupUser("7", default_instance_id="fine"), project_id=value))
+        select(LookupContext(LookupUser("7", default_instance_id="fine"), project_id=value))
 
 
 @unhurried
@@ -154,22 +154,22 @@ def test_id_is_taken_exactly_or_refused(value: str) -> None:
     context = LookupContext(LookupUser("7"), instance_id=value)
     if SETTINGS.id_regex.fullmatch(value):
         assert value.isascii()
-        assert named(context) == InstanceRef(value)
+        assert select(context) == InstanceRef(value)
     else:
         with pytest.raises(InvalidContext):
-            named(context)
+            select(context)
 
 
 def test_malformed_path_never_falls_through() -> None:
     """An escaped newline in a URL is as malformed as in a header."""
     with pytest.raises(InvalidContext, match=r"'a\\nb' is not a valid"):
-        named(context_of("/i/a%0Ab/", default="fine"), PathIdentifier(), UserDefaultIdentifier())
+        select(context_of("/i/a%0Ab/", default="fine"), PathIdentifier(), UserDefaultIdentifier())
 
 
 def test_nested_subdomain_never_falls_through() -> None:
     """`a.b` before the domain is malformed, not the instance `a` or `b`."""
     with pytest.raises(InvalidContext, match=r"'a\.b' is not a valid instance id"):
-        named(
+        select(
             context_of(HTTP_HOST="a.b.example.com", default="fine"),
             SubdomainIdentifier("example.com"),
             UserDefaultIdentifier(),
@@ -190,27 +190,27 @@ def test_nested_subdomain_never_falls_through() -> None:
 def test_explicit_ids_that_disagree(url: str, extra: dict[str, Any], turn: int) -> None:
     """Neither is a safe guess, in whichever order they are asked."""
     with pytest.raises(InvalidContext, match=r"names two instances: '[ab]' and '[ab]'"):
-        named(context_of(url, **extra), *EXPLICIT[::turn])
+        select(context_of(url, **extra), *EXPLICIT[::turn])
 
 
 def test_explicit_ids_that_differ_in_case_disagree() -> None:
     """Ids are compared exactly."""
     with pytest.raises(InvalidContext, match="names two instances: 'A' and 'a'"):
-        named(context_of("/i/a/", HTTP_X_INSTANCE_ID="A"), *EXPLICIT)
+        select(context_of("/i/a/", HTTP_X_INSTANCE_ID="A"), *EXPLICIT)
 
 
 def test_explicit_ids_that_agree() -> None:
     """The same id said three times is one instance."""
     context = context_of("/i/a/", HTTP_X_INSTANCE_ID="a", HTTP_HOST="a.example.com")
-    assert named(context, *EXPLICIT) == InstanceRef("a")
+    assert select(context, *EXPLICIT) == InstanceRef("a")
 
 
 def test_explicit_id_after_a_project() -> None:
     """The order of `IDENTIFIERS` decides, but a malformed explicit id still fails."""
     identifiers = (ProjectIdentifier(), PathIdentifier())
-    assert named(context_of("/ip/a/p1/"), *identifiers) == ProjectRef("p1")
+    assert select(context_of("/ip/a/p1/"), *identifiers) == ProjectRef("p1")
     with pytest.raises(InvalidContext, match="'a,b' is not a valid instance id"):
-        named(context_of("/ip/a,b/p1/"), *identifiers)
+        select(context_of("/ip/a,b/p1/"), *identifiers)
 
 
 @pytest.mark.parametrize("wrong", ["acme", 5, SimpleNamespace(instance_id="acme")])
@@ -218,4 +218,4 @@ def test_custom_identifier_of_the_wrong_type(wrong: object) -> None:
     """A project's own identifier that returns the bare id is told what to return."""
     custom = SimpleNamespace(identify=lambda context, request: wrong)
     with pytest.raises(TypeError, match=r"identify\(\) must return an InstanceRef, a "):
-        named(context_of(), custom)
+        select(context_of(), custom)
