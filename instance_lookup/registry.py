@@ -51,7 +51,7 @@ async def aresolve_instance(context: LookupContext, **options: Unpack[Options]) 
 
 
 @contextmanager
-def resolver_replaced(resolver: InstanceResolver) -> Iterator[None]:
+def replace_resolver(resolver: InstanceResolver) -> Iterator[None]:
     """Have ``resolver`` answer for every other one, in all threads: for tests."""
     _overrides.append(resolver)
     try:

@@ -88,8 +88,8 @@ def test_resolve_instance() -> None:
 def test_resolver_replaced() -> None:
     """A replacement answers for every other, the innermost first, until it is taken back."""
     one, two = InstanceResolver(), InstanceResolver()
-    with registry.resolver_replaced(one):
-        with registry.resolver_replaced(two):
+    with registry.replace_resolver(one):
+        with registry.replace_resolver(two):
             assert get_resolver() is get_resolver(cache_ttl=9) is two
         assert get_resolver() is one
     assert get_resolver() not in (one, two)

@@ -16,7 +16,7 @@ from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.conf import get_settings
 from instance_lookup.fetcher import Found
 from instance_lookup.identifiers import Identifier, InstanceRef, Ref
-from instance_lookup.registry import resolver_replaced
+from instance_lookup.registry import replace_resolver
 from instance_lookup.resolver import InstanceResolver
 from instance_lookup.types import InstanceConfig, Source
 from instance_lookup.users import LookupUser
@@ -53,7 +53,7 @@ class override_instance_config(TestContextDecorator):  # noqa: N801  # as overri
     def enable(self) -> InstanceConfig:
         """Answer with the config from now on; return it."""
         config = _made(get_settings().load("config_class"), self._fields)
-        replaced = resolver_replaced(_FixedResolver(config, enforce_access=self._enforce_access))
+        replaced = replace_resolver(_FixedResolver(config, enforce_access=self._enforce_access))
         replaced.__enter__()
         self._replaced.append(replaced)
         return config

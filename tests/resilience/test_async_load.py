@@ -22,7 +22,7 @@ from instance_lookup import (
     Source,
 )
 from instance_lookup.lookup import attach
-from instance_lookup.registry import resolver_replaced
+from instance_lookup.registry import replace_resolver
 from instance_lookup.workers import DaemonPool
 from tests.caches import use_cache
 from tests.doors import Somebody
@@ -131,7 +131,7 @@ def request_of(user: object) -> Any:
 def test_near_hit_of_a_request(resolver: InstanceResolver, hops: list[str], user: Somebody) -> None:
     """``request.ainstance_config()`` adds neither, where its user is there."""
     request = request_of(user)
-    with resolver_replaced(resolver):
+    with replace_resolver(resolver):
         assert by_hand(request.ainstance_config()).instance_id == "acme"
         assert by_hand(request.ainstance_lookup()).source is Source.CACHE
     assert hops == []
@@ -182,7 +182,7 @@ async def test_shared_hit_of_a_request(service: Service, hops: list[str]) -> Non
     resolver = InstanceResolver(config_service_backend=service)
     resolver.resolve(asks())
     hops.clear()
-    with resolver_replaced(resolver):
+    with replace_resolver(resolver):
         assert (await request_of(Somebody("olga")).ainstance_config()).instance_id == "acme"
     assert hops == ["DaemonPool.submit"]
 
