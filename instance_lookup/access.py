@@ -46,7 +46,7 @@ class Policy(ABC):
         return AllOf((self, other)) if _is_policy(other) else NotImplemented
 
     def __bool__(self) -> Never:
-        # "IsOwner() and HasFeature(…)" is HasFeature(…) alone: everybody would be let in.
+        # "IsOwner() and HasFeature(…)" is HasFeature(…) alone: every user would be let in.
         raise TypeError("policies compose with |, & and ~, not with or, and, not")
 
     def __invert__(self) -> Policy:
@@ -119,7 +119,7 @@ class HasFeature(Policy):
 
 @dataclass(frozen=True)
 class AnyOf(Policy):
-    """Those whom one of ``policies`` allows; asked in order, so put the cheap ones first."""
+    """Users that one of ``policies`` allows; asked in order, so put the cheap ones first."""
 
     policies: tuple[Allows, ...]
 
@@ -139,7 +139,7 @@ class AnyOf(Policy):
 
 
 class AllOf(AnyOf):
-    """Those whom every one of ``policies`` allows."""
+    """Users that every one of ``policies`` allows."""
 
     def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
         """Ask until one refuses it."""
@@ -148,7 +148,7 @@ class AllOf(AnyOf):
 
 @dataclass(frozen=True)
 class Not(Policy):
-    """Those whom ``policy`` does not allow."""
+    """Users that ``policy`` does not allow."""
 
     policy: Allows
 
@@ -166,9 +166,10 @@ owner_or_admin = IsOwner() | IsAdmin()
 
 
 def authorize(user: LookupUser, config: InstanceConfig, policy: Allows) -> Grant:
-    """Return the proof that ``user`` may have ``config``. Raise ``AccessDenied``.
+    """Return the proof that ``user`` may have ``config``.
 
-    Every answer of a resolver passes here: fresh or stale, from whichever cache.
+    ``policy`` is asked, bound to the settings already; for the site itself it is not. Every answer
+    of a resolver passes here: fresh or stale, from the service or a cache. Raises ``AccessDenied``.
     """
     answer = user.is_service or policy.allows(user, config)
     if answer is True:
@@ -186,7 +187,10 @@ def bind(policy: Allows, settings: Settings) -> Allows:
 
 
 def verdict(policy: Allows, user: LookupUser, config: InstanceConfig) -> bool:
-    """Return what ``policy`` says, if that is a bool: a coroutine nobody awaited is true."""
+    """Return what ``policy`` says of ``user`` and ``config``.
+
+    Raises ``TypeError`` for other than a bool: a coroutine that was not awaited would be true.
+    """
     answer = policy.allows(user, config)
     if answer is True or answer is False:
         return answer

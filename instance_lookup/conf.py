@@ -66,11 +66,11 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     breaker_failures: valid.Count = 5
     """Failures in a row after which the Config Service is not asked at all for a while."""
     breaker_reset: valid.Seconds = 10.0
-    """That while; then one call tries."""
+    """How long it is not asked then; after that, one call tries."""
     soft_timeout: valid.Seconds = 0.5
-    """How long whoever has a stale copy waits for a fresh one."""
+    """How long a request that has a stale copy waits for a fresh one."""
     refresh_ahead: valid.Share | None = 0.8
-    """From which share of ``cache_ttl`` on an entry is fetched anew in the background."""
+    """From which share of ``cache_ttl`` on an entry is refreshed in the background."""
 
     cache_alias: valid.Text = "default"
     """Which of ``CACHES`` holds the entries."""
@@ -152,10 +152,7 @@ _DEFAULTS = Settings()
 
 
 class Options(TypedDict, total=False):
-    """The settings as keyword arguments, for editors and type checkers.
-
-    The types are what callers may give: lists for tuples too, and paths for their strings.
-    """
+    """The settings as keyword arguments, as callers may give them: lists and paths, too."""
 
     config_service_backend: Any
     config_service_url: Path
@@ -256,7 +253,11 @@ def apply_options(options: Options) -> Settings:
 
 
 def build(target: Any, settings: Settings) -> Any:
-    """Return the object that a setting stands for: itself, or one made of the class it names."""
+    """Return the object that a setting stands for.
+
+    ``target`` is the setting's value: an object, a class, or the dotted path of either. A class is
+    built by its ``from_settings(settings)``, where it has that, else without arguments.
+    """
     if isinstance(target, str):
         target = import_string(target)
     if not isinstance(target, type):
@@ -272,7 +273,7 @@ def on_change(callback: Callable[[], None]) -> None:
         if setting in (NAME, "CACHES"):
             callback()
 
-    # No dispatch_uid of the callback's name: `clear` of two dicts would be one and the same.
+    # No dispatch_uid of the callback's name: `clear` of two dicts would count as one receiver.
     setting_changed.connect(receiver, weak=False)
 
 

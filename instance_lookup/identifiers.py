@@ -141,7 +141,7 @@ class PathIdentifier(Identifier):
 
 @dataclass(frozen=True)
 class SubdomainIdentifier(Identifier):
-    """What stands before ``domain`` in the host: ``acme`` of ``acme.example.com``.
+    """The host's name in front of ``domain``: ``acme`` of ``acme.example.com``.
 
     It has to be told the domain, so ``IDENTIFIERS`` holds an instance of it, not its path.
     Host names have no case: the id is taken in lower case.

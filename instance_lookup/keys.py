@@ -51,7 +51,11 @@ class Keys(NamedTuple):
 
 
 def lease_key(kind: Kind[Any], asked: str, under: Generation) -> str:
-    """Return the key of the lease for fetching an id under a generation."""
+    """Return the key of the lease, which lets one process of all fetch a document.
+
+    ``kind`` tells instances from projects, ``asked`` is the id. ``under`` is the generation that
+    was read before the fetch: after an invalidation there is another lease.
+    """
     return f"{kind.name}_lease:{_safe(asked)}:{under.everything}.{under.own}"
 
 
@@ -66,7 +70,7 @@ def as_token(value: object) -> str | None:
 
 
 def new_token() -> str:
-    """Return a part of a generation that there never was."""
+    """Return a random part for a new generation."""
     # A letter in front: django-redis gives text of digits only back as a number.
     return "g" + secrets.token_hex(8)
 
@@ -79,7 +83,8 @@ def is_digest(name: str) -> bool:
 def _safe(asked: str) -> str:
     """Return the id, or a digest of one that is no key: memcached takes 250 visible characters.
 
-    Two ids that met in one key would only share their invalidations; an entry tells whose it is.
+    Were two ids to have one key, they would share invalidations and nothing else: an entry names
+    the id that it is of.
     """
     if _SAFE.fullmatch(asked):
         return asked

@@ -37,7 +37,7 @@ class Envelope(Struct, Generic[C], kw_only=True):
 
 
 class ProjectEnvelope(Envelope[C], Generic[C], kw_only=True):
-    """The same for a project, under honest names."""
+    """An entry of a project as stored: its fields are ``project_id`` and ``project`` there."""
 
     instance_id: str = msgspec.field(name="project_id")
     config: C = msgspec.field(name="project")

@@ -89,7 +89,10 @@ class Naming:
         return isinstance(value, str) and self._matches(value) is not None
 
     def check(self, ref: Ref) -> Ref:
-        """Return what is named. Raise ``InvalidContext`` where that is no id."""
+        """Return ``ref``. Raise ``InvalidContext`` where what it names cannot be an id.
+
+        Raises ``TypeError`` for other than a ref: what a project's identifier may have returned.
+        """
         value: Any  # callers may hand over anything
         if isinstance(ref, InstanceRef):
             value = ref.instance_id
@@ -112,7 +115,7 @@ class Naming:
         )
 
     def _within(self, chosen: Ref, project: ProjectRef) -> Ref:
-        """Return what is named together with the project that it has to agree with.
+        """Return ``chosen``, together with the project that it has to agree with.
 
         A view at ``/projects/<project_id>/`` works on that project, whatever a client's header
         or body says.

@@ -20,9 +20,9 @@ _overrides: list[InstanceResolver] = []
 
 
 def get_resolver(**options: Unpack[Options]) -> InstanceResolver:
-    """Return the process's resolver, built from the settings and ``options``.
+    """Return the process's resolver for the settings, with ``options`` in place of some of them.
 
-    Raises ``ImproperlyConfigured``.
+    Calls with equal options get one resolver. Raises ``ImproperlyConfigured``.
     """
     if _overrides:
         return _overrides[-1]
@@ -30,7 +30,8 @@ def get_resolver(**options: Unpack[Options]) -> InstanceResolver:
     if not options and (default := _resolvers.get(None)) and default.settings is settings:
         return default
     if (resolver := _resolvers.get(settings)) is None:
-        # Without a lock, which a fork could leave locked; of two made at once one wins.
+        # Without a lock, which a fork could leave locked: of two threads that build one at the
+        # same moment, the first to store it wins, and the other one takes that.
         resolver = _resolvers.setdefault(settings, InstanceResolver(**options))
     if not options:
         _resolvers[None] = resolver
@@ -38,15 +39,19 @@ def get_resolver(**options: Unpack[Options]) -> InstanceResolver:
 
 
 def resolve_instance(context: LookupContext, **options: Unpack[Options]) -> InstanceConfig:
-    """Return the configuration that ``context`` may have.
+    """Return the configuration that ``context`` may have, blocking while it is fetched.
 
-    Raises as :meth:`InstanceResolver.resolve`.
+    ``options`` replace some of the settings. Raises ``InvalidContext``, ``AccessDenied``,
+    ``InstanceNotFound`` or ``ConfigServiceUnavailable``, and ``ImproperlyConfigured`` for options.
     """
     return get_resolver(**options).resolve(context).config
 
 
 async def aresolve_instance(context: LookupContext, **options: Unpack[Options]) -> InstanceConfig:
-    """Twin of :func:`resolve_instance`."""
+    """Return the configuration that ``context`` may have, without blocking the event loop.
+
+    Takes the options of :func:`resolve_instance`, and raises its errors.
+    """
     return (await get_resolver(**options).aresolve(context)).config
 
 

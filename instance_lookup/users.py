@@ -60,7 +60,7 @@ class LookupUser:
 
     @staticmethod
     def anonymous() -> LookupUser:
-        """Return nobody."""
+        """Return the user of requests that have none."""
         return LookupUser(user_id=None)
 
     @staticmethod
@@ -75,7 +75,7 @@ class LookupUser:
 
     @property
     def is_anonymous(self) -> bool:
-        """Tell whether this is nobody."""
+        """Tell whether no user is known: an id is absent or blank, and this is not the site."""
         return not (self.user_id and self.user_id.strip()) and not self.is_service
 
 
@@ -98,7 +98,7 @@ class NotLoaded(SynchronousOnlyOperation):
 
 
 async def once_loaded(ask: Callable[[], T]) -> T:
-    """Return ``ask()``, loading first what it turns out to need of its user."""
+    """Return ``ask()``, and first load what it needs of its user. Does not block the loop."""
     while True:
         try:
             return ask()

@@ -35,8 +35,7 @@ Whole = Annotated[int, Meta(ge=0, description="0 or a positive integer")]
 Names = Annotated[tuple[str, ...], Meta(description="a list of strings")]
 _HEADER = "the name of an HTTP header, such as 'X-Instance-ID'"
 HeaderName = Annotated[  # RFC 9110, section 5.6.2; without "_", which servers drop
-    str,
-    Meta(pattern=r"^[!#$%&'*+.^`|~0-9A-Za-z-]+\Z", description=_HEADER),
+    str, Meta(pattern=r"^[!#$%&'*+.^`|~0-9A-Za-z-]+\Z", description=_HEADER)
 ]
 HeaderValue = Annotated[
     str, Meta(pattern=r"^ *[!-~][ -~]*\Z", description="a non-blank string of printable ASCII")

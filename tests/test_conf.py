@@ -96,13 +96,13 @@ def test_override_settings_takes_effect_at_once() -> None:
 
 
 def test_settings_are_read_once() -> None:
-    """Between changes everybody has the same object."""
+    """Between changes all callers have the same object."""
     assert get_settings() is get_settings()
     assert apply_options({}) is get_settings()
 
 
 def test_settings_are_frozen() -> None:
-    """Nobody changes them for everybody else."""
+    """No caller changes them for all others."""
     with pytest.raises(AttributeError, match="immutable"):
         get_settings().cache_ttl = 5  # type: ignore[misc]
 
@@ -235,6 +235,20 @@ def test_repr_shows_no_secret() -> None:
     assert settings.config_service_token == TOKEN
     assert TOKEN not in repr(settings)
     assert FERNET_KEY not in repr(settings)
+
+
+def test_settings_drawn_by_rich_show_no_secret() -> None:
+    """Tracebacks of rich ask an object for its fields: the token is none of them."""
+    pairs = dict(build_settings({"config_service_token": TOKEN}).__rich_repr__())
+    assert pairs["cache_ttl"] == 300
+    assert TOKEN not in pairs.values()
+
+
+def test_list_of_names_given_as_a_set() -> None:
+    """A set has no order, and msgspec would take it for a list."""
+    assert messages(admin_roles={"admin"}) == [
+        "ADMIN_ROLES must be a list of strings, not {'admin'}."
+    ]
 
 
 def test_load_imports_paths_and_passes_objects() -> None:
