@@ -8,7 +8,6 @@ outage of the service show nothing.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
@@ -16,10 +15,9 @@ from msgspec import Struct
 from instance_lookup.entry import Freshness
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
 from instance_lookup.expiring import Expiring
-from instance_lookup.fetcher import Refused
 from instance_lookup.loader import Loader
 from instance_lookup.reasons import EVERYTHING_GONE
-from instance_lookup.steps import Either
+from instance_lookup.refusals import Refused
 
 if TYPE_CHECKING:
     from instance_lookup.conf import Settings
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from instance_lookup.deadline import Deadline
     from instance_lookup.entry import Entry
     from instance_lookup.fetcher import Asker, Fetch, Found, Outcome
-    from instance_lookup.loader import IsTheirs
+    from instance_lookup.refusals import LetsIn
     from instance_lookup.shared import Reading
     from instance_lookup.steps import Steps
     from instance_lookup.tiers import TieredCache
@@ -44,9 +42,14 @@ class ConcealingLoader(Loader[D]):
     """Has the cache answer users only for what is theirs, or what they were just told."""
 
     def __init__(
-        self, cache: TieredCache[D], fetch: Fetch, settings: Settings, vitals: Vitals
+        self,
+        cache: TieredCache[D],
+        fetch: Fetch,
+        settings: Settings,
+        vitals: Vitals,
+        lets_in: LetsIn[D] | None = None,
     ) -> None:
-        super().__init__(cache, fetch, settings, vitals)
+        super().__init__(cache, fetch, settings, vitals, lets_in)
         # Pairs of a user and an id, of this process only. A user who was not told is answered
         # after a call of the service, as for an id that no other user has ever asked for.
         self._told: Expiring[bool] = Expiring(_REMEMBERED * settings.negative_ttl)
@@ -56,7 +59,7 @@ class ConcealingLoader(Loader[D]):
         asked: str,
         context: LookupContext,
         deadline: Deadline,
-        is_theirs: IsTheirs[D] | None = None,
+        is_theirs: LetsIn[D] | None = None,
     ) -> Steps[Found[D]]:
         """Return the document of an id: from the cache only if ``is_theirs`` allows what it holds.
 
@@ -68,9 +71,7 @@ class ConcealingLoader(Loader[D]):
         user, near = context.user, self._cache.near.get(asked)
         if near is not None and (yield from self._is_for(user, asked, near, is_theirs)):
             return self._hit(asked, near)
-        reading: Reading[D] = yield Either(
-            partial(self._cache.read_shared, asked), partial(self._cache.aread_shared, asked)
-        )
+        reading: Reading[D] = yield self._cache.step_shared(asked)
         entry = reading.entry
         if entry is None or not (yield from self._is_for(user, asked, entry, is_theirs)):
             found = yield from self._guess(asked, reading, context, deadline)
@@ -78,7 +79,8 @@ class ConcealingLoader(Loader[D]):
             found = self._fresh(asked, entry, reading)
         else:
             found = yield from self._renew(asked, reading, context, deadline)
-        self._check(context, asked)
+        if self._refusals.any:  # another lookup may have been refused meanwhile
+            yield from self._refusals.check(context.user, asked)
         return found
 
     def settle(self, user: LookupUser, asked: str, *, theirs: bool) -> None:
@@ -94,7 +96,7 @@ class ConcealingLoader(Loader[D]):
             self._pay(user.identity, asked)
 
     def _is_for(
-        self, user: LookupUser, asked: str, entry: Entry[D], is_theirs: IsTheirs[D]
+        self, user: LookupUser, asked: str, entry: Entry[D], is_theirs: LetsIn[D]
     ) -> Steps[bool]:
         if entry.document is None or (user, asked) in self._refusals:
             return False
@@ -107,14 +109,18 @@ class ConcealingLoader(Loader[D]):
         asker = self._asker(context, limited=True)
         if overspent := self._overspent(asked, asker):
             raise overspent
-        self._check(context, asked)
+        yield from self._refusals.check(context.user, asked)
         entry, told = reading.entry, self._told.get((asker.identity, asked))
         if told and entry is not None and not entry.expired:  # nor was it invalidated since
             self._count("negative_hits")
             raise InstanceNotFound(f"{asked!r} is nothing of this user's.")
         self._count("misses")
         try:
-            return (yield from self._fetch(asked, reading, asker, deadline, None))
+            return (
+                yield from self._fetch(
+                    asked, reading, asker, deadline, user=context.user, copy=None
+                )
+            )
         except ConfigServiceUnavailable as exc:
             if exc.details["reason"] != EVERYTHING_GONE:
                 raise

@@ -20,6 +20,7 @@ from instance_lookup.exceptions import (
 )
 from instance_lookup.expiring import Expiring
 from instance_lookup.reasons import EVERYTHING_GONE, meaning_of
+from instance_lookup.refusals import Refused
 from instance_lookup.signals import instance_rejected
 from instance_lookup.types import Source
 
@@ -39,14 +40,6 @@ RETRY_AFTER = 30.0
 _LONGEST_RETRY_AFTER = 60.0
 _ALWAYS = -1
 """Rests for the whole of RETRY_INTERVAL, even if the service sends a document meanwhile."""
-
-
-class Refused(AccessDenied):
-    """The Config Service itself said that this user may not. ``copy`` is what the cache held."""
-
-    def __init__(self, message: str, *, copy: Struct | None = None, **details: str) -> None:
-        super().__init__(message, **details)
-        self.copy = copy
 
 
 class Found(Struct, Generic[D], frozen=True):
@@ -130,8 +123,7 @@ class Fetcher(Generic[D]):
             return self._missing(asked, reading, asked_at, exc)
         except AccessDenied as exc:
             vitals.service_is_up()
-            refused = Refused(str(exc), copy=held.document if held else None)
-            return Outcome(error=refused, by=asker.identity)
+            return Outcome(error=Refused(str(exc)), by=asker.identity)
         except BaseException as exc:  # noqa: BLE001  # a backend may be anybody's
             status = answer.status if isinstance(answer, Document) else None
             return Outcome(error=self._failure(asked, reading, exc, status))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic, time
@@ -15,15 +14,17 @@ from instance_lookup.context import fresh_request_id
 from instance_lookup.deadline import Deadline
 from instance_lookup.entry import Entry, Freshness
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound, MissBudgetSpent
-from instance_lookup.fetcher import Asker, Fetch, Fetcher, Found, Outcome, Refused
+from instance_lookup.fetcher import Asker, Fetch, Fetcher, Found, Outcome
 from instance_lookup.fleet import Fleet
 from instance_lookup.flight import Flight, Flights
-from instance_lookup.refusals import Refusals
-from instance_lookup.steps import Blocking, Either, Step, Steps, Wait
+from instance_lookup.refusals import LetsIn, Refusals, Refused
+from instance_lookup.steps import Blocking, Steps, Wait
 from instance_lookup.types import InstanceConfig, Source
 from instance_lookup.workers import DaemonPool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from instance_lookup.conf import Settings
     from instance_lookup.context import LookupContext
     from instance_lookup.shared import Reading
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from instance_lookup.vitals import Vitals
 
 D = TypeVar("D", bound=Struct)
-
-IsTheirs = Callable[["LookupUser", D], "Steps[bool]"]
-"""Tells whether a user may have what a document says."""
 
 _LANDING = 1.0
 """Seconds after its deadline in which a fetch may end that is not to blame."""
@@ -46,8 +44,14 @@ class Loader(Generic[D]):
     """Loads the documents of one kind: what section by section the cache and the service allow."""
 
     def __init__(
-        self, cache: TieredCache[D], fetch: Fetch, settings: Settings, vitals: Vitals
+        self,
+        cache: TieredCache[D],
+        fetch: Fetch,
+        settings: Settings,
+        vitals: Vitals,
+        lets_in: LetsIn[D] | None = None,
     ) -> None:
+        """Load from ``cache``, else by ``fetch``. ``lets_in`` says what a 403 means for a copy."""
         self._cache = cache
         self._fetcher = Fetcher(cache, fetch, settings, vitals)
         self._fleet = Fleet(self._fetcher, cache, settings)
@@ -56,7 +60,7 @@ class Loader(Generic[D]):
             longest=settings.config_service_timeout + _LANDING,
             overdue=self._fetcher.overdue,
         )
-        self._refusals = Refusals(settings.negative_ttl)
+        self._refusals = Refusals(settings.negative_ttl, cache, lets_in)
         self._budget = MissBudget(settings.miss_budget)
         self._settings = settings
         self._count = vitals.count
@@ -66,20 +70,22 @@ class Loader(Generic[D]):
         asked: str,
         context: LookupContext,
         deadline: Deadline,
-        is_theirs: IsTheirs[D] | None = None,
+        is_theirs: LetsIn[D] | None = None,
     ) -> Steps[Found[D]]:
         """Return the document of an id. ``is_theirs`` is of use where denials are concealed.
 
         Raises ``InstanceNotFound``, ``Refused`` or ``ConfigServiceUnavailable``.
         """
-        self._check(context, asked)
-        reading: Reading[D] = yield self._read(asked)
+        if self._refusals.any:
+            yield from self._refusals.check(context.user, asked)
+        reading: Reading[D] = yield self._cache.step(asked)
         entry = reading.entry
         if entry is not None and entry.freshness is Freshness.FRESH:
             found = self._fresh(asked, entry, reading)
         else:
             found = yield from self._renew(asked, reading, context, deadline)
-        self._check(context, asked)  # another lookup may have been refused meanwhile
+        if self._refusals.any:  # another lookup may have been refused meanwhile
+            yield from self._refusals.check(context.user, asked)
         return found
 
     def at_hand(self, asked: str, user: LookupUser) -> Entry[D] | None:
@@ -90,21 +96,12 @@ class Loader(Generic[D]):
 
     def held(self, asked: str, user: LookupUser) -> Steps[D | None]:
         """Return what the cache holds of an id, fresh or stale, unless the service refused it."""
-        reading: Reading[D] = yield self._read(asked)
+        reading: Reading[D] = yield self._cache.step(asked)
         entry = reading.entry
         return None if entry is None or (user, asked) in self._refusals else entry.document
 
-    def _read(self, asked: str) -> Step:
-        """Return the step in which a lookup reads the cache."""
-        return Either(partial(self._cache.read, asked), partial(self._cache.aread, asked))
-
     def settle(self, user: LookupUser, asked: str, *, theirs: bool) -> None:
         """Hear how a lookup ended: of use where denials are concealed."""
-
-    def _check(self, context: LookupContext, asked: str) -> None:
-        if self._refusals.any and (context.user, asked) in self._refusals:
-            copy = self._refusals.take_copy(context.user, asked)
-            raise Refused(f"The Config Service refused {asked!r} a moment ago.", copy=copy)
 
     def _renew(
         self, asked: str, reading: Reading[D], context: LookupContext, deadline: Deadline
@@ -119,7 +116,11 @@ class Loader(Generic[D]):
             asker = self._asker(context, limited=self._is_limited(reading))
             if overspent := self._overspent(asked, asker):
                 raise overspent
-            return (yield from self._fetch(asked, reading, asker, deadline, copy))
+            return (
+                yield from self._fetch(
+                    asked, reading, asker, deadline, user=context.user, copy=copy
+                )
+            )
         except ConfigServiceUnavailable as exc:
             if copy is None:
                 raise
@@ -130,7 +131,11 @@ class Loader(Generic[D]):
                 if exc.details["reason"] != "busy":
                     raise
                 # The fetch goes on, and there is nothing to serve instead: wait like all others.
-                return (yield from self._fetch(asked, latest, asker, deadline, None))
+                return (
+                    yield from self._fetch(
+                        asked, latest, asker, deadline, user=context.user, copy=None
+                    )
+                )
             return self._stale(latest.entry)
 
     def refresh(self, asked: str, context: LookupContext, deadline: Deadline) -> Found[D]:
@@ -164,6 +169,8 @@ class Loader(Generic[D]):
         reading: Reading[D],
         asker: Asker,
         deadline: Deadline,
+        *,
+        user: LookupUser,
         copy: Entry[D] | None,
     ) -> Steps[Found[D]]:
         """Fetch, or wait for who is fetching already; those who have a copy wait less."""
@@ -177,7 +184,7 @@ class Loader(Generic[D]):
         if outcome.found is not None:
             return outcome.found
         if isinstance(outcome.error, Refused):
-            raise Refused(str(outcome.error), copy=self._refusals.take_copy(asker, asked))
+            yield from self._refusals.check(user, asked)
         reason = "timeout" if patient else "busy"
         # Others wait for the same error: its traceback must not grow with each of them.
         raise (outcome.error or self._fetcher.unavailable(asked, reason)).with_traceback(None)
@@ -215,7 +222,7 @@ class Loader(Generic[D]):
             return Outcome(error=overspent, by=asker.identity)
         outcome = work()
         if isinstance(outcome.error, Refused):
-            self._refusals.add(asker, asked, outcome.error.copy)
+            self._refusals.note(asker, asked)
         self._charge(asked, reading, asker, outcome)
         return outcome
 

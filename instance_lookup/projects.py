@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from instance_lookup.deadline import Deadline
     from instance_lookup.fetcher import Found
     from instance_lookup.kinds import ProjectMapping
-    from instance_lookup.loader import IsTheirs, Loader
+    from instance_lookup.loader import Loader
+    from instance_lookup.refusals import LetsIn
     from instance_lookup.steps import Steps
     from instance_lookup.types import InstanceConfig
     from instance_lookup.users import LookupUser
@@ -28,7 +29,7 @@ class Projects:
         self,
         load_project: Loader[ProjectMapping],
         load_config: Loader[InstanceConfig],
-        is_theirs: IsTheirs[InstanceConfig],
+        is_theirs: LetsIn[InstanceConfig],
     ) -> None:
         self._load_project = load_project
         self._load_config = load_config

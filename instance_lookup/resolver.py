@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import time
@@ -19,21 +18,20 @@ from instance_lookup.context import LookupContext, fresh_request_id
 from instance_lookup.deadline import Deadline
 from instance_lookup.exceptions import (
     AccessDenied,
-    CacheError,
     ConfigServiceUnavailable,
     InstanceNotFound,
 )
 from instance_lookup.executor import in_executor, in_pool
 from instance_lookup.failures import denied, renamed
-from instance_lookup.fetcher import Found, Refused
 from instance_lookup.identifiers import InstanceRef, ProjectRef, Ref, id_of
 from instance_lookup.kinds import PROJECT
 from instance_lookup.loader import Loader
 from instance_lookup.naming import Naming
 from instance_lookup.notices import tell, tell_resolved
 from instance_lookup.projects import Projects
+from instance_lookup.refusals import Refused
 from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
-from instance_lookup.steps import Blocking, Steps, adrive, asking, drive
+from instance_lookup.steps import Steps, adrive, asking, drive
 from instance_lookup.tiers import TieredCache
 from instance_lookup.types import CacheStats, Grant, InstanceConfig, LookupResult, Source
 from instance_lookup.users import LookupUser, NotLoaded
@@ -43,7 +41,7 @@ from instance_lookup.workers import DaemonPool
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from msgspec import Struct
+    from instance_lookup.fetcher import Found
 
 
 # Not the one of the lookups, which these could hold up: they wait for the Config Service.
@@ -78,8 +76,10 @@ class InstanceResolver:
         self.projects = TieredCache(projects, settings, counters, tiers.health)
         loader = ConcealingLoader if settings.conceal_denied else Loader
         self._load_project = loader(self.projects, self.backend.get_project, settings, vitals)
-        self._load_config = loader(tiers, self.backend.get_instance, settings, vitals)
         self._is_theirs = partial(_is_theirs, self.policy)
+        self._load_config = loader(
+            tiers, self.backend.get_instance, settings, vitals, self._is_theirs
+        )
         self._projects = Projects(self._load_project, self._load_config, self._is_theirs)
 
     def resolve(self, context: LookupContext, ref: Ref | None = None) -> LookupResult:
@@ -224,8 +224,7 @@ class InstanceResolver:
                     ref.within.project_id, ref.instance_id, context, deadline
                 )
                 found = structs.replace(found, ahead=found.ahead + mapped.ahead)
-        except Refused as refused:
-            yield from self._distrust(user, refused.copy)
+        except Refused:
             yield from tell(access_denied, context, ref, by="service")
             raise denied(ref, conceal=self.settings.conceal_denied) from None
         except AccessDenied:
@@ -265,12 +264,6 @@ class InstanceResolver:
         if isinstance(ref, InstanceRef):
             return self._load_config.load(ref.instance_id, context, deadline, self._is_theirs)
         return self._projects.load(ref.project_id, context, deadline)
-
-    def _distrust(self, user: LookupUser, copy: Struct | None) -> Steps[None]:
-        """Drop the cached copy if it lets in somebody whom the Config Service does not."""
-        if isinstance(copy, InstanceConfig) and (yield from self._is_theirs(user, copy)):
-            with suppress(CacheError):
-                yield Blocking(partial(self.cache.tiers.invalidate, copy.instance_id))
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self.settings.config_service_timeout)

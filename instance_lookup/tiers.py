@@ -19,6 +19,7 @@ from instance_lookup.near import NearTier
 from instance_lookup.outage import OutageBuffer
 from instance_lookup.rounds import Rounds
 from instance_lookup.shared import Reading, SharedTier
+from instance_lookup.steps import Either, Step
 from instance_lookup.transactions import OutsideTransaction, outside_transaction
 
 if TYPE_CHECKING:
@@ -85,6 +86,14 @@ class TieredCache(Generic[D]):
     def read_shared(self, asked: str) -> Reading[D]:
         """Return what the shared tier holds of an id, whatever is near."""
         return self._rounds.get(asked, self._read)
+
+    def step(self, asked: str) -> Step:
+        """Return the step in which a lookup reads what is held of an id."""
+        return Either(partial(self.read, asked), partial(self.aread, asked))
+
+    def step_shared(self, asked: str) -> Step:
+        """Return the step in which a lookup reads the shared tier, whatever is near."""
+        return Either(partial(self.read_shared, asked), partial(self.aread_shared, asked))
 
     async def aread_shared(self, asked: str) -> Reading[D]:
         """Return what the shared tier holds of an id, whatever is near."""

@@ -32,7 +32,9 @@ class Monotonic:
 
     def _rule(self, loader: Any) -> None:
         fetcher, kept = loader._fetcher, parts_of(loader._cache)
-        for part in (fetcher.vitals.breaker, fetcher._resting, loader._refusals._refused, *kept):
+        refusals = loader._refusals
+        kept += (refusals._refused, refusals._untold)
+        for part in (fetcher.vitals.breaker, fetcher._resting, *kept):
             assert hasattr(part, "_clock")
             part._clock = self
         if (told := getattr(loader, "_told", None)) is not None:  # where denials are concealed

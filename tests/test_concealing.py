@@ -310,7 +310,7 @@ def test_refusal_by_the_service(resolver: InstanceResolver, call: Twin, service:
     """A 403 is remembered for its user as elsewhere, and what the policy says does not help."""
     service.instances["shared"] = acme("", instance_id="shared", metadata={"owner": "sam"})
     loader = resolver._load_config
-    loader._refusals.add(SAM, "shared")
+    loader._refusals.note(SAM, "shared")
     resolver.refresh("shared")
     service.projects["shareds"] = "shared"
     for context in (asks(SAM, "shared"), asks(SAM, None, project_id="shareds")):

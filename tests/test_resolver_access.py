@@ -302,7 +302,7 @@ def test_refused_whatever_is_near() -> None:
     resolver = InstanceResolver(config_service_backend=Service(), near_cache_size=10)
     for _ in range(2):
         resolver.resolve(asks())
-    resolver._load_config._refusals.add(ADA, "acme")
+    resolver._load_config._refusals.note(ADA, "acme")
     with pytest.raises(AccessDenied):
         resolver.resolve(asks(ADA))
     assert resolver.resolve(asks()).config.instance_id == "acme"
