@@ -8,7 +8,6 @@ import shutil
 import signal
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -26,24 +25,44 @@ OFF: Final = {"down": False, "slow": 0, "errors": 0, "errors_status": 500, "retr
 # --- servers ------------------------------------------------------------------------------------
 
 
-@dataclass
 class Sandbox:
-    """Worker, Config Service and studio: processes that know each other by address only."""
+    """Worker, Config Service and studio: processes that know each other by address only.
 
-    data_dir: Path
-    service_env: dict[str, str]
-    running: ExitStack
-    worker: ServerProcess = field(init=False)
-    service: ServerProcess = field(init=False)
-    studio: ServerProcess = field(init=False)
+    ``CONFIG_SERVICE_TOKEN`` and ``STUDIO_SERVICE_TOKEN``, where the environment has them, are the
+    tokens that the service expects and that the studio sends.
+    """
 
-    def start_all(self, studio_env: dict[str, str]) -> None:
+    worker: ServerProcess
+    service: ServerProcess
+    studio: ServerProcess
+
+    def __init__(self, redis_url: str | None, running: ExitStack) -> None:
+        token = os.environ.get("CONFIG_SERVICE_TOKEN") or secrets.token_urlsafe(32)
+        prefix = f"studio-demo-{secrets.token_hex(4)}"
+        self.service_env = {"CONFIG_SERVICE_TOKEN": token}
+        self.studio_env = {
+            "STUDIO_SERVICE_TOKEN": os.environ.get("STUDIO_SERVICE_TOKEN") or token,
+            "STUDIO_CACHE_PREFIX": prefix,
+            "STUDIO_NAIVE": "1",
+            "REDIS_URL": redis_url or "",
+            # For the lookup by hand.
+            **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1"),
+        }
+        self.running = running
+        if redis_url:
+            running.enter_context(keys_removed(redis_url, prefix))
+        # Not between making the folder and noting that it has to go.
+        with signals_held():
+            self.data_dir = Path(tempfile.mkdtemp(prefix="instance-lookup-demo-"))
+            running.callback(shutil.rmtree, self.data_dir, ignore_errors=True)
+
+    def start_all(self) -> None:
         """Start the servers, each knowing the addresses of those before it."""
         self.worker = self._start("studio.worker", "worker")
         self.service_env["SANDBOX_WORKER_URL"] = f"{self.worker.url}/jobs"
         self.start_service("--seed")
-        studio_env["CONFIG_SERVICE_URL"] = self.service.url
-        self.studio = self._start("studio.settings", "studio", "--seed", env=studio_env)
+        self.studio_env["CONFIG_SERVICE_URL"] = self.service.url
+        self.studio = self._start("studio.settings", "studio", "--seed", env=self.studio_env)
         # From its next start on; it is started again before people come to play.
         self.service_env["STUDIO_URL"] = self.studio.url
 
@@ -67,30 +86,12 @@ class Sandbox:
 def start(redis_url: str | None) -> Iterator[Sandbox]:
     """Start a sandbox; at the end stop it, and remove its files and its keys in Redis.
 
-    ``CONFIG_SERVICE_TOKEN`` and ``STUDIO_SERVICE_TOKEN``, where the environment has them, are the
-    tokens that the service expects and that the studio sends. Raises ``RedisAway``, and
-    ``RuntimeError`` if a server does not start.
+    Raises ``RedisAway``, and ``RuntimeError`` if a server does not start.
     """
-    token = os.environ.get("CONFIG_SERVICE_TOKEN") or secrets.token_urlsafe(32)
-    prefix = f"studio-demo-{secrets.token_hex(4)}"
-    studio_env = {
-        "STUDIO_SERVICE_TOKEN": os.environ.get("STUDIO_SERVICE_TOKEN") or token,
-        "STUDIO_CACHE_PREFIX": prefix,
-        "STUDIO_NAIVE": "1",
-        "REDIS_URL": redis_url or "",
-        # For the lookup by hand.
-        **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1"),
-    }
     with ExitStack() as running:
-        if redis_url:
-            running.enter_context(keys_removed(redis_url, prefix))
-        # Not between making the folder and noting that it has to go.
-        with signals_held():
-            data_dir = Path(tempfile.mkdtemp(prefix="instance-lookup-demo-"))
-            running.callback(shutil.rmtree, data_dir, ignore_errors=True)
-        sandbox = Sandbox(data_dir, {"CONFIG_SERVICE_TOKEN": token}, running)
         try:
-            sandbox.start_all(studio_env)
+            sandbox = Sandbox(redis_url, running)
+            sandbox.start_all()
             yield sandbox
         finally:
             with signals_handled_by(signal.SIG_IGN):

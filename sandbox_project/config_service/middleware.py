@@ -124,7 +124,7 @@ def check_credential(request: HttpRequest) -> None:
 
 
 def user_id(request: HttpRequest) -> str | None:
-    """Return the user for whom the client asks, of ``X-User-ID``; ``None`` where it names none."""
+    """Return the user that ``X-User-ID`` names; ``None`` where it is not sent."""
     raw = request.headers.get("X-User-ID")
     if raw is None:
         return None

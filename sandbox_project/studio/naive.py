@@ -1,8 +1,8 @@
 """The lookup that people write by hand. Do not copy it: the demo shows what is wrong with it.
 
 It looks sound: it asks the service, checks who may have the answer, caches it, and has a spare copy
-for bad days. But the check stands beside the fetch, so a caller for whom the answer is in the
-cache is never checked.
+for bad days. But the check stands beside the fetch, so when the answer is in the
+cache, the caller is never checked.
 """
 
 from __future__ import annotations

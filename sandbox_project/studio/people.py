@@ -10,7 +10,7 @@ PASSWORD: Final = "sandbox"
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who can log in."""
+    """A person who can log in."""
 
     name: str
     about: str

@@ -180,7 +180,7 @@ def test_user_refused_is_403_even_with_a_current_copy(
 
 
 def test_user_is_of_no_matter_to_an_unknown_id(api: Api) -> None:
-    """A 404 is everybody's."""
+    """A 404 is one for all users."""
     bodies = {api.ask("/instances/nowhere", X_User_ID=user).content for user in (None, "7")}
 
     assert len(bodies) == 1
@@ -191,7 +191,7 @@ def test_user_is_of_no_matter_to_an_unknown_id(api: Api) -> None:
     ["", "a b", "a\tb", "%", "%zz", "%FF", "%ED%A0%80", "a%0Ab", "%C2%85", "\x7f", "x" * 201],
 )
 def test_user_malformed_is_400(api: Api, user_id: str) -> None:
-    """A user id that cannot be read is refused, not taken for nobody."""
+    """A user id that cannot be read is refused, not taken for no user."""
     for path in ("/instances/studio-a", "/projects/film-42", "/instances"):
         assert api.ask(path, X_User_ID=user_id).status_code == 400
 

@@ -21,7 +21,7 @@ from tests.sandbox.service import ADMIN_PASSWORD, TOKEN, Api, fresh_id, start_co
 
 
 def test_server_stops_on_sigterm_and_comes_back_as_it_was(tmp_path: Path) -> None:
-    """A stopped service answers nobody, and keeps its data for the next start on its port."""
+    """A stopped service does not answer, and keeps its data for the next start on its port."""
     with start_config_service(tmp_path) as server:
         tag = Api(server.url).ask("/instances/studio-a").headers["ETag"]
         assert server.stop() == 0

@@ -131,7 +131,7 @@ def test_demo_tells_the_story(tmp_path: Path) -> None:
 
 
 def test_demo_on_redis_stays_until_ctrl_c(tmp_path: Path, redis_server: RedisServer) -> None:
-    """The same on Redis; then everything is put back, and the printed curl works as it stands."""
+    """With the cache in Redis; then all is put back, and the printed curl works as it stands."""
     with demo(tmp_path, "--serve", f"--redis={redis_server.url()}") as process:
         said = read_until(process, "Ctrl-C stops everything")
         answer = ask_like_curl(said)
@@ -203,10 +203,10 @@ def test_demo_without_its_redis_starts_nothing(tmp_path: Path) -> None:
 )
 def test_demo_that_is_interrupted_cleans_up(tmp_path: Path, moment: str, name: str) -> None:
     """While the servers start or in the midst of the story: they stop, and their files go."""
-    # What was being sent in that moment has a socket that nobody closes but the end of the process.
+    # What was being sent in that moment has a socket that only the end of the process closes.
     with demo(tmp_path, PYTHONWARNINGS="error,ignore::ResourceWarning") as process:
         read_until(process, moment)
-        # Ctrl-C reaches everybody at the terminal, a kill one process.
+        # Ctrl-C reaches every process of the terminal, a kill one process.
         send = os.killpg if name == "SIGINT" else os.kill
         send(process.pid, getattr(signal, name))
         said = output(process)

@@ -163,7 +163,7 @@ def test_body_has_the_documented_fields_and_no_others(
 def test_metadata_and_limits_have_the_documented_fields_and_no_others(
     api: Api, ids: dict[str, str]
 ) -> None:
-    """The same inside a configuration."""
+    """Inside a configuration, too, the fields are those of the contract."""
     schemas = CONTRACT["components"]["schemas"]
     body = api.ask("/instances/{instance_id}".format(**ids)).json()
 

@@ -63,7 +63,7 @@ def test_page_says_where_the_configuration_came_from(
 def test_page_names_what_decided(
     screens: dict[str, Browser], path: str, headers: dict[str, str], reason: str
 ) -> None:
-    """Whoever wonders why he is in this instance can read it."""
+    """Users can read why they are in this instance."""
     page = screens["owner"].get(path, **headers).text
 
     assert "<h1>Studio A</h1>" in page
@@ -71,7 +71,7 @@ def test_page_names_what_decided(
 
 
 def test_page_for_an_admin_says_why_he_may(screens: dict[str, Browser], mine: str) -> None:
-    """An admin sees that he is in somebody else's instance."""
+    """An admin sees that the instance is another user's."""
     page = screens["admin"].get(f"/instances/{mine}/").text
 
     assert "since you are an admin; the owner is user id 2" in page
@@ -140,7 +140,7 @@ def test_page_during_an_outage_with_a_copy(
 def test_pages_never_show_a_key(
     screens: dict[str, Browser], programs: dict[str, Program], mine: str
 ) -> None:
-    """Of API keys the names are shown, to whoever it may be."""
+    """Of API keys the names are shown, and to all users the names only."""
     for path in ("/", f"/instances/{mine}/", "/cache/"):
         page = screens["admin"].get(path).text
         assert not [secret for secret in SECRETS if secret in page]
@@ -215,7 +215,7 @@ def test_stylesheets_are_served(studio: ServerProcess, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/instances/studio-a/", "/cache/", "/pick/"])
 def test_page_for_nobody_leads_to_the_log_in(studio: ServerProcess, path: str) -> None:
-    """Nobody gets to know anything."""
+    """A visitor without a log-in is told nothing."""
     answer = requests.get(studio.url + path, timeout=10, allow_redirects=False)
 
     assert answer.status_code == 302

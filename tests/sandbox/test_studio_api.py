@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def test_api_tells_where_the_caller_stands(programs: dict[str, Program], mine: str) -> None:
-    """The same as on the page, for programs."""
+    """Programs are told what the page tells."""
     answer = programs["owner"].instance(X_Instance_ID=mine).json()
 
     assert answer["instance_id"] == mine
@@ -44,7 +44,7 @@ def test_api_takes_the_session_too(screens: dict[str, Browser]) -> None:
 
 
 def test_api_by_token_wins_over_the_session(screens: dict[str, Browser]) -> None:
-    """A token in the request says who is calling, whoever is logged in."""
+    """A token in the request says who is calling, not the session."""
     answer = screens["owner"].get(
         "/api/instance/", Accept="application/json", Authorization=f"Token {NEIGHBOUR.token}"
     )
@@ -82,7 +82,7 @@ def test_api_answers_problems(
 
 
 def test_api_gives_a_token_for_a_password(studio: ServerProcess) -> None:
-    """Who has a log-in needs nobody to hand him a token."""
+    """A user who can log in can get a token."""
     url = f"{studio.url}/api/token/"
     answers = [
         requests.post(url, {"username": "owner", "password": password}, timeout=10)
@@ -136,7 +136,7 @@ def test_job_for_a_worker_that_is_not_there(programs: dict[str, Program], mine: 
 
 
 def test_job_without_a_task_is_refused(programs: dict[str, Program], mine: str) -> None:
-    """The body is checked before anybody is bothered."""
+    """The body is checked before the worker is asked."""
     answer = job(programs["owner"], instance_id=mine)
 
     assert (answer.status_code, list(answer.json())) == (400, ["task"])

@@ -85,7 +85,7 @@ def test_duration_in_words(seconds: float, words: str) -> None:
 
 
 def test_redis_keys_of_others_stay(redis_server: RedisServer) -> None:
-    """The demo may run on a Redis that somebody uses."""
+    """The demo may run on a Redis that others use."""
     redis_server.command("SET", "others", "1")
     with keys_removed(redis_server.url(), "studio-demo-x"):
         redis_server.command("SET", "studio-demo-x-instances:1:a", "1")
