@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from benchmarks.soak_site import NEAR_TTL, STALE_MAX_AGE, TIMEOUT
-from instance_lookup.cache_health import CACHE_SKIPPED
+from instance_lookup.cache.health import CACHE_SKIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

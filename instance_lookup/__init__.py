@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from instance_lookup.cache import InstanceCache
+from instance_lookup.cache.instance_cache import InstanceCache
 from instance_lookup.context import LookupContext, RequestMetadata
 from instance_lookup.exceptions import (
     AccessDenied,

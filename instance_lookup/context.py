@@ -10,7 +10,7 @@ from typing import Any
 from django.http import HttpRequest
 from msgspec import Struct, structs
 
-from instance_lookup.forks import StartsAnew
+from instance_lookup.concurrency.forks import StartsAnew
 from instance_lookup.request_user import (
     acurrent_user,
     alookup_user,

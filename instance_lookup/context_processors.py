@@ -11,8 +11,8 @@ from django.http import HttpRequest
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.functional import SimpleLazyObject
 
-from instance_lookup.drf_request import django_part, is_authenticated
-from instance_lookup.lookup import lookup_for
+from instance_lookup.request.attributes import lookup_for
+from instance_lookup.request.drf import django_part, is_authenticated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

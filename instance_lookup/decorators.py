@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from asgiref.sync import iscoroutinefunction
 from django.http.response import HttpResponseBase
 
-from instance_lookup.drf_request import check_after_permissions, django_part, is_drf_view, view_of
+from instance_lookup.concurrency.deferred import once_loaded
 from instance_lookup.exceptions import AccessDenied, InstanceLookupError
-from instance_lookup.lookup import lookup_for
-from instance_lookup.responses import error_response
-from instance_lookup.users import once_loaded
+from instance_lookup.request.attributes import lookup_for
+from instance_lookup.request.drf import check_after_permissions, django_part, is_drf_view, view_of
+from instance_lookup.request.problems import error_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from instance_lookup.access import Allows
-    from instance_lookup.request_lookup import RequestLookup
+    from instance_lookup.request.lookup import RequestLookup
     from instance_lookup.types import InstanceConfig
 
 View = TypeVar("View", bound="Callable[..., Any]")

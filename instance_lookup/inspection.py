@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from instance_lookup.entry import Entry, Freshness
+from instance_lookup.cache.entry import Entry, Freshness
 from instance_lookup.exceptions import CacheError, InstanceLookupError
 from instance_lookup.frozen import MASK
 from instance_lookup.outcomes import Failure, Listing, check_id, once_each

@@ -9,8 +9,8 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.apps import apps
 
 from instance_lookup.exceptions import InstanceLookupError
-from instance_lookup.lookup import attach, lookup_for
-from instance_lookup.responses import error_response
+from instance_lookup.request.attributes import attach, lookup_for
+from instance_lookup.request.problems import error_response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
-    from instance_lookup.response_state import ResponseState
+    from instance_lookup.request.response import ResponseState
 
 
 logger = logging.getLogger("instance_lookup")

@@ -11,37 +11,38 @@ from msgspec import structs
 
 from instance_lookup.access import Allows, authorize, bind, verdict
 from instance_lookup.backends.base import Query, describe
-from instance_lookup.cache import InstanceCache
-from instance_lookup.concealing import ConcealingLoader
+from instance_lookup.cache.instance_cache import InstanceCache
+from instance_lookup.cache.kinds import PROJECT
+from instance_lookup.cache.tiers import TieredCache
+from instance_lookup.concurrency.deferred import NotLoaded
+from instance_lookup.concurrency.executor import in_executor, in_pool
+from instance_lookup.concurrency.steps import Steps, adrive, asking, drive
+from instance_lookup.concurrency.threads import DaemonPool
 from instance_lookup.conf import Options, apply_options, build
 from instance_lookup.context import LookupContext, fresh_request_id
-from instance_lookup.deadline import Deadline
 from instance_lookup.exceptions import (
     AccessDenied,
     ConfigServiceUnavailable,
     InstanceNotFound,
 )
-from instance_lookup.executor import in_executor, in_pool
-from instance_lookup.failures import denied, renamed
+from instance_lookup.fetching.concealing import ConcealingLoader
+from instance_lookup.fetching.failures import denied, renamed
+from instance_lookup.fetching.loader import Loader
+from instance_lookup.fetching.notices import tell, tell_resolved
+from instance_lookup.fetching.projects import Projects
+from instance_lookup.fetching.refusals import Refused
+from instance_lookup.fetching.vitals import Vitals
 from instance_lookup.identifiers import InstanceRef, ProjectRef, Ref, id_of
-from instance_lookup.kinds import PROJECT
-from instance_lookup.loader import Loader
-from instance_lookup.naming import Naming
-from instance_lookup.notices import tell, tell_resolved
-from instance_lookup.projects import Projects
-from instance_lookup.refusals import Refused
+from instance_lookup.resilience.deadline import Deadline
+from instance_lookup.selection import Naming
 from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
-from instance_lookup.steps import Steps, adrive, asking, drive
-from instance_lookup.tiers import TieredCache
 from instance_lookup.types import CacheStats, Grant, InstanceConfig, LookupResult, Source
-from instance_lookup.users import LookupUser, NotLoaded
-from instance_lookup.vitals import Vitals
-from instance_lookup.workers import DaemonPool
+from instance_lookup.users import LookupUser
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from instance_lookup.fetcher import Found
+    from instance_lookup.fetching.fetcher import Found
 
 
 # Not the one of the lookups, which these could hold up: they wait for the Config Service.

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.conf import settings
-from django.core.exceptions import ObjectDoesNotExist, SynchronousOnlyOperation
+from django.core.exceptions import ObjectDoesNotExist
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
+from instance_lookup.concurrency.deferred import deferred
 from instance_lookup.conf import get_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from django.http import HttpRequest
 
@@ -83,36 +82,6 @@ class ServiceUser(LookupUser):
     """The site itself; made by :meth:`LookupUser.service`."""
 
     is_service = True
-
-
-class NotLoaded(SynchronousOnlyOperation):
-    """Something about a user takes I/O that has not been done, and an event loop is running."""
-
-    def __init__(self, user: LookupUser, name: str) -> None:
-        super().__init__(f"{name!r} of user {user.user_id!r} takes a query: use the async twin.")
-        self.user, self.name = user, name
-
-    async def load(self) -> None:
-        """Do the I/O, in the thread that Django keeps for it."""
-        await sync_to_async(getattr)(self.user, self.name)
-
-
-async def once_loaded(ask: Callable[[], T]) -> T:
-    """Return ``ask()``, and first load what it needs of its user. Does not block the loop."""
-    while True:
-        try:
-            return ask()
-        except NotLoaded as missing:
-            await missing.load()
-
-
-class deferred(cached_property[T]):  # noqa: N801  # reads like cached_property, which it is
-    """A cached property that takes I/O, and so refuses to be read first in an event loop."""
-
-    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
-        if instance is not None and in_event_loop():
-            raise NotLoaded(instance, cast("str", self.attrname))
-        return super().__get__(instance, owner)
 
 
 class DjangoUser(LookupUser):
@@ -253,11 +222,6 @@ def check_names(what: str, names: Collection[str]) -> Collection[str]:
     if isinstance(names, str):
         raise TypeError(f"{what} must be a collection of strings, such as ({names!r},), not a str")
     return names
-
-
-def in_event_loop() -> bool:
-    """Tell whether this thread is running an event loop, which must not be blocked."""
-    return asyncio._get_running_loop() is not None  # noqa: SLF001  # the other one raises
 
 
 def _type(value: object) -> str:

@@ -6,9 +6,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from instance_lookup.concurrency.threads import DaemonPool
 from instance_lookup.exceptions import CacheError
 from instance_lookup.outcomes import Failure, once_each
-from instance_lookup.workers import DaemonPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

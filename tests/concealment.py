@@ -17,7 +17,7 @@ from asgiref.sync import iscoroutinefunction
 from django.urls import URLPattern, path
 
 from instance_lookup import InstanceLookupError, LookupUser, get_resolver
-from instance_lookup.deletions import BELIEVED
+from instance_lookup.fetching.deletions import BELIEVED
 from tests import urls
 from tests.caches import cache_config
 from tests.doors import Caller, owned_by

@@ -31,8 +31,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 EXTRAS = frozenset({
     "cryptography",
     "django_redis",
-    "instance_lookup.drf_composition",
-    "instance_lookup.encryption",
+    "instance_lookup.permissions.composition",
+    "instance_lookup.cache.encryption",
     "instance_lookup.permissions",
     "openapi_core",
     "redis",
@@ -189,7 +189,7 @@ def _no_receivers() -> Iterator[None]:
 @pytest.fixture
 def refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every write that fails for one that failed at once, however busy the machine is."""
-    monkeypatch.setattr("instance_lookup.cache_health._SLOW", 60.0)
+    monkeypatch.setattr("instance_lookup.cache.health._SLOW", 60.0)
 
 
 @pytest.fixture(scope="session")

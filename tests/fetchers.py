@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from instance_lookup import InstanceConfig
-from instance_lookup.cache_health import CacheHealth
+from instance_lookup.cache.health import CacheHealth
+from instance_lookup.cache.kinds import instance_kind
+from instance_lookup.cache.stats import Counters
+from instance_lookup.cache.tiers import TieredCache
 from instance_lookup.conf import build_settings
-from instance_lookup.counters import Counters
-from instance_lookup.deadline import Deadline
-from instance_lookup.fetcher import Asker, Fetcher
-from instance_lookup.fleet import Fleet
-from instance_lookup.kinds import instance_kind
-from instance_lookup.tiers import TieredCache
-from instance_lookup.vitals import Vitals
+from instance_lookup.fetching.fetcher import Asker, Fetcher
+from instance_lookup.fetching.fleet import Fleet
+from instance_lookup.fetching.vitals import Vitals
+from instance_lookup.resilience.deadline import Deadline
 from tests.monotonic import Monotonic, parts_of
 
 if TYPE_CHECKING:
     from instance_lookup.backends.memory import DictConfigService
-    from instance_lookup.fetcher import Outcome
+    from instance_lookup.fetching.fetcher import Outcome
 
 OLGA = Asker((False, "olga"), "olga", "r1")
 

@@ -66,14 +66,14 @@ class Clock:
     """The wall clock of every module that looks at it."""
 
     MODULES = (
-        "shared",
-        "loader",
-        "fetcher",
-        "fleet",
-        "outage",
-        "near",
-        "notices",
-        "cache",
+        "cache.shared",
+        "fetching.loader",
+        "fetching.fetcher",
+        "fetching.fleet",
+        "cache.outage",
+        "cache.near",
+        "fetching.notices",
+        "cache.instance_cache",
         "resolver",
     )
 

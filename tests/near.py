@@ -30,8 +30,8 @@ from instance_lookup import (
     InstanceResolver,
 )
 from instance_lookup.backends.memory import DictConfigService
-from instance_lookup.channel import Channel, _channels, channel_of
-from instance_lookup.entry import Entry
+from instance_lookup.cache.entry import Entry
+from instance_lookup.cache.pubsub import Channel, _channels, channel_of
 from tests.caches import cache_config
 from tests.lookups import acme, asks
 from tests.waiting import wait_until

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from django.test import override_settings
 
 from instance_lookup import InstanceConfig
+from instance_lookup.cache.kinds import instance_kind
+from instance_lookup.cache.shared import SharedTier
+from instance_lookup.cache.stats import Counters
 from instance_lookup.conf import build_settings
-from instance_lookup.counters import Counters
-from instance_lookup.kinds import instance_kind
-from instance_lookup.shared import SharedTier
 from tests.lookups import SECRET, HookedCache, hooked_caches
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from instance_lookup.entry import Generation
+    from instance_lookup.cache.entry import Generation
 
 Store = SharedTier[InstanceConfig]
 
@@ -34,7 +34,7 @@ def make_store(**options: Any) -> Store:
 
 def provide_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """Yield a store on an empty :class:`HookedCache`, at ``NOW`` by the clock."""
-    monkeypatch.setattr("instance_lookup.shared.time", lambda: NOW)
+    monkeypatch.setattr("instance_lookup.cache.shared.time", lambda: NOW)
     HookedCache.lives.clear()
     with override_settings(CACHES=hooked_caches()):
         yield make_store()

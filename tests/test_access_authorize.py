@@ -13,9 +13,10 @@ from instance_lookup.access import (
     bind,
     owner_or_admin,
 )
+from instance_lookup.concurrency.deferred import NotLoaded, once_loaded
 from instance_lookup.conf import Settings
 from instance_lookup.exceptions import AccessDenied
-from instance_lookup.users import LookupUser, NotLoaded, once_loaded, user_context
+from instance_lookup.users import LookupUser, user_context
 from tests.test_access import NOBODY, SERVICE, config_of
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from instance_lookup.breaker import Breaker
+from instance_lookup.cache.stats import Counters
 from instance_lookup.conf import build_settings
-from instance_lookup.counters import Counters
-from instance_lookup.vitals import Vitals
+from instance_lookup.fetching.vitals import Vitals
+from instance_lookup.resilience.breaker import Breaker
 from tests.monotonic import Monotonic
 
 

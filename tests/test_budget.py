@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from instance_lookup.budget import _LIMIT, MissBudget
+from instance_lookup.resilience.budget import _LIMIT, MissBudget
 from tests.monotonic import Monotonic
 
 

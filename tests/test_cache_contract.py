@@ -9,7 +9,7 @@ from django.core.cache import caches
 from django.test import override_settings
 
 from instance_lookup import CacheError, InstanceCache, InstanceConfig, InvalidContext, Source
-from instance_lookup.entry import Generation
+from instance_lookup.cache.entry import Generation
 from instance_lookup.signals import instance_invalidated
 from tests.lookups import SECRET, TWINS, VARIANT_PARAMS, Clock, Twin, acme, provide_variant
 

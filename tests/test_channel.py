@@ -18,7 +18,14 @@ from instance_lookup import (
     InstanceNotFound,
     InstanceResolver,
 )
-from instance_lookup.channel import Channel, _channels, _parsed, _server_of, channel_of, client_of
+from instance_lookup.cache.pubsub import (
+    Channel,
+    _channels,
+    _parsed,
+    _server_of,
+    channel_of,
+    client_of,
+)
 from tests.lookups import OLGA, asks
 from tests.near import (
     ALIAS,

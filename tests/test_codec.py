@@ -11,9 +11,9 @@ from django.core.exceptions import ImproperlyConfigured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instance_lookup.codec import Codec
+from instance_lookup.cache.codec import Codec
+from instance_lookup.cache.encryption import Encryption
 from instance_lookup.conf import build_settings
-from instance_lookup.encryption import Encryption
 
 # No time limit an example: the machine may be busy with other things.
 unhurried = settings(deadline=None)
@@ -165,6 +165,6 @@ def test_encryption_refuses_other_types() -> None:
 
 def test_encryption_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who lacks the package is told what to install."""
-    monkeypatch.setitem(sys.modules, "instance_lookup.encryption", None)
+    monkeypatch.setitem(sys.modules, "instance_lookup.cache.encryption", None)
     with pytest.raises(ImproperlyConfigured, match=r"the extra instance-lookup\[encryption\]"):
         codec(**SEALED)

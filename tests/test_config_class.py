@@ -19,8 +19,8 @@ from instance_lookup import (
     InstanceResolver,
 )
 from instance_lookup.backends.memory import DictConfigService
-from instance_lookup.entry import Generation, Rejected, pack, read_document, unpack
-from instance_lookup.kinds import instance_kind
+from instance_lookup.cache.entry import Generation, Rejected, pack, read_document, unpack
+from instance_lookup.cache.kinds import instance_kind
 from tests.lookups import OLGA, asks
 
 KEY = "sk-SECRET"

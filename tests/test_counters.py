@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from threading import Barrier, Thread
 
-from instance_lookup.counters import Counters
+from instance_lookup.cache.stats import Counters
 from instance_lookup.types import CacheStats
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from instance_lookup.deadline import Deadline
+from instance_lookup.resilience.deadline import Deadline
 
 
 def test_remaining_counts_down_from_the_given_seconds() -> None:

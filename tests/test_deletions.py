@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from instance_lookup.deletions import BELIEVED, Deletions, Fate
+from instance_lookup.fetching.deletions import BELIEVED, Deletions, Fate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

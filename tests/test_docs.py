@@ -26,7 +26,7 @@ from instance_lookup import (
 )
 from instance_lookup.backends.base import Query
 from instance_lookup.backends.memory import DictConfigService
-from instance_lookup.deadline import Deadline
+from instance_lookup.resilience.deadline import Deadline
 from tests.documents import ACME, ROOT, Site, blocks, passed, section
 from tests.servers import Answer, Received, ScriptedServer
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from instance_lookup import InstanceConfig
-from instance_lookup.entry import Generation, Rejected, pack, read_document, unpack
-from instance_lookup.kinds import instance_kind
+from instance_lookup.cache.entry import Generation, Rejected, pack, read_document, unpack
+from instance_lookup.cache.kinds import instance_kind
 from tests.config_documents import ID, TABLE
 
 if TYPE_CHECKING:

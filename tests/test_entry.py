@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from instance_lookup.entry import (
+from instance_lookup.cache.entry import (
     DOES_NOT_EXIST,
     Entry,
     Freshness,
@@ -16,7 +16,7 @@ from instance_lookup.entry import (
     pack,
     unpack,
 )
-from instance_lookup.kinds import PROJECT, instance_kind
+from instance_lookup.cache.kinds import PROJECT, instance_kind
 from instance_lookup.types import InstanceConfig, InstanceMetadata, RateLimit
 
 FRESH, STALE, PURGED = Freshness.FRESH, Freshness.STALE, Freshness.PURGED

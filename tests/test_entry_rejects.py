@@ -10,13 +10,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from instance_lookup.conf import Settings
-from instance_lookup.entry import (
+from instance_lookup.cache.entry import (
     Rejected,
     encode_document,
     read_document,
 )
-from instance_lookup.kinds import PROJECT, instance_kind
+from instance_lookup.cache.kinds import PROJECT, instance_kind
+from instance_lookup.conf import Settings
 from instance_lookup.types import InstanceConfig
 from tests.test_entry import CONFIG, INSTANCE, packed, unpacked
 

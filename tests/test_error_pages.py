@@ -17,7 +17,7 @@ from django.views.defaults import page_not_found
 
 from instance_lookup import AccessDenied
 from instance_lookup.context_processors import instance
-from instance_lookup.lookup import attach
+from instance_lookup.request.attributes import attach
 from tests.doors import BROWSER, CALLERS, Caller, Somebody, lookups, owned_by, serve
 
 if TYPE_CHECKING:

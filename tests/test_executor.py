@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from instance_lookup.executor import in_executor, in_pool
-from instance_lookup.workers import DaemonPool
+from instance_lookup.concurrency.executor import in_executor, in_pool
+from instance_lookup.concurrency.threads import DaemonPool
 
 
 async def test_in_executor_thread() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from instance_lookup.expiring import Expiring
+from instance_lookup.resilience.expiring import Expiring
 from tests.monotonic import Monotonic
 
 

@@ -13,7 +13,7 @@ from instance_lookup import (
     InvalidContext,
 )
 from instance_lookup.backends.base import NotModified
-from instance_lookup.refusals import Refused
+from instance_lookup.fetching.refusals import Refused
 from tests.fetchers import OLGA, Process, bucket
 from tests.lookups import Clock, Service, acme, hooked_caches
 

@@ -8,8 +8,8 @@ import pytest
 from django.test import override_settings
 
 from instance_lookup import CacheError, InstanceNotFound
-from instance_lookup.deadline import Deadline
-from instance_lookup.entry import Freshness
+from instance_lookup.cache.entry import Freshness
+from instance_lookup.resilience.deadline import Deadline
 from tests.fetchers import OLGA, Process, bucket, down, kept_bucket, unwritable
 from tests.lookups import Clock, Service, hooked_caches, hooks
 
@@ -145,7 +145,7 @@ def test_cache_that_takes_its_time_not_to_store_is_skipped(
             process.monotonic.now += seconds
             raise OSError("no route to the cache")
 
-    for module in ("cache_health",):
+    for module in ("cache.health",):
         monkeypatch.setattr(f"instance_lookup.{module}.monotonic", process.monotonic)
     process.cache.read("acme")
     with hooks(slow):

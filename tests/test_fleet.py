@@ -8,10 +8,10 @@ from django.core.cache import caches
 from django.test import override_settings
 
 from instance_lookup import ConfigServiceUnavailable, InstanceNotFound, Source
-from instance_lookup.deadline import Deadline
-from instance_lookup.entry import Freshness
-from instance_lookup.keys import lease_key
-from instance_lookup.lease import Lease
+from instance_lookup.cache.entry import Freshness
+from instance_lookup.cache.keys import lease_key
+from instance_lookup.fetching.lease import Lease
+from instance_lookup.resilience.deadline import Deadline
 from tests.fetchers import OLGA, Process, bucket
 from tests.lookups import Clock, Service, acme, hooked_caches, hooks
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from instance_lookup import InstanceConfig
-    from instance_lookup.fetcher import Outcome
-    from instance_lookup.shared import Reading
+    from instance_lookup.cache.shared import Reading
+    from instance_lookup.fetching.fetcher import Outcome
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def at_each_pause(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def happens(*deeds: Callable[[], object]) -> None:
         left = list(deeds)
         monkeypatch.setattr(
-            "instance_lookup.fleet.sleep", lambda seconds: left.pop(0)() if left else None
+            "instance_lookup.fetching.fleet.sleep", lambda seconds: left.pop(0)() if left else None
         )
 
     return happens
@@ -219,7 +219,7 @@ def test_follower_fetches_half_way(
     held(theirs, seen)
     moments = iter([100.0, 102.4, 102.6])
     calls: list[int] = []
-    monkeypatch.setattr("instance_lookup.fleet.monotonic", lambda: next(moments))
+    monkeypatch.setattr("instance_lookup.fetching.fleet.monotonic", lambda: next(moments))
     at_each_pause(*[lambda: calls.append(len(service.calls))] * 3)
     assert bucket(fetch(ours, seen)) == "first"
     assert calls == [0, 0]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from instance_lookup.flight import Flights, _land
-from instance_lookup.workers import DaemonPool
+from instance_lookup.concurrency.single_flight import Flights, _land
+from instance_lookup.concurrency.threads import DaemonPool
 from tests.test_workers import run_python
 from tests.waiting import wait_until
 
@@ -17,8 +17,8 @@ FORK = """
 import os, sys
 from contextlib import nullcontext
 from threading import Event, Thread
-from instance_lookup.flight import Flights
-from instance_lookup.workers import DaemonPool
+from instance_lookup.concurrency.single_flight import Flights
+from instance_lookup.concurrency.threads import DaemonPool
 
 flights, landed = Flights(DaemonPool("forking", 2), longest=20, overdue=bool), Event()
 flight = flights.join("acme", lambda: landed.wait(10) and "parent")
@@ -189,7 +189,9 @@ def test_pool_that_fails_before_the_work(
         raise upset
 
     with monkeypatch.context() as patched:
-        patched.setattr("instance_lookup.workers.close_old_connections", close_old_connections)
+        patched.setattr(
+            "instance_lookup.concurrency.threads.close_old_connections", close_old_connections
+        )
         assert flights.join("acme", lambda: 1).future.exception(5) is upset
     assert flights.join("acme", lambda: 2).future.result(5) == 2
 

@@ -11,8 +11,8 @@ import pytest
 from django.test import override_settings
 
 from instance_lookup import ConfigServiceUnavailable, InstanceResolver, Source
-from instance_lookup.flight import Flights
-from instance_lookup.workers import DaemonPool
+from instance_lookup.concurrency.single_flight import Flights
+from instance_lookup.concurrency.threads import DaemonPool
 from tests.lookups import Service, asks
 from tests.monotonic import Monotonic
 from tests.resilience.outages import lines
@@ -42,7 +42,7 @@ def flights(told: list[str]) -> Flights[Any]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
     clock = Monotonic()
-    monkeypatch.setattr("instance_lookup.flight.monotonic", clock)
+    monkeypatch.setattr("instance_lookup.concurrency.single_flight.monotonic", clock)
     return clock
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from instance_lookup import executor
-from instance_lookup.gathering import Gathering
+from instance_lookup.concurrency import executor
+from instance_lookup.concurrency.gathering import Gathering
 
 if TYPE_CHECKING:
     from collections.abc import Collection

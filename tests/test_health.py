@@ -5,7 +5,7 @@ from threading import Barrier, Thread
 
 import pytest
 
-from instance_lookup.health import Health
+from instance_lookup.resilience.health import Health
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_forgotten_part_is_one_more_line(
     log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is bounded; what is failing longest is forgotten first."""
-    monkeypatch.setattr("instance_lookup.health._LIMIT", 2)
+    monkeypatch.setattr("instance_lookup.resilience.health._LIMIT", 2)
     health = Health("Config Service")
     for part in ("a", "b", "c"):
         health.failed("rejected", part, part=part)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from instance_lookup.entry import Generation
-from instance_lookup.keys import Keys, new_token
-from instance_lookup.kinds import PROJECT
+from instance_lookup.cache.entry import Generation
+from instance_lookup.cache.keys import Keys, new_token
+from instance_lookup.cache.kinds import PROJECT
 
 KEYS = Keys.of(PROJECT, "shop")
 A, B, C = new_token(), new_token(), new_token()

@@ -7,18 +7,18 @@ from django.core.cache import caches
 from django.test import override_settings
 
 from instance_lookup import InstanceConfig
-from instance_lookup.cache_health import CacheHealth
+from instance_lookup.cache.entry import Generation
+from instance_lookup.cache.health import CacheHealth
+from instance_lookup.cache.kinds import PROJECT, instance_kind
 from instance_lookup.conf import build_settings
-from instance_lookup.entry import Generation
-from instance_lookup.kinds import PROJECT, instance_kind
-from instance_lookup.lease import Lease
+from instance_lookup.fetching.lease import Lease
 from tests.lookups import HookedCache, hooked_caches, hooks
 from tests.monotonic import Monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from instance_lookup.kinds import Kind
+    from instance_lookup.cache.kinds import Kind
 
 INSTANCE = instance_kind(InstanceConfig)
 UNDER = Generation("g1", "g2")
@@ -103,7 +103,7 @@ def test_cache_that_takes_its_time_to_fail_is_skipped(
 ) -> None:
     """One that says at once that it is full or read-only can still be read."""
     clock, health = Monotonic(), CacheHealth("default")
-    for module in ("lease", "cache_health"):
+    for module in ("fetching.lease", "cache.health"):
         monkeypatch.setattr(f"instance_lookup.{module}.monotonic", clock)
 
     def fail(called: str, key: str) -> None:

@@ -12,7 +12,7 @@ from django.test import RequestFactory
 
 from instance_lookup import AccessDenied, InstanceConfig, LookupResult, LookupUser, Source
 from instance_lookup.access import IsAdmin
-from instance_lookup.lookup import attach, lookup_for
+from instance_lookup.request.attributes import attach, lookup_for
 from tests.doors import CALLERS, Caller, Somebody, lookups, owned_by, serve
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from django.views.decorators.cache import cache_page
 
 from instance_lookup import AccessDenied, InvalidContext, LookupContext, LookupUser, get_resolver
 from instance_lookup.identifiers import Identifier, InstanceRef
-from instance_lookup.lookup import attach, lookup_for
+from instance_lookup.request.attributes import attach, lookup_for
 from instance_lookup.users import user_context
 from tests.doors import CALLERS, Caller, Somebody, lookups, owned_by, serve, vary
 

@@ -18,7 +18,7 @@ from django.utils.functional import SimpleLazyObject
 from instance_lookup import AccessDenied, LookupUser, get_resolver
 from instance_lookup import users as users_module
 from instance_lookup.backends.memory import DictConfigService
-from instance_lookup.lookup import attach, lookup_for
+from instance_lookup.request.attributes import attach, lookup_for
 from tests.doors import CALLERS, Caller, Somebody, lookups, owned_by, serve
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from instance_lookup.identifiers import (
     SubdomainIdentifier,
     UserDefaultIdentifier,
 )
-from instance_lookup.naming import Naming
+from instance_lookup.selection import Naming
 from instance_lookup.users import LookupUser
 from tests.test_identifiers import DEFAULTS, SETTINGS, context_of
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from instance_lookup import InstanceConfig
+from instance_lookup.cache.epochs import Epochs
+from instance_lookup.cache.near import NearTier
 from instance_lookup.conf import build_settings
-from instance_lookup.epochs import Epochs
-from instance_lookup.near import NearTier
 from tests.near import entry
 
 WALL = 1_800_000_000.0
@@ -25,8 +25,10 @@ class Clocks:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.passed = 0.0
         self.put_back = 0.0
-        monkeypatch.setattr("instance_lookup.near.monotonic", lambda: 1000.0 + self.passed)
-        monkeypatch.setattr("instance_lookup.near.time", lambda: WALL + self.passed - self.put_back)
+        monkeypatch.setattr("instance_lookup.cache.near.monotonic", lambda: 1000.0 + self.passed)
+        monkeypatch.setattr(
+            "instance_lookup.cache.near.time", lambda: WALL + self.passed - self.put_back
+        )
 
 
 @pytest.fixture
@@ -227,7 +229,7 @@ def test_dropped_while_it_is_got(near: Near, monkeypatch: pytest.MonkeyPatch) ->
         near.drop("acme")
         return WALL
 
-    monkeypatch.setattr("instance_lookup.near.time", time)
+    monkeypatch.setattr("instance_lookup.cache.near.time", time)
     assert near.get("acme") is None
 
 

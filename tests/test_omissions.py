@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from instance_lookup.leniency import LeftOut
-from instance_lookup.omissions import _LIMIT, Omissions
+from instance_lookup.cache.leniency import LeftOut
+from instance_lookup.fetching.omissions import _LIMIT, Omissions
 
 if TYPE_CHECKING:
     import pytest

@@ -7,9 +7,9 @@ import pytest
 from msgspec import Raw
 
 from instance_lookup import InstanceConfig
-from instance_lookup.entry import Entry, Freshness, Generation
-from instance_lookup.epochs import Epochs
-from instance_lookup.outage import OutageBuffer
+from instance_lookup.cache.entry import Entry, Freshness, Generation
+from instance_lookup.cache.epochs import Epochs
+from instance_lookup.cache.outage import OutageBuffer
 from tests.lookups import Clock
 from tests.monotonic import Monotonic
 

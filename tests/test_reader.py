@@ -9,7 +9,7 @@ import pytest
 from django.core.cache import caches
 from django.test import override_settings
 
-from instance_lookup.deadline import Deadline
+from instance_lookup.resilience.deadline import Deadline
 from tests.fetchers import OLGA, Process, bucket, down, kept_bucket, unwritable
 from tests.lookups import Clock, HookedCache, Service, acme, hooked_caches, hooks
 
@@ -100,7 +100,7 @@ def test_cache_that_takes_its_time_to_have_no_generation_is_skipped(
             process.monotonic.now += seconds
             raise OSError("no route to the cache")
 
-    for module in ("tiers", "cache_health"):
+    for module in ("cache.tiers", "cache.health"):
         monkeypatch.setattr(f"instance_lookup.{module}.monotonic", process.monotonic)
     with hooks(slow):
         assert bucket(process.fetch()) == "first"

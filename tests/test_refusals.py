@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from instance_lookup import LookupUser
-from instance_lookup.refusals import Refusals
+from instance_lookup.fetching.refusals import Refusals
 from tests.lookups import OLGA, SAM
 from tests.monotonic import Monotonic
 

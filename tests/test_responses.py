@@ -17,7 +17,7 @@ from instance_lookup import (
     InvalidContext,
     get_resolver,
 )
-from instance_lookup.responses import error_response
+from instance_lookup.request.problems import error_response
 from tests.doors import BROWSER, CALLERS, NO_STORE, PROBLEM, Caller, owned_by, serve
 from tests.lookups import SECRET
 from tests.monotonic import Monotonic

@@ -10,7 +10,7 @@ from threading import Event
 
 import pytest
 
-from instance_lookup.rounds import Rounds
+from instance_lookup.concurrency.rounds import Rounds
 from tests.waiting import wait_until
 
 LONG = 30
@@ -136,7 +136,7 @@ def test_fork_in_the_middle() -> None:
     """Neither waits for a thread that the child does not have, nor ends a round of another."""
     script = """
 import os, signal, sys, threading
-from instance_lookup.rounds import Rounds
+from instance_lookup.concurrency.rounds import Rounds
 begun = threading.Event()
 here = os.getpid()
 

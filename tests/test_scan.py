@@ -9,8 +9,8 @@ import pytest
 from django.core.cache import caches
 from django.test import override_settings
 
-from instance_lookup.channel import client_of
-from instance_lookup.scan import scan
+from instance_lookup.cache.pubsub import client_of
+from instance_lookup.cache.scan import scan
 from tests.caches import LOCAL_KINDS
 from tests.near import ALIAS, BACKENDS, near_caches, near_config
 from tests.waiting import within

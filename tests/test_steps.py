@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.dispatch import Signal
 
-from instance_lookup.executor import in_executor
-from instance_lookup.steps import Blocking, Notify, Steps, Wait, adrive, asking, drive
-from instance_lookup.users import NotLoaded, user_context
+from instance_lookup.concurrency.deferred import NotLoaded
+from instance_lookup.concurrency.executor import in_executor
+from instance_lookup.concurrency.steps import Blocking, Notify, Steps, Wait, adrive, asking, drive
+from instance_lookup.users import user_context
 from tests.doors import Somebody
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from django.core.cache.backends.memcached import BaseMemcachedCache
 from django.test import override_settings
 
 from instance_lookup import CacheError
-from instance_lookup.codec import Codec
-from instance_lookup.entry import Freshness
+from instance_lookup.cache.codec import Codec
+from instance_lookup.cache.entry import Freshness
 from tests.lookups import SECRET, HookedCache, hooks
 from tests.stores import (
     BODY,
@@ -33,7 +33,7 @@ from tests.stores import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from instance_lookup.entry import Generation
+    from instance_lookup.cache.entry import Generation
 
 
 class MemcachedKeys(HookedCache):

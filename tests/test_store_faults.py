@@ -9,7 +9,7 @@ from django.core.cache import InvalidCacheBackendError, caches
 from django.db import connection
 
 from instance_lookup import CacheError
-from instance_lookup.entry import Generation
+from instance_lookup.cache.entry import Generation
 from tests.caches import TABLE, use_cache
 from tests.lookups import SECRET, HookedCache, hooks
 from tests.stores import (

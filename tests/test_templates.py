@@ -10,7 +10,7 @@ from django.utils.http import urlencode
 
 from instance_lookup import AccessDenied, LookupUser
 from instance_lookup.context_processors import instance
-from instance_lookup.lookup import attach
+from instance_lookup.request.attributes import attach
 from instance_lookup.testing import override_instance_config
 from tests.doors import CALLERS, Caller, Somebody, lookups, owned_by, serve
 from tests.lookups import SECRET

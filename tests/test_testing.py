@@ -25,7 +25,7 @@ from instance_lookup import (
     resolve_instance,
 )
 from instance_lookup.access import HasFeature, HasRole, IsAdmin, IsOwner, IsTenantMember
-from instance_lookup.lookup import attach
+from instance_lookup.request.attributes import attach
 from instance_lookup.testing import override_instance_config
 from tests.doors import CALLERS, Caller
 

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.db import connection, connections, transaction
 
 from instance_lookup import InstanceResolver, Source
-from instance_lookup.transactions import OutsideTransaction, outside_transaction
+from instance_lookup.cache.transactions import OutsideTransaction, outside_transaction
 from tests.caches import use_cache
 from tests.doors import Caller, owned_by, serve
 from tests.lookups import Service, asks

@@ -11,8 +11,8 @@ import pytest
 from django.core.cache import caches
 from django.db import DatabaseError
 
-from instance_lookup import workers
-from instance_lookup.workers import DaemonPool
+from instance_lookup.concurrency import threads as workers
+from instance_lookup.concurrency.threads import DaemonPool
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def test_works_without_settings() -> None:
     """A program that uses no database needs no Django settings."""
     done = run_python(
         "import time\n"
-        "from instance_lookup.workers import DaemonPool\n"
+        "from instance_lookup.concurrency.threads import DaemonPool\n"
         "pool = DaemonPool('plain', 1, idle_seconds=0.01)\n"
         "print(pool.submit(str, 7).result(5))\n"
         "time.sleep(0.1)\n"  # the idle worker ends without a traceback
@@ -247,7 +247,7 @@ def test_stuck_worker_does_not_delay_exit() -> None:
     begun = time.monotonic()
     done = run_python(
         "import time\n"
-        "from instance_lookup.workers import DaemonPool\n"
+        "from instance_lookup.concurrency.threads import DaemonPool\n"
         "DaemonPool('stuck', 1).submit(time.sleep, 30)\n"
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -258,7 +258,7 @@ def test_forked_child_works_while_the_lock_is_held() -> None:
     """A fork in the middle of a submit leaves the child a working pool."""
     done = run_python(
         "import os, time, sys\n"
-        "from instance_lookup.workers import DaemonPool\n"
+        "from instance_lookup.concurrency.threads import DaemonPool\n"
         "pool = DaemonPool('forked', 1)\n"
         "pool.submit(time.sleep, 30)\n"
         "pool._crew.changed.acquire()\n"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from instance_lookup.conf import Settings
-    from instance_lookup.deadline import Deadline
+    from instance_lookup.resilience.deadline import Deadline
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from http.client import HTTPException, HTTPResponse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from io import BufferedReader
 
-    from instance_lookup.backends.transport import DeadlineSocket
-
 _INTERIM_BYTES = 65_536
+
+
+class _NotesSurplus(Protocol):
+    """The socket of a connection that is not used again after surplus bytes."""
+
+    def note_surplus(self, reader: BufferedReader) -> None: ...
 
 
 class FinalResponse(HTTPResponse):
@@ -18,9 +22,9 @@ class FinalResponse(HTTPResponse):
 
     fp: BufferedReader
 
-    def __init__(self, sock: DeadlineSocket, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self._sock = sock
+        self._sock: _NotesSurplus = sock
 
     def _read_status(self) -> tuple[str, int, str]:
         # http.client passes over 100 only, and any number of those (RFC 9110, section 15.2).

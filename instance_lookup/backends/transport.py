@@ -30,8 +30,8 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from instance_lookup.backends.framing import FinalResponse
 from instance_lookup.backends.proxies import ProxyRefused, credentials, tunnel_failure
-from instance_lookup.deadline import Deadline
-from instance_lookup.workers import DaemonPool
+from instance_lookup.concurrency.threads import DaemonPool
+from instance_lookup.resilience.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

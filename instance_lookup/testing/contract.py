@@ -12,16 +12,16 @@ from unittest import SkipTest
 import msgspec
 
 from instance_lookup.backends.base import Document, NotModified, Query
+from instance_lookup.cache.entry import read_document
+from instance_lookup.cache.kinds import instance_kind
 from instance_lookup.context import fresh_request_id
-from instance_lookup.deadline import Deadline
-from instance_lookup.entry import read_document
 from instance_lookup.exceptions import (
     AccessDenied,
     ConfigServiceUnavailable,
     InstanceLookupError,
     InstanceNotFound,
 )
-from instance_lookup.kinds import instance_kind
+from instance_lookup.resilience.deadline import Deadline
 from instance_lookup.types import InstanceConfig
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from instance_lookup.access import Allows, Policy
 from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.conf import get_settings
-from instance_lookup.fetcher import Found
+from instance_lookup.fetching.fetcher import Found
 from instance_lookup.identifiers import Identifier, InstanceRef, Ref
 from instance_lookup.registry import replace_resolver
 from instance_lookup.resolver import InstanceResolver
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest
 
+    from instance_lookup.concurrency.steps import Steps
     from instance_lookup.context import LookupContext
-    from instance_lookup.deadline import Deadline
-    from instance_lookup.steps import Steps
+    from instance_lookup.resilience.deadline import Deadline
 
 
 class override_instance_config(TestContextDecorator):  # noqa: N801  # as override_settings

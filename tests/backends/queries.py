@@ -6,7 +6,7 @@ from typing import Any
 
 from instance_lookup.backends.base import Query
 from instance_lookup.backends.http import HttpConfigService
-from instance_lookup.deadline import Deadline
+from instance_lookup.resilience.deadline import Deadline
 
 
 def query(seconds: float = 5.0, **fields: Any) -> Query:

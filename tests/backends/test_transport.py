@@ -11,7 +11,7 @@ import responses
 
 from instance_lookup.backends import transport
 from instance_lookup.backends.transport import DeadlineSession, DeadlineSocket
-from instance_lookup.workers import DaemonPool
+from instance_lookup.concurrency.threads import DaemonPool
 from tests.servers import Answer, ScriptedServer, black_hole, free_port
 from tests.waiting import within
 

@@ -8,8 +8,8 @@ import pytest
 from rest_framework_simplejwt.authentication import JWTStatelessUserAuthentication
 from rest_framework_simplejwt.tokens import AccessToken
 
-from instance_lookup.drf_request import _ATTRIBUTES
-from instance_lookup.lookup import _InstanceAttributes
+from instance_lookup.request.attributes import _InstanceAttributes
+from instance_lookup.request.drf import _ATTRIBUTES
 from tests.doors import CALLERS, Caller, Somebody, lookups, owned_by, serve
 from tests.drf import views
 

@@ -22,8 +22,8 @@ from rest_framework.viewsets import ViewSet
 from instance_lookup import AccessDenied, LookupContext, resolve_instance
 from instance_lookup.access import IsAdmin, IsOwner
 from instance_lookup.decorators import InstanceRequiredMixin, instance_required
-from instance_lookup.lookup import attach, lookup_for
 from instance_lookup.permissions import IsInstanceOwner, exception_handler
+from instance_lookup.request.attributes import attach, lookup_for
 from tests.doors import CALLERS, PROBLEM, Caller, Somebody, owned_by
 from tests.drf.views import NameToken
 from tests.lookups import SECRET

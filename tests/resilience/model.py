@@ -14,8 +14,8 @@ from django.test import override_settings
 
 from instance_lookup import AccessDenied, ConfigServiceUnavailable, InstanceResolver
 from instance_lookup.backends.memory import DictConfigService
-from instance_lookup.breaker import Breaker
-from instance_lookup.expiring import Expiring
+from instance_lookup.resilience.breaker import Breaker
+from instance_lookup.resilience.expiring import Expiring
 from tests.lookups import Clock, HookedCache, hooked_caches
 
 if TYPE_CHECKING:
@@ -211,8 +211,8 @@ def two_processes() -> Iterator[tuple[World, list[InstanceResolver]]]:
         for kind in (Expiring, Breaker):
             defaults: Any = kind.__init__.__kwdefaults__
             patch.setitem(defaults, "clock", ticks.time)
-        patch.setattr("instance_lookup.loader._flights", world.pool)
-        patch.setattr("instance_lookup.steps.wait", world.pool.wait)
+        patch.setattr("instance_lookup.fetching.loader._flights", world.pool)
+        patch.setattr("instance_lookup.concurrency.steps.wait", world.pool.wait)
         patch.setattr(HookedCache, "hook", staticmethod(world.hook))
         resolvers = [
             InstanceResolver(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from instance_lookup import ConfigServiceUnavailable, InstanceResolver, forks
+from instance_lookup import ConfigServiceUnavailable, InstanceResolver
 from instance_lookup.backends.http import HttpConfigService
-from instance_lookup.flight import Flights
+from instance_lookup.concurrency import forks
+from instance_lookup.concurrency.single_flight import Flights
 from tests.lookups import Twin, asks
 from tests.servers import (
     Answer,

@@ -21,9 +21,9 @@ from instance_lookup import (
     InstanceResolver,
     Source,
 )
-from instance_lookup.lookup import attach
+from instance_lookup.concurrency.threads import DaemonPool
 from instance_lookup.registry import replace_resolver
-from instance_lookup.workers import DaemonPool
+from instance_lookup.request.attributes import attach
 from tests.caches import use_cache
 from tests.doors import Somebody
 from tests.lookups import ADA, OLGA, SAM, Service, asks

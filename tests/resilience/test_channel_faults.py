@@ -15,7 +15,7 @@ from weakref import WeakSet
 import pytest
 
 from instance_lookup import Source
-from instance_lookup.channel import Channel
+from instance_lookup.cache.pubsub import Channel
 from tests.lookups import asks
 from tests.near import (
     LONG,
@@ -140,7 +140,7 @@ def counted_tries(
         pauses.append(seconds)
         pause(seconds)
 
-    monkeypatch.setattr("instance_lookup.channel.sleep", sleep)
+    monkeypatch.setattr("instance_lookup.cache.pubsub.sleep", sleep)
     yield pauses
 
 
@@ -179,8 +179,8 @@ def test_subscribe_denied_clamps(
         seen(here)
         assert failed.wait(LONG)
         frozen = monotonic()
-        monkeypatch.setattr("instance_lookup.tiers.monotonic", lambda: frozen)
-        monkeypatch.setattr("instance_lookup.near.monotonic", lambda: frozen + passed)
+        monkeypatch.setattr("instance_lookup.cache.tiers.monotonic", lambda: frozen)
+        monkeypatch.setattr("instance_lookup.cache.near.monotonic", lambda: frozen + passed)
         seen(here)
         assert (at_hand(here) is not None) is is_kept
         go_on.set()
@@ -270,7 +270,7 @@ class Refusing(threading.Thread):
 
 def test_no_thread_to_spare(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that can start no thread is answered, and has nothing at hand for long."""
-    monkeypatch.setattr("instance_lookup.channel.Thread", Refusing)
+    monkeypatch.setattr("instance_lookup.cache.pubsub.Thread", Refusing)
     here = near_resolver()
     first = seen(here)
     assert seen(here) == first  # read from Redis, and at hand from now on

@@ -21,8 +21,8 @@ from instance_lookup import (
     Source,
 )
 from instance_lookup.access import IsAdmin
-from instance_lookup.keys import lease_key
-from instance_lookup.kinds import instance_kind
+from instance_lookup.cache.keys import lease_key
+from instance_lookup.cache.kinds import instance_kind
 from instance_lookup.types import InstanceConfig
 from tests.lookups import OLGA, SAM, asks
 from tests.resilience.crowds import CROWDS, GOOD, LONG, resolver_on, shared_cache, waiting, when

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from instance_lookup import forks
-from instance_lookup.counters import Counters
+from instance_lookup.cache.stats import Counters
+from instance_lookup.concurrency import forks
 
 # One thread holds the lock for good, another forks: the child is left with one thread and the
 # lock. SIGALRM ends a child that waits for it.
@@ -32,24 +32,24 @@ sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 """
 SHARED = {
     "breaker": (
-        "from instance_lookup.breaker import Breaker\n"
+        "from instance_lookup.resilience.breaker import Breaker\n"
         "shared = Breaker(failures=1, reset=1, probe=1)",
         "shared.enter(), shared.failed(), shared.succeeded()",
     ),
     "expiring": (
-        "from instance_lookup.expiring import Expiring\nshared = Expiring(1)",
+        "from instance_lookup.resilience.expiring import Expiring\nshared = Expiring(1)",
         "shared.put(1, 1), shared.drop(1), shared.clear()",
     ),
     "health": (
-        "from instance_lookup.health import Health\nshared = Health('it')",
+        "from instance_lookup.resilience.health import Health\nshared = Health('it')",
         "shared.failed('down', 'it is down'), shared.ok()",
     ),
     "counters": (
-        "from instance_lookup.counters import Counters\nshared = Counters()",
+        "from instance_lookup.cache.stats import Counters\nshared = Counters()",
         "shared.add('hits'), shared.read(), shared.reset()",
     ),
     "epochs": (
-        "from instance_lookup.epochs import Epochs\nshared = Epochs(1)",
+        "from instance_lookup.cache.epochs import Epochs\nshared = Epochs(1)",
         "shared.change('acme'), shared.keep('acme', 1, bool), shared.apart(bool)",
     ),
 }
@@ -73,7 +73,7 @@ def test_holder_that_forks_goes_on_in_the_child() -> None:
     """Who forks in the middle releases the lock that it took, and can take it again."""
     script = (
         "import os, signal, sys\n"
-        "from instance_lookup.counters import Counters\n"
+        "from instance_lookup.cache.stats import Counters\n"
         "shared = Counters()\n"
         "with shared._lock:\n"
         "    child = os.fork()\n"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.cache import caches
 
-from instance_lookup.channel import _channels, client_of
+from instance_lookup.cache.pubsub import _channels, client_of
 from tests.near import (
     ALIAS,
     LONG,

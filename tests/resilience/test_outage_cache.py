@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from instance_lookup import ConfigServiceUnavailable, InstanceNotFound, Source
-from instance_lookup.cache_health import CACHE_SKIPPED
+from instance_lookup.cache.health import CACHE_SKIPPED
 from tests.lookups import TWINS, Twin, acme, asks
 from tests.resilience.outages import lines
 from tests.resilience.redis_outages import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from instance_lookup import CacheError, Source
-from instance_lookup.cache_health import CACHE_SKIPPED
+from instance_lookup.cache.health import CACHE_SKIPPED
 from instance_lookup.testing import faulty_cache
 from tests.lookups import TWINS, Twin, acme, asks
 from tests.resilience.outages import lines

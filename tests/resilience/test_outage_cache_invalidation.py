@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from instance_lookup import CacheError, get_resolver
-from instance_lookup.cache_health import CACHE_SKIPPED
+from instance_lookup.cache.health import CACHE_SKIPPED
 from tests.lookups import TWINS, Twin, acme, asks
 from tests.resilience.redis_outages import (
     Bench,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from instance_lookup import Source
-from instance_lookup.cache_health import CACHE_SKIPPED
+from instance_lookup.cache.health import CACHE_SKIPPED
 from tests.lookups import Clock, acme, asks
 from tests.resilience.redis_outages import Bench, Outage, each_kind, hung, provide_bench, unwritable
 

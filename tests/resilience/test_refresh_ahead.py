@@ -14,9 +14,9 @@ from instance_lookup import (
     InstanceResolver,
     LookupContext,
     Source,
-    loader,
 )
-from instance_lookup.workers import _Crew
+from instance_lookup.concurrency.threads import _Crew
+from instance_lookup.fetching import loader
 from tests.lookups import ADA, OLGA, SAM, TWINS, Clock, Service, Twin, acme, asks, hooked_caches
 from tests.monotonic import Monotonic
 from tests.waiting import wait_until

@@ -11,8 +11,8 @@ import pytest
 from django.core.cache import caches
 
 from instance_lookup import InstanceResolver, LookupResult, Source
-from instance_lookup.keys import lease_key
-from instance_lookup.kinds import instance_kind
+from instance_lookup.cache.keys import lease_key
+from instance_lookup.cache.kinds import instance_kind
 from instance_lookup.types import InstanceConfig
 from tests.lookups import asks
 from tests.resilience.crowds import (

@@ -10,22 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 from django.test import override_settings
 
-from instance_lookup import (
-    AccessDenied,
-    ConfigServiceUnavailable,
-    Source,
-    breaker,
-    deadline,
-    expiring,
-    flight,
-    lease,
-    refusals,
-    steps,
-    vitals,
-    workers,
-)
+from instance_lookup import AccessDenied, ConfigServiceUnavailable, Source
 from instance_lookup.backends.http import HttpConfigService
-from instance_lookup.lease import Lease
+from instance_lookup.concurrency import single_flight as flight
+from instance_lookup.concurrency import steps
+from instance_lookup.concurrency import threads as workers
+from instance_lookup.fetching import lease, refusals, vitals
+from instance_lookup.fetching.lease import Lease
+from instance_lookup.resilience import breaker, deadline, expiring
 from tests.lookups import Clock, Twin, asks, hooked_caches, hooks
 from tests.resilience.outages import healthy
 from tests.resilience.times import DOWN, Site, both_twins, cache_down

@@ -1,0 +1,280 @@
+"""A cache entry: its stored form, how fresh it is, and what may be believed of it. All pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from codecs import BOM_UTF8
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from instance_lookup.cache.leniency import LeftOut, decode_leniently
+from instance_lookup.frozen import SecretBytes
+
+if TYPE_CHECKING:
+    from instance_lookup.cache.kinds import Kind
+    from instance_lookup.types import InstanceConfig
+
+D = TypeVar("D", bound=Struct)
+T = TypeVar("T")
+
+FORMAT = 1
+CLOCK_SKEW = 5.0
+"""Seconds by which the clocks of two machines may differ."""
+DOES_NOT_EXIST = b"null"
+"""The document of an id that the Config Service does not know."""
+
+
+_REPEATING = re.compile(
+    r"(Invalid (?:enum )?value|Object contains unknown field) .*?(?= - at `\$[\w.\[\]]*`\Z|\Z)",
+    re.DOTALL,
+)
+"""Messages of msgspec that repeat what they are about, up to the place."""
+
+
+class Rejected(ValueError):
+    """A document is not what it should be. The message holds none of its values."""
+
+
+class Freshness(Enum):
+    """What an entry of some age is good for."""
+
+    FRESH = "fresh"
+    """Serve it."""
+    STALE = "stale"
+    """Ask the Config Service; serve it only if that fails."""
+    PURGED = "purged"
+    """As if absent."""
+
+
+def freshness(cached_at: float, ttl: float, stale_max_age: float, now: float) -> Freshness:
+    """Tell what an entry is good for at ``now``. Ages count from ``cached_at``; all in seconds."""
+    age = now - cached_at
+    if age >= stale_max_age:
+        return Freshness.PURGED
+    # An entry from the future would be fresh for ever: some clock is wrong, so ask.
+    return Freshness.FRESH if -CLOCK_SKEW <= age < ttl else Freshness.STALE
+
+
+class Generation(NamedTuple):
+    """What an entry was stored under. Written anew by whoever invalidates."""
+
+    everything: str
+    """Changed by ``invalidate_all``."""
+    own: str
+    """Changed by ``invalidate``."""
+    expiry: str = ""
+    """Changed by ``expire``; empty: never expired."""
+
+    def __str__(self) -> str:
+        return ".".join(self)
+
+    @classmethod
+    def parse(cls, token: str) -> Generation:
+        """Return the generation that ``str`` made ``token`` of. Raise ``ValueError``."""
+        parts = token.split(".")
+        if len(parts) != 3 or not (parts[0] and parts[1]):
+            raise ValueError(f"{token!r} is not a generation; take it from generation()")
+        return cls(*parts)
+
+
+class _Stored(Struct):
+    """What an entry holds of either kind, unread."""
+
+    config: Raw = Raw()
+    project: Raw = Raw()
+
+
+class Entry(Struct, Generic[D], frozen=True):
+    """An entry that may be served: right format, right id, right generation."""
+
+    document: D | None
+    """``None``: the Config Service said that it does not exist."""
+    raw: Raw
+    """The entry as stored; unlike text it does not show itself."""
+    cached_at: float
+    ttl: float
+    generation: str
+    etag: str | None
+    freshness: Freshness = Freshness.FRESH
+    """As of when it was last looked at, see :meth:`under`."""
+    expired: bool = False
+    """Stale because somebody said so, not by age."""
+
+    @property
+    def body(self) -> SecretBytes:
+        """The document as the Config Service wrote it."""
+        stored = msgspec.json.decode(self.raw, type=_Stored)
+        return SecretBytes(stored.config or stored.project)
+
+    def under(self, generation: Generation, stale_max_age: float, now: float) -> Entry[D] | None:
+        """Return it as of ``now``; ``None`` if it is purged or of another generation."""
+        everything, own, expiry = generation
+        if not self.generation.startswith(f"{everything}.{own}."):
+            return None
+        expired = bool(expiry) and not self.generation.endswith(f".{expiry}")
+        return self.aged(stale_max_age, now, expired=expired)
+
+    def aged(self, stale_max_age: float, now: float, *, expired: bool = False) -> Entry[D] | None:
+        """Return it as of ``now``, ``None`` if it is too old for anything."""
+        state = freshness(self.cached_at, self.ttl, stale_max_age, now)
+        if state is Freshness.PURGED:
+            return None
+        if expired:
+            state = Freshness.STALE
+        if state is self.freshness and expired is self.expired:
+            return self
+        return replace(self, freshness=state, expired=expired)
+
+    def ttl_remaining(self, now: float) -> float:
+        """Return the seconds for which it stays fresh."""
+        return (
+            max(0.0, self.cached_at + self.ttl - now) if self.freshness is Freshness.FRESH else 0.0
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Peek(Generic[D]):
+    """What a look that leaves no trace found: nothing minted, counted or deleted."""
+
+    stored: object = field(repr=False)
+    """The entry's value as the backend gave it; ``None``: there is none, or nobody can read it."""
+    entry: Entry[D] | None
+    """What a lookup would make of it."""
+    unreadable: bool = False
+
+
+def pack(
+    kind: Kind[D],
+    asked: str,
+    body: bytes,
+    *,
+    generation: Generation | None,
+    cached_at: float,
+    ttl: float,
+    etag: str | None,
+) -> str:
+    """Return the stored form of an entry. ``body`` is UTF-8, as ``read_document`` has made sure."""
+    envelope = kind.envelope(
+        v=FORMAT,
+        instance_id=asked,
+        config=Raw(body),
+        cached_at=cached_at,
+        ttl=ttl,
+        generation="" if generation is None else str(generation),
+        etag=etag,
+    )
+    return msgspec.json.encode(envelope).decode()
+
+
+def unpack(kind: Kind[D], asked: str, stored: str | bytes) -> Entry[D]:
+    """Return what is stored for the id ``asked``; :meth:`Entry.under` tells what it is good for.
+
+    Raises ``Rejected`` for anything that is not an entry of this id in this format.
+    """
+    try:
+        raw = Raw(stored)
+        envelope, _ = _decoded(kind.decode_entry, raw)
+    except Exception:  # noqa: BLE001  # a CONFIG_CLASS may raise anything
+        raise Rejected("not a cache entry") from None
+    if envelope.v != FORMAT or envelope.instance_id != asked:
+        raise Rejected(f"an entry of format {envelope.v} for another id or release")
+    document = envelope.config
+    return Entry(
+        document=None if document is None else _checked(kind, asked, document),
+        raw=raw,
+        cached_at=envelope.cached_at,
+        ttl=envelope.ttl,
+        generation=envelope.generation,
+        etag=envelope.etag,
+    )
+
+
+class Accepted(NamedTuple, Generic[D]):
+    """A document of the Config Service that may be stored and served."""
+
+    body: SecretBytes
+    """As the service wrote it."""
+    document: D
+    left_out: tuple[LeftOut, ...]
+    """What is in the body, and not in the document."""
+
+
+def read_document(kind: Kind[D], asked: str, body: bytes) -> Accepted[D]:
+    """Return what the JSON ``body`` holds. Raise ``Rejected`` unless it is a document of ``asked``.
+
+    A byte order mark is dropped: it is not allowed inside the JSON of a cache entry.
+    """
+    body = SecretBytes(body.removeprefix(BOM_UTF8))  # hidden where tracebacks show local variables
+    try:
+        raw = Raw(body.decode())
+    except UnicodeError:
+        raise Rejected(f"not a valid {kind.name} document: not UTF-8") from None
+    try:
+        document, left_out = _decoded(kind.decode_document, raw)
+        twice = _names_twice(body)
+    except Exception as exc:  # noqa: BLE001  # a CONFIG_CLASS may raise anything
+        # Without the cause: some decoders' errors hold the whole body, and so the keys in it.
+        problem = _problem(exc, kind.decode_document.type)
+        raise Rejected(f"not a valid {kind.name} document: {problem}") from None
+    if twice:
+        raise Rejected(f"not a valid {kind.name} document: one object has the same name twice")
+    return Accepted(body, _checked(kind, asked, document), left_out)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], raw: Raw) -> tuple[T, tuple[LeftOut, ...]]:
+    try:
+        return decoder.decode(raw), ()
+    except msgspec.ValidationError:
+        return decode_leniently(decoder, raw)
+
+
+def _names_twice(body: bytes) -> bool:
+    """Tell whether an object gives two values for one name: readers do not agree which counts."""
+    twice = False
+
+    def look(pairs: list[tuple[str, object]]) -> None:
+        nonlocal twice
+        twice = twice or len(dict(pairs)) < len(pairs)
+
+    # Numbers as text: that is faster, and Python reads no integer of more than 4,300 digits.
+    json.loads(body, object_pairs_hook=look, parse_int=str, parse_float=str)
+    return twice
+
+
+def _checked(kind: Kind[D], asked: str, document: D) -> D:
+    if getattr(document, kind.id_field) != asked:
+        raise Rejected(f"the {kind.name} document is of another id")
+    if kind.points_to and not kind.points_to.fullmatch(document.instance_id):  # type: ignore[attr-defined]
+        raise Rejected(f"the {kind.name} document names something that is no instance id")
+    return document
+
+
+def _problem(exc: Exception, read_into: type) -> str:
+    """Return what is wrong with a document, and where, without any of its values."""
+    if isinstance(exc, RecursionError):
+        return "nested too deeply"
+    name = f"{read_into.__module__}.{read_into.__qualname__}"
+    if not isinstance(exc, msgspec.MsgspecError):
+        return f"{name}: its code raised {type(exc).__name__}"
+    if not isinstance(exc, msgspec.ValidationError):
+        return f"{type(exc).__name__}: {exc}"
+    # msgspec says what it expected and where: "Expected `int`, got `str` - at `$.quota`", and but
+    # for two cases never what it read. What the code of a CONFIG_CLASS says may be anything.
+    text = _REPEATING.sub(r"\1", str(exc))
+    if (cause := exc.__cause__) is not None:
+        place = str(exc).removeprefix(str(cause))
+        text = f"its code raised {type(cause).__name__}{place}"
+    what, _, place = text.partition(" - at ")
+    field = place.rpartition("$")[2].strip(".`")
+    return f"field `{field}` of {name}: {what}" if field else f"{name}: {what}"
+
+
+def encode_document(config: InstanceConfig) -> SecretBytes:
+    """Return a config as the JSON that the Config Service would have sent."""
+    return SecretBytes(msgspec.json.encode(config))

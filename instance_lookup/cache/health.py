@@ -1,0 +1,84 @@
+"""Whether the shared cache answers, as far as this process knows."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from instance_lookup.exceptions import CacheError
+from instance_lookup.resilience.breaker import Breaker
+from instance_lookup.resilience.health import Health
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CACHE_SKIPPED = 5.0
+"""Seconds for which a cache that failed is not asked: it would cost every request its timeout."""
+_WRITING = "writing"
+"""The part of its health that a full or read-only server loses alone."""
+_SLOW = 0.1
+
+
+class CacheHealth:
+    """When to ask the cache of one resolver, and what the log says of it.
+
+    Configurations, projects and leases share it: they are in one cache.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self.breaker = Breaker(failures=1, reset=CACHE_SKIPPED, probe=CACHE_SKIPPED)
+        self.log = Health(f"The cache {alias!r}")
+        self._alias = alias
+
+    def answered(self) -> None:
+        """Note that it was read."""
+        self.breaker.succeeded()
+        self.log.ok()
+
+    def takes(self, write: Callable[[], object]) -> bool:
+        """Write, and tell whether the cache took it. It is not tried while the cache is down."""
+        if self.breaker.wait():  # it failed since it was read
+            return False
+        began = monotonic()
+        try:
+            write()
+        except CacheError as exc:
+            self.unwritable(exc, began)
+            return False
+        self.log.ok(_WRITING)
+        return True
+
+    def failed(self, exc: Exception) -> None:
+        """Note that it did not answer: it is left alone for a while."""
+        self.breaker.failed()
+        self.log.failed(
+            "down",
+            f"{self._said(exc)} It is left alone for {CACHE_SKIPPED:g} s at a time; the"
+            f" Config Service is asked instead. Check the server of {self._setting}.",
+        )
+
+    def unwritable(self, exc: Exception, began: float) -> None:
+        """Note that it failed to write, in an operation that ``began`` then (monotonic clock).
+
+        A cache that says no at once can still be read. One that took its time is left alone, so
+        that it costs no other lookup that time.
+        """
+        if monotonic() - began >= _SLOW:
+            self.failed(exc)
+            return
+        self.log.failed(
+            "down",
+            f"{self._said(exc)} What it holds is still served; for the rest the Config"
+            f" Service is asked. Check that the server of {self._setting} has room and is"
+            " no replica.",
+            part=_WRITING,
+        )
+
+    @property
+    def _setting(self) -> str:
+        return f"CACHES[{self._alias!r}]"
+
+    def _said(self, exc: Exception) -> str:
+        if isinstance(exc, CacheError):
+            return str(exc)
+        return f"The cache {self._alias!r} failed: {type(exc).__name__}."

@@ -1,0 +1,205 @@
+"""The cache of configurations, for management and tests. It gives configs to whoever asks.
+
+Views go through the resolver, which alone checks who may have what.
+"""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING
+
+from instance_lookup.cache.entry import Entry, Freshness, Generation, encode_document
+from instance_lookup.cache.health import CacheHealth
+from instance_lookup.cache.kinds import instance_kind
+from instance_lookup.cache.stats import Counters
+from instance_lookup.cache.tiers import TieredCache
+from instance_lookup.concurrency.executor import in_executor
+from instance_lookup.conf import Settings, apply_options
+from instance_lookup.exceptions import CacheError, InvalidContext
+from instance_lookup.signals import instance_invalidated
+from instance_lookup.types import CacheEntry, CacheStats, InstanceConfig, Source
+from instance_lookup.validators import Seconds, complain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class InstanceCache:
+    """The configurations in one cache alias.
+
+    Methods raise ``CacheError`` when the backend fails and ``InvalidContext`` for an id that is
+    none; each one that does I/O has an ``a`` twin.
+    """
+
+    def __init__(
+        self, alias: str = "default", ttl: float = 300, stale_max_age: float = 3600
+    ) -> None:
+        """Open the cache ``alias``; ``ttl`` and ``stale_max_age`` are in seconds."""
+        self._setup(
+            apply_options({"cache_alias": alias, "cache_ttl": ttl, "stale_max_age": stale_max_age})
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> InstanceCache:
+        """Open the cache that the settings describe."""
+        cache = cls.__new__(cls)
+        cache._setup(settings)  # noqa: SLF001  # its own class
+        return cache
+
+    def _setup(self, settings: Settings) -> None:
+        self._settings = settings
+        self.counters = Counters()
+        self.tiers = TieredCache(
+            instance_kind(settings.load("config_class")),
+            settings,
+            self.counters,
+            CacheHealth(settings.cache_alias),
+        )
+
+    def get(self, instance_id: str, allow_stale: bool = False) -> CacheEntry | None:  # noqa: FBT001, FBT002
+        """Return the entry of an instance if it is fresh, or stale and ``allow_stale``."""
+        entry = self.tiers.shared.read(self._checked(instance_id)).entry
+        found = _as_cache_entry(entry)
+        if found is None or (found.source is Source.STALE_CACHE and not allow_stale):
+            self.counters.add("misses")
+            return None
+        self.counters.add("hits" if found.source is Source.CACHE else "stale_hits")
+        return found
+
+    def has(self, instance_id: str) -> bool:
+        """Tell whether a fresh entry is there, without counting it as a hit or miss."""
+        entry = self.tiers.shared.read(self._checked(instance_id)).entry
+        return (
+            entry is not None and entry.document is not None and entry.freshness is Freshness.FRESH
+        )
+
+    def generation(self, instance_id: str) -> str:
+        """Return what to hand to :meth:`set`; read it *before* fetching what is to be set."""
+        generation = self.tiers.shared.read(self._checked(instance_id)).generation
+        if generation is None:
+            raise CacheError(
+                f"The cache {self._settings.cache_alias!r} keeps no generation of {instance_id!r}:"
+                " it keeps nothing at all, so nothing can be stored.",
+                instance_id=instance_id,
+            )
+        return str(generation)
+
+    def set(
+        self,
+        instance_id: str,
+        config: InstanceConfig,
+        ttl: float | None = None,
+        *,
+        generation: str | None = None,
+    ) -> None:
+        """Store a config, fresh for ``ttl`` seconds.
+
+        Without ``generation`` an invalidation since ``config`` was fetched is not noticed.
+        Raises ``ValueError`` for a config of another instance and for a ``ttl`` that is none.
+        """
+        if config.instance_id != instance_id:
+            raise ValueError(f"the config is of {config.instance_id!r}, not of {instance_id!r}")
+        ttl = self._settings.cache_ttl if ttl is None else ttl
+        if complaint := complain(ttl, Seconds):
+            raise ValueError(f"ttl {complaint}")
+        stamp = self.generation(instance_id) if generation is None else generation
+        self.tiers.write(
+            self._checked(instance_id),
+            encode_document(config),
+            generation=Generation.parse(stamp),
+            cached_at=time(),
+            ttl=ttl,
+            etag=None,
+        )
+
+    def expire(self, instance_id: str) -> None:
+        """Have the Config Service asked before the entry is served again: it has changed."""
+        self.tiers.expire(self._checked(instance_id))
+        instance_invalidated.send_robust(type(self), instance_id=instance_id, expired=True)
+
+    def invalidate(self, instance_id: str) -> bool:
+        """Never serve the entry again, nor what is being fetched; tell whether there was one."""
+        reached = self.tiers.invalidate(self._checked(instance_id))
+        if reached:
+            self.counters.add("evictions")
+        instance_invalidated.send_robust(type(self), instance_id=instance_id, expired=False)
+        return reached
+
+    def invalidate_all(self) -> None:
+        """Do the same for every instance and project."""
+        self.tiers.invalidate_all()
+        instance_invalidated.send_robust(type(self), instance_id=None, expired=False)
+
+    def warm(self, configs: Iterable[InstanceConfig]) -> int:
+        """Store configs that are at hand; return how many."""
+        stored = 0
+        for stored, config in enumerate(configs, 1):  # noqa: B007
+            self.set(config.instance_id, config)
+        return stored
+
+    @property
+    def stats(self) -> CacheStats:
+        """What this cache did so far."""
+        return self.counters.read()
+
+    def reset_stats(self) -> None:
+        """Count from nought."""
+        self.counters.reset()
+
+    async def aget(self, instance_id: str, allow_stale: bool = False) -> CacheEntry | None:  # noqa: FBT001, FBT002
+        """Twin of :meth:`get`."""
+        return await in_executor(self.get, instance_id, allow_stale)
+
+    async def ahas(self, instance_id: str) -> bool:
+        """Twin of :meth:`has`."""
+        return await in_executor(self.has, instance_id)
+
+    async def ageneration(self, instance_id: str) -> str:
+        """Twin of :meth:`generation`."""
+        return await in_executor(self.generation, instance_id)
+
+    async def aset(
+        self,
+        instance_id: str,
+        config: InstanceConfig,
+        ttl: float | None = None,
+        *,
+        generation: str | None = None,
+    ) -> None:
+        """Twin of :meth:`set`."""
+        await in_executor(self.set, instance_id, config, ttl, generation=generation)
+
+    async def aexpire(self, instance_id: str) -> None:
+        """Twin of :meth:`expire`."""
+        await in_executor(self.expire, instance_id)
+
+    async def ainvalidate(self, instance_id: str) -> bool:
+        """Twin of :meth:`invalidate`."""
+        return await in_executor(self.invalidate, instance_id)
+
+    async def ainvalidate_all(self) -> None:
+        """Twin of :meth:`invalidate_all`."""
+        await in_executor(self.invalidate_all)
+
+    async def awarm(self, configs: Iterable[InstanceConfig]) -> int:
+        """Twin of :meth:`warm`."""
+        return await in_executor(self.warm, configs)
+
+    def _checked(self, instance_id: object) -> str:
+        if isinstance(instance_id, str) and self._settings.id_regex.fullmatch(instance_id):
+            return instance_id
+        raise InvalidContext(f"{instance_id!r} is not a valid instance id.")
+
+
+def _as_cache_entry(entry: Entry[InstanceConfig] | None) -> CacheEntry | None:
+    if entry is None or entry.document is None:
+        return None
+    return CacheEntry(
+        config=entry.document,
+        cached_at=entry.cached_at,
+        ttl=entry.ttl,
+        generation=entry.generation,
+        etag=entry.etag,
+        source=Source.CACHE if entry.freshness is Freshness.FRESH else Source.STALE_CACHE,
+        ttl_remaining=entry.ttl_remaining(time()),
+    )

@@ -1,0 +1,91 @@
+"""Under which keys an entry and its generations are kept, and what is found there. All pure."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from instance_lookup.cache.entry import Generation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from instance_lookup.cache.kinds import Kind
+
+EVERYTHING = "instance_generation"
+"""Key of the generation of all entries, of both kinds."""
+_SAFE = re.compile(r"[!-~]{1,150}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Keys(NamedTuple):
+    """The keys that one read takes together."""
+
+    entry: str
+    everything: str
+    own: str
+    expiry: str
+
+    @classmethod
+    def of(cls, kind: Kind[Any], asked: str) -> Self:
+        """Return the keys of an id."""
+        name = _safe(asked)
+        return cls(
+            f"{kind.entry_key}:{name}",
+            EVERYTHING,
+            f"{kind.generation_key}:{name}",
+            f"{kind.expiry_key}:{name}",
+        )
+
+    def generation(self, found: Mapping[str, object]) -> Generation | None:
+        """Return the generation as read, ``None`` where a part of it is unknown."""
+        get = found.get
+        everything, own, expiry = get(self.everything), get(self.own), get(self.expiry)
+        if not (type(everything) is type(own) is str and everything.isalnum() and own.isalnum()):
+            everything, own = as_token(everything), as_token(own)
+            if everything is None or own is None:
+                return None
+        return Generation(everything, own, "" if expiry is None else as_token(expiry) or "")
+
+
+def lease_key(kind: Kind[Any], asked: str, under: Generation) -> str:
+    """Return the key of the lease, which lets one process of all fetch a document.
+
+    ``kind`` tells instances from projects, ``asked`` is the id. ``under`` is the generation that
+    was read before the fetch: after an invalidation there is another lease.
+    """
+    return f"{kind.name}_lease:{_safe(asked)}:{under.everything}.{under.own}"
+
+
+def as_token(value: object) -> str | None:
+    """Return a part of a generation as read, ``None`` for what cannot be one.
+
+    Some serializers give text back as bytes.
+    """
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    return value if isinstance(value, str) and value.isalnum() else None
+
+
+def new_token() -> str:
+    """Return a random part for a new generation."""
+    # A letter in front: django-redis gives text of digits only back as a number.
+    return "g" + secrets.token_hex(8)
+
+
+def is_digest(name: str) -> bool:
+    """Tell whether the last part of a key may be a digest of the id instead of the id."""
+    return _DIGEST.fullmatch(name) is not None
+
+
+def _safe(asked: str) -> str:
+    """Return the id, or a digest of one that is no key: memcached takes 250 visible characters.
+
+    Were two ids to have one key, they would share invalidations and nothing else: an entry names
+    the id that it is of.
+    """
+    if _SAFE.fullmatch(asked):
+        return asked
+    return sha256(asked.encode(errors="surrogatepass")).hexdigest()

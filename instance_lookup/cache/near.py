@@ -1,0 +1,145 @@
+"""Ready entries in this process: the answers that take neither I/O nor waiting."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import cached_property
+from time import monotonic, time
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from msgspec import Struct
+
+from instance_lookup.cache.entry import CLOCK_SKEW, Entry
+from instance_lookup.cache.pubsub import DOUBTFUL, channel_of
+
+if TYPE_CHECKING:
+    from instance_lookup.cache.pubsub import Channel, Hears
+    from instance_lookup.conf import Settings
+
+D = TypeVar("D", bound=Struct)
+
+SIZE = 1024
+"""Entries, where the setting leaves it to us."""
+
+
+class _Near(Struct, Generic[D], frozen=True):
+    entry: Entry[D]
+    fresh_from: float
+    fresh_until: float
+    """By the wall clock."""
+    sure_until: float
+    """By the monotonic clock: from then on it takes a channel that is heard."""
+    until: float
+    """By the monotonic clock."""
+
+
+class NearTier(Generic[D]):
+    """Entries of one kind, of which those that were used least recently make room.
+
+    "Does not exist" is kept apart: callers who make up ids push out no others. Reads take no lock.
+    What writes does so in a step of :class:`Epochs`, so that no two write at the same time.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Keep entries for ``NEAR_CACHE_TTL``, and no longer than a share of their own life.
+
+        That is ``REFRESH_AHEAD``: then one is fetched ahead, which begins with a read of the cache.
+        """
+        self.size = 0
+        """How many entries there may be of each sort; 0 until it is open, and where it is off."""
+        self.is_open = False
+        self._settings = settings
+        self._ttl = settings.near_cache_ttl
+        self._share = 1.0 if settings.refresh_ahead is None else settings.refresh_ahead
+        self._doubted_at = 0.0
+        self._known: OrderedDict[str, _Near[D]] = OrderedDict()
+        self._unknown: OrderedDict[str, _Near[D]] = OrderedDict()
+
+    def open(self, hearer: Hears) -> None:
+        """Find out how many entries to keep, and have ``hearer`` told of invalidations.
+
+        Before the first read: what that finds may be news by the time it is kept. Threads that
+        come at the same moment find the same.
+        """
+        size = self._settings.near_cache_size
+        if size is None:
+            size = SIZE if self._channel is not None else 0
+        if size:
+            self.listen(hearer)
+        self.size = size
+        self.is_open = True
+
+    def listen(self, hearer: Hears) -> None:
+        """Go on listening, also in a child after a fork."""
+        if self._channel is not None:
+            self._channel.listen(hearer)
+
+    def publish(self, kind: str, asked: str | None) -> None:
+        """Tell all processes that an id changed (``None``: any). Raises what the backend raises."""
+        if self._channel is not None:
+            self._channel.publish(kind, asked)
+
+    @cached_property
+    def _channel(self) -> Channel | None:
+        if self._settings.near_cache_size == 0:
+            return None
+        try:
+            return channel_of(self._settings.cache_alias)
+        except Exception:  # noqa: BLE001  # the read that follows says what is wrong with the cache
+            return None
+
+    def __len__(self) -> int:
+        return len(self._known) + len(self._unknown)
+
+    def get(self, asked: str) -> Entry[D] | None:
+        """Return the entry of an id if it is at hand, fresh, and surely not invalidated."""
+        entries = self._known
+        if (near := entries.get(asked)) is None:
+            entries = self._unknown
+            if (near := entries.get(asked)) is None:
+                return None
+        now = monotonic()
+        if now >= near.sure_until and (
+            now >= near.until or (self._channel is not None and now >= self._channel.sure_until)
+        ):
+            return None
+        if not near.fresh_from <= time() < near.fresh_until:
+            return None
+        try:
+            entries.move_to_end(asked)
+        except KeyError:  # pushed out, or invalidated, this very moment
+            return None
+        return near.entry
+
+    def put(self, asked: str, entry: Entry[D], read_at: float) -> None:
+        """Keep an entry that was read from the cache at ``read_at`` of the monotonic clock."""
+        if read_at <= self._doubted_at:
+            return
+        entries, others = self._known, self._unknown
+        share = self._share
+        if entry.document is None:
+            entries, others, share = others, entries, 1.0
+        entries[asked] = _Near(
+            entry=entry,
+            fresh_from=entry.cached_at - CLOCK_SKEW,
+            fresh_until=entry.cached_at + share * entry.ttl,
+            sure_until=read_at + min(self._ttl, DOUBTFUL),
+            until=read_at + self._ttl,
+        )
+        others.pop(asked, None)
+        entries.move_to_end(asked)
+        if len(entries) > self.size:
+            entries.popitem(last=False)
+
+    def drop(self, asked: str | None) -> None:
+        """Forget an id (``None``: all)."""
+        for entries in (self._known, self._unknown):
+            if asked is None:
+                entries.clear()
+            else:
+                entries.pop(asked, None)
+
+    def doubt(self) -> None:
+        """Forget all, and keep nothing that was read so far."""
+        self._doubted_at = monotonic()
+        self.drop(None)

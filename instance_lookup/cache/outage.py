@@ -1,0 +1,76 @@
+"""What this process knows better than the shared cache, while that is down and just after."""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from msgspec import Struct
+
+from instance_lookup.cache.epochs import Marks
+from instance_lookup.resilience.expiring import Expiring
+
+if TYPE_CHECKING:
+    from instance_lookup.cache.entry import Entry, Generation
+
+D = TypeVar("D", bound=Struct)
+
+
+class OutageBuffer(Generic[D]):
+    """Answers of the Config Service that the cache did not take.
+
+    Without the answers an outage of the cache would become a stampede on the service. Without the
+    marks a 404 would be forgotten as soon as the cache is back with the copy.
+    """
+
+    def __init__(self, *, answers_live: float, entries_live: float, stale_max_age: float) -> None:
+        """Keep answers for ``answers_live`` seconds, and 404s for longer than any entry lives."""
+        self._answers: Expiring[Entry[D]] = Expiring(answers_live, limit=1024)
+        self._gone: Marks[float] = Marks(entries_live)
+        self._stale_max_age = stale_max_age
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self._answers.items or self._gone.items)
+
+    def keep(self, asked: str, entry: Entry[D]) -> None:
+        """Keep an answer."""
+        self._answers.put(asked, entry)
+
+    def answer(self, asked: str) -> Entry[D] | None:
+        """Return what the service answered a moment ago, where the cache tells nothing."""
+        entry = self._answers.get(asked)
+        return entry and entry.aged(self._stale_max_age, time())
+
+    def unwritten(self, asked: str, under: Generation | None) -> Entry[D] | None:
+        """Return what the service answered a moment ago, and a read-only or full cache lacks.
+
+        Only what was asked for under the generation that the cache tells: so it hears
+        invalidations. What is of another generation is dropped.
+        """
+        if (entry := self.answer(asked)) and entry.generation == str(under or ""):
+            return entry
+        self.drop(asked)
+        return None
+
+    def drop(self, asked: str | None) -> None:
+        """Forget the answer about an id (``None``: about any)."""
+        if asked is None:
+            self._answers.clear()
+        elif self._answers.items:
+            self._answers.drop(asked)
+
+    def mark_gone(self, asked: str, asked_at: float) -> None:
+        """Believe no copy of an id from before ``asked_at``, when the service had none."""
+        self._gone.mark(asked, asked_at)
+
+    def is_gone(self, asked: str, entry: Entry[D]) -> bool:
+        """Tell whether the service has said since that what the cache holds does not exist."""
+        return entry.document is not None and entry.cached_at <= self._gone.of(asked)
+
+    def taken(self, asked: str) -> None:
+        """Note that the cache took a newer answer about an id, or its invalidation."""
+        self.drop(asked)
+        if self._gone.items:
+            self._gone.drop(asked)

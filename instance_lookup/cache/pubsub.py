@@ -1,0 +1,188 @@
+"""Invalidations, told to the near caches of all processes by the pub/sub of Redis or Valkey.
+
+What is sent are ids, never values. A process that cannot be sure to hear of each invalidation
+serves nothing from its near cache for longer than a second.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing, suppress
+from threading import Thread
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
+
+from django.core.cache import caches
+
+from instance_lookup.concurrency.forks import Guarded
+from instance_lookup.resilience.health import Health
+
+if TYPE_CHECKING:
+    from django.core.cache.backends.base import BaseCache
+
+DOUBTFUL = 1.0
+"""Seconds for which an entry is served though it is not sure that an invalidation is heard."""
+_PULSE = 0.2
+"""Seconds between two questions whether we are still heard."""
+_PAUSES = (0.1, 0.2, 0.5, 1.0)
+"""Seconds until the next try, after the first failure, the second, …"""
+EVERYTHING = "*"
+
+
+class Hears(Protocol):
+    """Who wants to know of invalidations."""
+
+    def hear(self, kind: str | None, asked: str | None) -> None:
+        """Trust nothing about an id any more; ``None``: about any, of either kind."""
+
+    def doubt(self) -> None:
+        """Have nothing at hand that was read so far: something may have gone unheard."""
+
+
+class Channel(Guarded):
+    """The channel of one cache alias, as this process hears it. Made by :func:`channel_of`."""
+
+    sure_until: float
+    """By the monotonic clock: whatever was invalidated a second before that is known here."""
+    _thread: Thread | None
+
+    def __init__(self, alias: str, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self._alias = alias
+        self._health = Health("The subscription to invalidations")
+        self._server = f"the server of CACHES[{alias!r}]"
+        self._hearers: WeakSet[Hears] = WeakSet()
+
+    def publish(self, kind: str, asked: str | None) -> None:
+        """Tell all processes. Raises what the backend raises."""
+        message = EVERYTHING if asked is None else f"{kind}:{asked}"
+        client_of(caches[self._alias]).publish(self.name, message.encode(errors="surrogatepass"))
+
+    def listen(self, hearer: Hears) -> None:
+        """Have ``hearer`` told from now on. Starts the process's one thread for it, if need be."""
+        if self._thread is None or hearer not in self._hearers:
+            with self._lock:
+                self._hearers.add(hearer)
+                if self._thread is None:
+                    name = f"instance-lookup-{self._alias}"
+                    thread = Thread(target=self._run, name=name, daemon=True)
+                    # Without it nothing is vouched for, and a process short of threads lives on.
+                    with suppress(RuntimeError):
+                        thread.start()
+                        self._thread = thread
+
+    def _run(self) -> None:
+        pauses = iter(_PAUSES)
+        while self._hearers:
+            try:
+                self._hear()
+            except Exception as exc:  # noqa: BLE001  # whatever the backend raises
+                pauses = iter(_PAUSES) if self._doubt() else pauses
+                self._health.failed(
+                    "down",
+                    f"Not receiving invalidations from {self._server} ({type(exc).__name__});"
+                    f" in-memory copies are used for {DOUBTFUL:g} s at most.",
+                )
+                sleep(next(pauses, _PAUSES[-1]))
+        with self._lock:
+            self._thread = None
+
+    def _hear(self) -> None:
+        """Listen until something fails, or until no listener is left."""
+        client = client_of(caches[self._alias])
+        self._server = _server_of(client)
+        with closing(client.pubsub()) as pubsub:
+            pubsub.subscribe(self.name)
+            answered = asked = monotonic()
+            pubsub.ping(str(asked))
+            while self._hearers:
+                message = pubsub.get_message(timeout=_PULSE)
+                now = monotonic()
+                match message and message["type"]:
+                    case "subscribe":  # also again, where the client has reconnected by itself
+                        self._tell_doubt()
+                    case "pong":
+                        answered = now
+                        self.sure_until = float(message["data"] or 0) + DOUBTFUL
+                        self._health.ok(line=self._is_back)
+                    case "message":
+                        self._tell(*_parsed(message["data"]))
+                if now - answered > DOUBTFUL:
+                    raise TimeoutError("no answer on the subscription")
+                if now - asked >= _PULSE:
+                    asked = now
+                    pubsub.ping(str(asked))
+
+    @property
+    def _is_back(self) -> str:
+        return (
+            f"Receiving invalidations from {self._server} again; in-memory copies are used for"
+            " NEAR_CACHE_TTL again."
+        )
+
+    def _doubt(self) -> bool:
+        """Serve nothing that is at hand; tell whether it was heard until now."""
+        was_sure = bool(self.sure_until)
+        self.sure_until = 0.0
+        self._tell_doubt()
+        return was_sure
+
+    def _tell(self, kind: str | None, asked: str | None) -> None:
+        for hearer in self._those_who_hear():
+            hearer.hear(kind, asked)
+
+    def _tell_doubt(self) -> None:
+        for hearer in self._those_who_hear():
+            hearer.doubt()
+
+    def _those_who_hear(self) -> tuple[Hears, ...]:
+        with self._lock:  # or it fails where one more begins to listen meanwhile
+            return tuple(self._hearers)
+
+    def _start_anew(self) -> None:
+        super()._start_anew()
+        self.sure_until = 0.0
+        self._thread = None
+
+
+def channel_of(alias: str) -> Channel | None:
+    """Return the channel of a cache alias, ``None`` where its backend has no pub/sub."""
+    cache = caches[alias]
+    if client_of(cache) is None:
+        return None
+    name = f"{cache.key_prefix}:instance_invalidations"
+    # Without a lock, which a fork could leave locked; of two made at once one wins.
+    return _channels.setdefault((alias, name), Channel(alias, name))
+
+
+def client_of(cache: BaseCache) -> Any:
+    """Return the client that a cache of Redis or Valkey writes with, ``None`` for other caches."""
+    for name in ("client", "_cache"):  # of django-redis and django-valkey, of Django's own
+        if get_client := getattr(getattr(cache, name, None), "get_client", None):
+            client = get_client(write=True)
+            return client if hasattr(client, "pubsub") else None
+    return None
+
+
+def _server_of(client: Any) -> str:
+    """Return where the server of a client is, for people: never a user name or password."""
+    is_valkey = any(base.__module__.startswith("valkey") for base in type(client).__mro__)
+    name = "Valkey" if is_valkey else "Redis"
+    pool = getattr(client, "connection_pool", None)
+    if primary := getattr(pool, "service_name", None):
+        return f"{name}, primary {primary!r} of Sentinel"
+    options = getattr(pool, "connection_kwargs", {})
+    if path := options.get("path"):
+        return f"{name} at {path}"
+    host = str(options.get("host", "localhost"))
+    return f"{name} at {f'[{host}]' if ':' in host else host}:{options.get('port', 6379)}"
+
+
+def _parsed(data: bytes | str) -> tuple[str | None, str | None]:
+    text = data if isinstance(data, str) else data.decode(errors="surrogatepass")
+    kind, _, asked = text.partition(":")
+    return (kind, asked) if asked else (None, None)
+
+
+_channels: dict[tuple[str, str], Channel] = {}

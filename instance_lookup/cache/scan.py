@@ -1,0 +1,72 @@
+"""Which keys a cache of Redis or Valkey holds: by SCAN, through the alias's own client.
+
+SCAN looks at a bounded number of keys a call, so that the server serves others in between; KEYS
+would stop it for as long as it takes to look at all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+
+from instance_lookup.cache.codec import UNREADABLE
+from instance_lookup.cache.keys import is_digest
+from instance_lookup.cache.pubsub import client_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django.core.cache.backends.base import BaseCache
+
+    from instance_lookup.cache.codec import Codec
+    from instance_lookup.cache.kinds import Kind
+
+_BATCH = 500
+"""Keys that the server looks at in one call."""
+
+
+def stored_ids(cache: BaseCache, kind: Kind[Any], codec: Codec) -> set[str] | None:
+    """Return the ids of which an entry is stored, ``None`` where the cache cannot tell."""
+    names = scan(cache, f"{kind.entry_key}:")
+    return None if names is None else {_id_under(name, cache, kind, codec) for name in names}
+
+
+def _id_under(name: str, cache: BaseCache, kind: Kind[Any], codec: Codec) -> str:
+    """Return the id of the entry stored under ``name``. A digest is replaced by the id in it."""
+    if is_digest(name):
+        with suppress(*UNREADABLE):
+            text = codec.decode(cache.get(f"{kind.entry_key}:{name}"))
+            told: str = msgspec.json.decode(text, type=kind.envelope).instance_id
+            return told
+    return name
+
+
+def scan(cache: BaseCache, beginning: str) -> Iterator[str] | None:
+    """Return what follows ``beginning`` in the keys of this alias that begin so, in any order.
+
+    A key may come twice, and one that is written or deleted meanwhile may come or not. ``None``
+    where the cache cannot tell: it is neither Redis nor Valkey, it is spread over several servers,
+    or its ``KEY_FUNCTION`` hides the key. Raises what the backend raises.
+    """
+    # The sharding clients of django-redis and django-valkey: one server holds a part of the keys.
+    if hasattr(getattr(cache, "client", None), "get_server_name"):
+        return None
+    client = client_of(cache)
+    mark = uuid4().hex
+    head, found, tail = str(cache.make_key(beginning + mark)).partition(mark)
+    return _scan(client, head, tail) if client is not None and found else None
+
+
+def _scan(client: Any, head: str, tail: str) -> Iterator[str]:
+    for key in client.scan_iter(f"{_escaped(head)}*{_escaped(tail)}", _BATCH):
+        text = key if isinstance(key, str) else key.decode(errors="replace")
+        yield text[len(head) : len(text) - len(tail)]
+
+
+def _escaped(text: str) -> str:
+    """Return a pattern that matches ``text`` alone."""
+    return re.sub(r"[*?\[\]\\]", r"\\\g<0>", text)

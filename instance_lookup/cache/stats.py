@@ -1,0 +1,36 @@
+"""Counting, from many threads at once."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from itertools import count
+
+from instance_lookup.concurrency.forks import Guarded
+from instance_lookup.types import CacheStats
+
+_NAMES = [field.name for field in fields(CacheStats)]
+
+
+class Counters(Guarded):
+    """The numbers behind :class:`CacheStats`. Whoever counts takes no lock: ``next`` is atomic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._looks = 0
+        self.reset()
+
+    def add(self, name: str) -> None:
+        """Count one more of the field ``name`` of ``CacheStats``."""
+        next(self._counts[name])
+
+    def read(self) -> CacheStats:
+        """Return the numbers as of now."""
+        with self._lock:
+            looks, self._looks = self._looks, self._looks + 1  # a look counts as well
+            return CacheStats(**{name: next(each) - looks for name, each in self._counts.items()})
+
+    def reset(self) -> None:
+        """Start again at nought."""
+        with self._lock:
+            self._counts = {name: count() for name in _NAMES}
+            self._looks = 0

@@ -1,0 +1,298 @@
+"""The entries of one kind: in this process, and behind that in the cache of all processes.
+
+read → near tier → shared tier → what the Config Service answered while the cache was down
+"""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from time import monotonic
+from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar, Unpack
+
+from msgspec import Struct, structs
+
+from instance_lookup.cache.entry import DOES_NOT_EXIST, Freshness, pack, unpack
+from instance_lookup.cache.epochs import Epochs
+from instance_lookup.cache.near import NearTier
+from instance_lookup.cache.outage import OutageBuffer
+from instance_lookup.cache.shared import Reading, SharedTier
+from instance_lookup.cache.transactions import OutsideTransaction, outside_transaction
+from instance_lookup.concurrency.gathering import Gathering
+from instance_lookup.concurrency.rounds import Rounds
+from instance_lookup.concurrency.steps import Either, Step
+from instance_lookup.exceptions import CacheError, CacheUnwritable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from instance_lookup.cache.entry import Generation
+    from instance_lookup.cache.health import CacheHealth
+    from instance_lookup.cache.kinds import Kind
+    from instance_lookup.cache.stats import Counters
+    from instance_lookup.conf import Settings
+
+D = TypeVar("D", bound=Struct)
+
+
+class About(TypedDict):
+    """What there is to tell of a document of the Config Service."""
+
+    cached_at: float
+    """When it was asked for, by the wall clock."""
+    ttl: float
+    """For how many seconds it is fresh."""
+    etag: str | None
+
+
+class TieredCache(Generic[D]):
+    """Reads, stores and invalidates the entries of one kind.
+
+    Reading and storing raise nothing because of the cache: callers go on to the Config Service.
+    What manages the cache (``write``, ``invalidate``, ``expire``) raises ``CacheError``.
+    """
+
+    def __init__(
+        self, kind: Kind[D], settings: Settings, counters: Counters, health: CacheHealth
+    ) -> None:
+        self.kind = kind
+        self.health = health
+        self.shared = SharedTier(kind, settings, counters)
+        self._settings = settings
+        self._buffer: OutageBuffer[D] = OutageBuffer(
+            answers_live=settings.near_cache_ttl,
+            entries_live=self.shared.known_life,
+            stale_max_age=settings.stale_max_age,
+        )
+        self.near: NearTier[D] = NearTier(settings)
+        self._epochs = Epochs(self.shared.known_life, self.near, self._buffer)
+        self._rejoined = 0
+        """How often the cache had come back when the answers of an outage were last forgotten."""
+        self._rounds = Rounds[Reading[D]]()
+        self._gathering = Gathering[Reading[D]]()
+
+    def read(self, asked: str) -> Reading[D]:
+        """Return what is held of an id: from the near tier if it has it, else from the shared one.
+
+        Threads that read the shared tier at the same moment share one look.
+        """
+        near = self.near.get(asked)
+        return self._rounds.get(asked, self._read) if near is None else Reading(None, near)
+
+    async def aread(self, asked: str) -> Reading[D]:
+        """Return what :meth:`read` does. Coroutines share a look even for different ids."""
+        near = self.near.get(asked)
+        return await self.aread_shared(asked) if near is None else Reading(None, near)
+
+    def read_shared(self, asked: str) -> Reading[D]:
+        """Return what the shared tier holds of an id, whatever is near."""
+        return self._rounds.get(asked, self._read)
+
+    def step(self, asked: str) -> Step:
+        """Return the step in which a lookup reads what is held of an id."""
+        return Either(partial(self.read, asked), partial(self.aread, asked))
+
+    def step_shared(self, asked: str) -> Step:
+        """Return the step in which a lookup reads the shared tier, whatever is near."""
+        return Either(partial(self.read_shared, asked), partial(self.aread_shared, asked))
+
+    async def aread_shared(self, asked: str) -> Reading[D]:
+        """Return what the shared tier holds of an id, whatever is near."""
+        return await self._gathering.get(asked, self._read_many, self._read)
+
+    def read_again(self, asked: str) -> Reading[D]:
+        """Return what the shared tier holds by now, not counting once more what is unusable."""
+        return self._read(asked, again=True)
+
+    def _read(self, asked: str, *, again: bool = False) -> Reading[D]:
+        """Read the shared tier: straight on, unless there is an outage or was one a moment ago."""
+        near, breaker = self.near, self.health.breaker
+        if not near.is_open:
+            near.open(self)
+        # Both before the read: what changes while it is under way may not be in what it finds.
+        since, began = self._epochs.of(asked), monotonic()
+        is_calm = breaker.is_closed and breaker.closings == self._rejoined
+        if not is_calm and not breaker.enter():
+            return Reading(None, self._buffer.answer(asked), since)
+        read, outside = self.shared.read, self._outside
+        try:
+            if outside is None:
+                reading = read(asked, since=since, again=again)
+            else:
+                reading = outside.call(read, asked, since=since, again=again)
+        except CacheUnwritable as exc:  # what it holds of other ids is as good as ever
+            self.health.unwritable(exc, began)
+            reading = Reading(None, self._buffer.unwritten(asked, None), since)
+        except CacheError as exc:
+            self.health.failed(exc)
+            return Reading(None, self._buffer.answer(asked), since)
+        if not is_calm or reading.generation is None or self._buffer.is_used:
+            return self._reconcile(asked, reading, began)
+        if near.size:
+            self._put_near(asked, reading, began)
+        return reading
+
+    def _read_many(self, ids: Collection[str]) -> dict[str, Reading[D]]:
+        """Return what one look finds fresh; nothing while the cache is down.
+
+        What else there is, such as finding out whether it is up again, takes a read of its own.
+        """
+        breaker, outside = self.health.breaker, self._outside
+        if not self.near.is_open:
+            self.near.open(self)
+        since, began = {asked: self._epochs.of(asked) for asked in ids}, monotonic()
+        if not breaker.is_closed:
+            return {}
+        read = self.shared.read_many
+        try:
+            found = read(since) if outside is None else outside.call(read, since)
+        except CacheError as exc:
+            self.health.failed(exc)
+            return {}
+        if breaker.closings == self._rejoined and not self._buffer.is_used:
+            for asked, reading in found.items():
+                self._put_near(asked, reading, began)
+            return found
+        counting = {asked: self._reconcile(asked, found[asked], began) for asked in found}
+        return {asked: reading for asked, reading in counting.items() if reading.entry}
+
+    def _put_near(self, asked: str, reading: Reading[D], began: float) -> None:
+        """Put what the shared tier holds into the near tier, if it is fresh and still counts."""
+        entry = reading.entry
+        if self.near.size and entry is not None and entry.freshness is Freshness.FRESH:
+            self.near.listen(self)
+            self._epochs.keep(asked, reading.since, partial(self.near.put, asked, entry, began))
+
+    def _reconcile(self, asked: str, reading: Reading[D], began: float) -> Reading[D]:
+        """Return what counts: what the cache holds, or what it did not take."""
+        self.health.answered()
+        closings = self.health.breaker.closings
+        if self._rejoined != closings:
+            # What was answered in the outage has not heard what others invalidated meanwhile.
+            self._rejoined = closings
+            self.forget(None)
+        if reading.generation is None:
+            return reading
+        entry = reading.entry
+        if entry is not None and self._buffer.is_gone(asked, entry):
+            entry = None
+        if entry is not None and entry.freshness is Freshness.FRESH:
+            self._buffer.drop(asked)  # the cache holds something newer
+            self._put_near(asked, reading, began)
+            return reading
+        return structs.replace(
+            reading, entry=self._buffer.unwritten(asked, reading.generation) or entry
+        )
+
+    def store(self, asked: str, body: bytes, reading: Reading[D], **about: Unpack[About]) -> None:
+        """Store a document of the Config Service, under the generation that ``reading`` told.
+
+        What the cache does not take is kept in this process for a moment: or each lookup of what
+        a full cache does not hold would be a call.
+        """
+        generation = reading.generation
+        if generation is None or not self.health.takes(
+            partial(self.write, asked, body, generation=generation, **about)
+        ):
+            self._keep(asked, body, generation, reading.since, **about)
+
+    def store_missing(
+        self, asked: str, reading: Reading[D], *, asked_at: float, is_doubtful: bool
+    ) -> None:
+        """Remember that the Config Service said, at ``asked_at``, that an id does not exist.
+
+        If that ``is_doubtful``, a copy that the cache may hold, and cannot tell of, stays.
+        """
+        is_last = reading.since == self._epochs.of(asked)
+        generation = reading.generation
+        if generation is not None and self.health.takes(
+            partial(self._write_missing, asked, generation, asked_at)
+        ):
+            return
+        # A cache that cannot be read may hold a copy of this id, or none.
+        is_unseen = generation is None and reading.entry is None
+        if not (is_unseen and is_doubtful):  # or what the cache holds would be served again
+            self._buffer.mark_gone(asked, asked_at)
+        since = self._epochs.change(asked)
+        if is_last:
+            about: About = {
+                "cached_at": asked_at,
+                "ttl": self._settings.negative_ttl,
+                "etag": None,
+            }
+            self._keep(asked, DOES_NOT_EXIST, generation, since, **about)
+
+    def write(
+        self, asked: str, body: bytes, *, generation: Generation, **about: Unpack[About]
+    ) -> None:
+        """Write an entry to the shared tier, and keep nothing older in this process."""
+        self.shared.write(asked, body, generation=generation, **about)
+        self._buffer.taken(asked)
+        self._epochs.apart(partial(self.near.drop, asked))  # no change: what is under way counts
+
+    def _write_missing(self, asked: str, generation: Generation, asked_at: float) -> None:
+        self.shared.write_missing(asked, generation=generation, asked_at=asked_at)
+        self._buffer.taken(asked)
+        self.forget(asked)
+        self._publish(asked)
+
+    def _keep(
+        self,
+        asked: str,
+        body: bytes,
+        generation: Generation | None,
+        since: int,
+        **about: Unpack[About],
+    ) -> None:
+        """Keep an answer in this process, unless something changed ``since``."""
+        stored = pack(self.kind, asked, body, generation=generation, **about)
+        entry = unpack(self.kind, asked, stored)
+        self._epochs.keep(asked, since, partial(self._buffer.keep, asked, entry))
+
+    def invalidate(self, asked: str) -> bool:
+        """Serve nothing that was stored or fetched so far; tell whether there was an entry."""
+        self.forget(asked)
+        reached = self.shared.invalidate(asked)
+        self._buffer.taken(asked)
+        self.forget(asked)  # again: the old entry may have been read meanwhile
+        self._publish(asked)
+        return reached
+
+    def invalidate_all(self) -> None:
+        """Serve nothing of any id, of both kinds, that was stored or fetched so far."""
+        self.forget(None)
+        self.shared.invalidate_all()
+        self.forget(None)  # again: an old entry may have been read meanwhile
+        self._publish(None)
+
+    def expire(self, asked: str) -> None:
+        """Make the entry of an id stale: the Config Service is asked before it is served again."""
+        self.forget(asked)
+        self.shared.expire(asked)
+        self.forget(asked)  # again: it may have been read meanwhile
+        self._publish(asked)
+
+    def forget(self, asked: str | None) -> None:
+        """Keep nothing about an id (``None``: any id) in this process, nor what is under way."""
+        self._epochs.change(asked)
+
+    def hear(self, kind: str | None, asked: str | None) -> None:
+        """Forget what another process invalidated."""
+        if kind is None or kind == self.kind.name:
+            self.forget(asked)
+
+    def doubt(self) -> None:
+        """Have nothing near that was read so far: a change may have gone unheard.
+
+        It is no change: answers under way are as good, and callers who wait for one still do.
+        """
+        self._epochs.apart(self.near.doubt)
+
+    def _publish(self, asked: str | None) -> None:
+        try:
+            self.near.publish(self.kind.name, asked)
+        except Exception as exc:
+            raise self.shared.failure("publish the invalidation of", asked, exc) from exc
+
+    @cached_property
+    def _outside(self) -> OutsideTransaction | None:
+        return outside_transaction(self._settings.cache_alias)

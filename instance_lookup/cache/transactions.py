@@ -1,0 +1,45 @@
+"""Reads of a database cache, kept out of the caller's transaction.
+
+A fetch is stored by another thread, on a connection of its own. A caller who has the cache's table
+in a transaction would not see what that stored, or would hold the very rows that it waits for.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from django.core.cache import caches
+from django.core.cache.backends.db import BaseDatabaseCache
+from django.db import router, transaction
+
+from instance_lookup.concurrency.threads import DaemonPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_reads = DaemonPool("instance-lookup-read", max_workers=8, idle_seconds=0.5)
+
+
+class OutsideTransaction:
+    """Calls functions that use a database where no transaction of it is open."""
+
+    def __init__(self, database: str) -> None:
+        self._database = database
+
+    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return ``function(*args, **kwargs)``."""
+        if not transaction.get_connection(self._database).in_atomic_block:
+            return function(*args, **kwargs)
+        return _reads.submit(partial(function, *args, **kwargs)).result()
+
+
+def outside_transaction(alias: str) -> OutsideTransaction | None:
+    """Return what a cache alias is to be read with, ``None`` where it is in no database."""
+    cache = caches[alias]
+    if not isinstance(cache, BaseDatabaseCache):
+        return None
+    return OutsideTransaction(router.db_for_write(cache.cache_model_class))

@@ -1,0 +1,153 @@
+"""Daemon threads for work that nobody may have to wait for.
+
+``ThreadPoolExecutor`` joins its threads when the process exits, so one stuck name lookup would hold
+up every restart. These threads are left behind instead.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from threading import Condition, Thread
+from typing import TypeVar, TypeVarTuple
+
+from django.conf import settings
+from django.db import close_old_connections, connections
+
+from instance_lookup.concurrency.forks import StartsAnew
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+Job = Callable[[], None]
+
+
+class DaemonPool(StartsAnew):
+    """Run functions on at most ``max_workers`` daemon threads.
+
+    Threads start with the first job and end after ``idle_seconds`` without one. A job must never
+    wait for another of the same pool: with all workers waiting nobody is left to work.
+
+    Context variables stay behind: Django keeps ``caches`` in one, so that a request under ASGI has
+    clients of its own. The workers keep theirs from job to job, which spares making them.
+    """
+
+    def __init__(self, name: str, max_workers: int, *, idle_seconds: float = 5.0) -> None:
+        self._name = name
+        self._max_workers = max_workers
+        self._idle_seconds = idle_seconds
+        super().__init__()
+
+    def submit(self, fn: Callable[[*Ts], T], *args: *Ts) -> Future[T]:
+        """Have ``fn(*args)`` called by a worker, and return the future of its result."""
+        future: Future[T] = Future()
+        job = partial(_run, future, partial(fn, *args))
+        crew = self._crew
+        with crew.changed:
+            # One that is starting starts others: to start a thread is to wait until it runs, and
+            # an event loop that did so for each job would stand still for long.
+            if not crew.starting and crew.hires(self._max_workers, jobs=len(crew.jobs) + 1):
+                self._start_worker(crew)
+            crew.jobs.append(job)
+            crew.changed.notify()
+        return future
+
+    def _start_worker(self, crew: _Crew) -> None:
+        try:
+            Thread(target=self._work, args=[crew], name=self._name, daemon=True).start()
+        except (RuntimeError, MemoryError):  # the system has no more threads to give
+            with crew.changed:
+                crew.workers -= 1
+                crew.starting = False
+            # Before the job is queued: where nobody could do it, nothing is left behind.
+            if not crew.workers:
+                raise
+
+    def _work(self, crew: _Crew) -> None:
+        with crew.changed:
+            crew.starting = False
+            hires = crew.hires(self._max_workers, jobs=len(crew.jobs) - 1)  # one is for this one
+        if hires:
+            self._start_worker(crew)
+        while job := crew.next_job(self._idle_seconds):
+            job()
+            del job  # else an idle worker keeps the last result alive
+        if settings.configured:
+            connections.close_all()
+
+    def _start_anew(self) -> None:
+        self._crew = _Crew()
+
+
+class _Crew:
+    """The workers of one process, and what is left for them to do.
+
+    A worker keeps to its own crew: after a fork the child makes a new one, whatever state the lock
+    of the old one was in.
+    """
+
+    def __init__(self) -> None:
+        self.changed = Condition()
+        self.jobs: deque[Job] = deque()
+        self.workers = 0
+        self.idle = 0
+        self.starting = False
+
+    def hires(self, most: int, *, jobs: int) -> bool:
+        """Tell whether to start another worker, and count it in."""
+        hires = jobs > self.idle and self.workers < most
+        if hires:
+            self.workers += 1
+            self.starting = True
+        return hires
+
+    def next_job(self, patience: float) -> Job | None:
+        """Wait for a job; return ``None``, and count the worker out, when none comes."""
+        with self.changed:
+            self.idle += 1
+            self.changed.wait_for(lambda: self.jobs, patience)
+            self.idle -= 1
+            if self.jobs:
+                return self.jobs.popleft()
+            self.workers -= 1
+            return None
+
+
+def _run(future: Future[T], call: Callable[[], T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = _with_own_connections(call)
+    except StopIteration as exc:
+        # No generator's end here, and one that asyncio's futures refuse: who awaits would hang.
+        error = RuntimeError(f"a job raised StopIteration({exc})")
+        error.__cause__ = exc
+        future.set_exception(error)
+    except BaseException as exc:  # noqa: BLE001 - the worker lives on, whoever waits gets it
+        future.set_exception(exc)
+    else:
+        future.set_result(result)
+
+
+def _with_own_connections(call: Callable[[], T]) -> T:
+    """Do for the thread's database connections what Django does around a request."""
+    if not settings.configured:  # then nobody has a database
+        return call()
+    close_old_connections()
+    try:
+        return call()
+    finally:
+        close_old_connections()
+
+
+def passable(exc: BaseException) -> Exception:
+    """Return what to raise in others.
+
+    ``CancelledError`` or ``SystemExit`` would end them too, and asyncio refuses ``StopIteration``.
+    """
+    if isinstance(exc, Exception) and not isinstance(exc, StopIteration):
+        return exc
+    error = RuntimeError(f"A job ended with {type(exc).__name__}.")
+    error.__cause__ = exc
+    return error

@@ -1,0 +1,145 @@
+"""Loads for sites where nobody learns what exists (``CONCEAL_DENIED``).
+
+What is not a user's own is looked up as if nothing were known of it, whatever the cache holds: the
+miss budget is asked first, then the Config Service. So what is denied gets the same answer as what
+does not exist, and at the same cost: status, ``Retry-After``, what is left of the budget, and an
+outage of the service show nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
+
+from instance_lookup.cache.entry import Freshness
+from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
+from instance_lookup.fetching.loader import Loader
+from instance_lookup.fetching.reasons import EVERYTHING_GONE
+from instance_lookup.fetching.refusals import Refused
+from instance_lookup.resilience.expiring import Expiring
+
+if TYPE_CHECKING:
+    from instance_lookup.cache.entry import Entry
+    from instance_lookup.cache.shared import Reading
+    from instance_lookup.cache.tiers import TieredCache
+    from instance_lookup.concurrency.steps import Steps
+    from instance_lookup.conf import Settings
+    from instance_lookup.context import LookupContext
+    from instance_lookup.fetching.fetcher import Asker, Fetch, Found, Outcome
+    from instance_lookup.fetching.refusals import LetsIn
+    from instance_lookup.fetching.vitals import Vitals
+    from instance_lookup.resilience.deadline import Deadline
+    from instance_lookup.users import LookupUser
+
+D = TypeVar("D", bound=Struct)
+
+_REMEMBERED = 0.9
+"""Share of ``NEGATIVE_TTL``: for so long at least the cache holds a "does not exist" as well."""
+
+
+class ConcealingLoader(Loader[D]):
+    """Has the cache answer users only for what is theirs, or what they were just told."""
+
+    def __init__(
+        self,
+        cache: TieredCache[D],
+        fetch: Fetch,
+        settings: Settings,
+        vitals: Vitals,
+        lets_in: LetsIn[D] | None = None,
+    ) -> None:
+        super().__init__(cache, fetch, settings, vitals, lets_in)
+        # Pairs of a user and an id, of this process only. A user who was not told is answered
+        # after a call of the service, as for an id that no other user has ever asked for.
+        self._told: Expiring[bool] = Expiring(_REMEMBERED * settings.negative_ttl)
+
+    def load(
+        self,
+        asked: str,
+        context: LookupContext,
+        deadline: Deadline,
+        is_theirs: LetsIn[D] | None = None,
+    ) -> Steps[Found[D]]:
+        """Return the document of an id: from the cache only if ``is_theirs`` allows what it holds.
+
+        Without ``is_theirs`` the id is one that a project led to, and the project has been paid
+        for. The caller says with :meth:`settle` how it ended.
+        """
+        if is_theirs is None:
+            return (yield from super().load(asked, context, deadline))
+        user, near = context.user, self._cache.near.get(asked)
+        if near is not None and (yield from self._is_for(user, asked, near, is_theirs)):
+            return self._hit(asked, near)
+        reading: Reading[D] = yield self._cache.step_shared(asked)
+        entry = reading.entry
+        if entry is None or not (yield from self._is_for(user, asked, entry, is_theirs)):
+            found = yield from self._guess(asked, reading, context, deadline)
+        elif entry.freshness is Freshness.FRESH:
+            found = self._fresh(asked, entry, reading)
+        else:
+            found = yield from self._renew(asked, reading, context, deadline)
+        if self._refusals.any:  # another lookup may have been refused meanwhile
+            yield from self._refusals.check(context.user, asked)
+        return found
+
+    def settle(self, user: LookupUser, asked: str, *, theirs: bool) -> None:
+        """Charge the user for an id that is not ``theirs``, unless they have paid for it lately.
+
+        Give back what they paid for an id that turned out to be theirs.
+        """
+        pair = user.identity, asked
+        if theirs:
+            if self._told.items and self._told.drop(pair):
+                self._budget.refund(user.identity)
+        elif self._told.get(pair) is None:
+            self._pay(user.identity, asked)
+
+    def _is_for(
+        self, user: LookupUser, asked: str, entry: Entry[D], is_theirs: LetsIn[D]
+    ) -> Steps[bool]:
+        if entry.document is None or (user, asked) in self._refusals:
+            return False
+        return (yield from is_theirs(user, entry.document))
+
+    def _guess(
+        self, asked: str, reading: Reading[D], context: LookupContext, deadline: Deadline
+    ) -> Steps[Found[D]]:
+        """Ask for what is not the user's own as for what does not exist."""
+        asker = self._asker(context, limited=True)
+        if overspent := self._overspent(asked, asker):
+            raise overspent
+        yield from self._refusals.check(context.user, asked)
+        entry, told = reading.entry, self._told.get((asker.identity, asked))
+        if told and entry is not None and not entry.expired:  # nor was it invalidated since
+            self._count("negative_hits")
+            raise InstanceNotFound(f"{asked!r} is nothing of this user's.")
+        self._count("misses")
+        try:
+            return (
+                yield from self._fetch(
+                    asked, reading, asker, deadline, user=context.user, copy=None
+                )
+            )
+        except ConfigServiceUnavailable as exc:
+            if exc.details["reason"] != EVERYTHING_GONE:
+                raise
+            # Of what does not exist there is no copy, so that its 404 is believed.
+            raise InstanceNotFound(f"The service does not know {asked!r}.") from None
+
+    def _is_limited(self, reading: Reading[D]) -> bool:
+        """Tell that the budget has no say: only :meth:`_guess` costs anything."""
+        return False
+
+    def _charge(self, asked: str, reading: Reading[D], asker: Asker, outcome: Outcome[D]) -> None:
+        """Charge the one who guessed, for what exists as well: whose it is shows later.
+
+        This is done where the call ends, because the user may not wait for that.
+        """
+        is_answer = outcome.found or isinstance(outcome.error, InstanceNotFound | Refused)
+        if asker.limited and is_answer:
+            self._pay(asker.identity, asked)
+
+    def _pay(self, identity: tuple[bool, str | None], asked: str) -> None:
+        self._told.put((identity, asked), True)  # noqa: FBT003  # a set's value
+        self._budget.spend(identity)

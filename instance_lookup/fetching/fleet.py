@@ -1,0 +1,101 @@
+"""One fetch for all processes on one cache: the one that holds the lease is at it."""
+
+from __future__ import annotations
+
+from concurrent.futures import wait
+from functools import partial
+from time import monotonic, sleep, time
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from msgspec import Struct
+
+from instance_lookup.cache.entry import Freshness
+from instance_lookup.concurrency.threads import DaemonPool
+from instance_lookup.exceptions import InstanceNotFound
+from instance_lookup.fetching.fetcher import Asker, Fetcher, Found, Outcome
+from instance_lookup.fetching.lease import Lease
+from instance_lookup.types import Source
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from instance_lookup.cache.shared import Reading
+    from instance_lookup.cache.tiers import TieredCache
+    from instance_lookup.conf import Settings
+    from instance_lookup.resilience.deadline import Deadline
+
+D = TypeVar("D", bound=Struct)
+
+_FIRST_PAUSE, _LAST_PAUSE = 0.02, 0.1
+"""Seconds between two looks at what another process is doing."""
+
+# Not the pool of the flights, which wait for these: a job never waits for one of its own pool.
+_fetches = DaemonPool("instance-lookup-fetch", max_workers=64, idle_seconds=0.5)
+
+
+class Fleet(Generic[D]):
+    """Fetches what another process is not fetching, else waits for that one."""
+
+    def __init__(self, fetcher: Fetcher[D], cache: TieredCache[D], settings: Settings) -> None:
+        self._fetcher = fetcher
+        self._cache = cache
+        self._settings = settings
+
+    def fetch(
+        self, asked: str, seen: Reading[D], asker: Asker, deadline: Deadline, *, patient: bool
+    ) -> Outcome[D]:
+        """Return what came of a fetch, ours or another process's.
+
+        Without ``patient``, which is for those who have a copy: nothing, if another is at it.
+        """
+        if seen.generation is None:
+            return self._fetcher.fetch(asked, seen, asker, deadline)
+        cache = self._cache
+        lease = Lease(cache.kind, self._settings, cache.health, asked, seen.generation)
+        if not lease.take():
+            if not patient:
+                return Outcome()
+            return self._follow(asked, seen, asker, deadline, lease)
+        try:
+            # Somebody may have fetched it between our look and our lease.
+            latest = self._cache.read_again(asked)
+            return _newer(latest, seen) or self._fetcher.fetch(asked, latest, asker, deadline)
+        finally:
+            lease.release()
+
+    def _follow(
+        self, asked: str, seen: Reading[D], asker: Asker, deadline: Deadline, lease: Lease
+    ) -> Outcome[D]:
+        """Wait for the other process; half way, or when it has given up, fetch as well."""
+        half_way = monotonic() + deadline.remaining() / 2
+        pause = _FIRST_PAUSE
+        own: Future[Outcome[D]] | None = None
+        while deadline.remaining():
+            pause = min(pause, deadline.remaining())
+            if own is None:
+                sleep(pause)
+            elif wait([own], pause).done:
+                return own.result()
+            pause = min(_LAST_PAUSE, 1.5 * pause)
+            # Before the look at the entry: the other process stores it first, and then gives the
+            # lease back. The other way round both may happen in between, and we would ask as well.
+            gives_up = own is None and (monotonic() >= half_way or lease.is_free())
+            latest = self._cache.read_again(asked)
+            if newer := _newer(latest, seen):
+                return newer
+            if own is None and (gives_up or latest.generation != seen.generation):
+                own = _fetches.submit(partial(self._fetcher.fetch, asked, latest, asker, deadline))
+        return Outcome(error=self._fetcher.unavailable(asked, "timeout"))
+
+
+def _newer(latest: Reading[D], seen: Reading[D]) -> Outcome[D] | None:
+    """Return what the cache holds now, if that is fresh and not what was seen before."""
+    entry = latest.entry
+    if entry is None or entry.freshness is not Freshness.FRESH:
+        return None
+    if seen.entry is not None and entry.cached_at == seen.entry.cached_at:
+        return None
+    if entry.document is None:
+        return Outcome(error=InstanceNotFound("Another process was just told so."))
+    remaining = entry.ttl_remaining(time())
+    return Outcome(Found(entry.document, Source.CACHE, entry.cached_at, remaining))

@@ -1,0 +1,65 @@
+"""One fetch per fleet: a lease in the shared cache says that some process is at it."""
+
+from __future__ import annotations
+
+import math
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from django.core.cache import caches
+
+from instance_lookup.cache.keys import lease_key
+
+if TYPE_CHECKING:
+    from instance_lookup.cache.entry import Generation
+    from instance_lookup.cache.health import CacheHealth
+    from instance_lookup.cache.kinds import Kind
+    from instance_lookup.conf import Settings
+
+
+class Lease:
+    """The right to fetch an id under a generation, for as long as a fetch may take."""
+
+    def __init__(
+        self,
+        kind: Kind[Any],
+        settings: Settings,
+        health: CacheHealth,
+        asked: str,
+        under: Generation,
+    ) -> None:
+        self._health = health
+        self._alias = settings.cache_alias
+        self._life = math.ceil(settings.config_service_timeout)
+        self._key = lease_key(kind, asked, under)
+
+    def take(self) -> bool:
+        """Tell whether to fetch: not where another process holds the lease.
+
+        A cache that fails, or swallows its failures and answers ``None``, stops nobody.
+        """
+        began = monotonic()
+        try:
+            return caches[self._alias].add(self._key, "taken", self._life) is not False
+        except Exception as exc:  # noqa: BLE001  # whatever the backend raises
+            self._health.unwritable(exc, began)
+            return True
+
+    def is_free(self) -> bool:
+        """Tell whether nobody holds the lease any more."""
+        began = monotonic()
+        try:
+            return caches[self._alias].get(self._key) is None
+        except Exception as exc:  # noqa: BLE001
+            self._health.unwritable(exc, began)
+            return True
+
+    def release(self) -> None:
+        """Give it back. One that ran out meanwhile and is another's now costs one call more."""
+        if self._health.breaker.wait():  # it is down, and the lease ends by itself
+            return
+        began = monotonic()
+        try:
+            caches[self._alias].delete(self._key)
+        except Exception as exc:  # noqa: BLE001
+            self._health.unwritable(exc, began)

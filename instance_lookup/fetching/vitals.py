@@ -1,0 +1,118 @@
+"""How the Config Service is doing, as far as this process knows."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from instance_lookup.fetching.deletions import BELIEVED, Deletions
+from instance_lookup.fetching.omissions import Omissions
+from instance_lookup.fetching.reasons import meaning_of
+from instance_lookup.resilience.breaker import Breaker
+from instance_lookup.resilience.health import Health
+
+if TYPE_CHECKING:
+    from instance_lookup.cache.stats import Counters
+    from instance_lookup.conf import Settings
+
+logger = logging.getLogger("instance_lookup")
+
+_GONE = "what it says is gone"
+"""The part of the service's health that only a document restores."""
+
+
+class Vitals:
+    """What the loaders of one resolver share.
+
+    ``service`` is what log lines call the Config Service, with where it is.
+    """
+
+    def __init__(self, settings: Settings, counters: Counters, service: str) -> None:
+        self.count = counters.add
+        self._settings = settings
+        self._service_name = service
+        self.service = Health(service)
+        self.omissions = Omissions(counters.add)
+        self.breaker = Breaker(
+            failures=settings.breaker_failures,
+            reset=settings.breaker_reset,
+            # A moment more than a call may take: there is never a second probe beside the first.
+            probe=settings.config_service_timeout + 1.0,
+        )
+        self.deletions = Deletions()
+
+    def document_received(self, about: str, drops: int) -> None:
+        """Note a document, asked for when so many copies were dropped (see ``Deletions``)."""
+        self.service_is_up()
+        self.service.ok(about)
+        if self.deletions.note_document(drops):
+            self.service.ok(
+                _GONE,
+                f"{self._service_name} answers with documents again: when it says that an"
+                " instance is gone, that is believed again.",
+            )
+
+    def service_is_up(self) -> None:
+        """Note an answer of any kind, also a 403 or 404."""
+        self.breaker.succeeded()
+        self.service.ok()
+
+    def service_failed(
+        self,
+        reason: str,
+        about: str,
+        said: str,
+        *,
+        retry_after: float | None = None,
+        bug: BaseException | None = None,
+    ) -> None:
+        """Note that there was no usable answer for what it is ``about``, and what was ``said``."""
+        meaning = meaning_of(reason)
+        if meaning.is_there:
+            self.breaker.succeeded()
+        else:
+            self.breaker.failed(retry_after)
+        then = "Meanwhile callers get "
+        if self._settings.use_stale_on_error:
+            then += f"the copy in the cache, or {meaning.without_copy} where there is none."
+        elif meaning.without_copy == 503:
+            then += "503."
+        else:
+            then += f"503, or {meaning.without_copy} where there is no copy."
+        level = logging.ERROR if bug or meaning.is_lasting else logging.WARNING
+        part = about if meaning.is_of_one else _GONE if meaning.is_until_a_document else ""
+        if not said.startswith(self._service_name):  # a backend of the project's own
+            said = f"{self._service_name} has no usable answer for {about}: {said}"
+        advice = "This is a bug in the backend: see the traceback." if bug else meaning.advice
+        line = f"{said.rstrip('.')}. {then} {advice}"
+        self.service.failed(reason, line, level, part=part, bug=bug)
+
+    def service_overran(self) -> None:
+        """Note a call that a backend did not end by its deadline."""
+        self.breaker.failed()
+        self.service.failed(
+            "timeout",
+            f"{self._service_name}: its backend overruns CONFIG_SERVICE_TIMEOUT"
+            f" ({self._settings.config_service_timeout:g} s). Callers were answered at that time,"
+            " the thread is still busy. Have the backend end its calls by query.deadline.",
+        )
+
+    def copy_dropped(self, about: str, said: str) -> None:
+        """Note that the service says there is no such thing, and that there was a copy of it."""
+        line = (
+            f"{self._unknown(about, said)}. Its copy in the cache is invalidated, and callers get"
+            " 404. If it was not deleted, check CONFIG_SERVICE_URL and the service."
+        )
+        logger.warning(line)
+
+    def everything_gone(self, about: str, said: str) -> str:
+        """Return what to say of a "does not exist" that is not believed."""
+        return (
+            f"{self._unknown(about, said)}, nor the last {BELIEVED} of which there was a copy: it"
+            " says that everything is gone."
+        )
+
+    def _unknown(self, about: str, said: str) -> str:
+        if not said.startswith(self._service_name):  # a backend of the project's own
+            said = f"{self._service_name} does not know {about}: {said}"
+        return said.rstrip(".")

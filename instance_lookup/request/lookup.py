@@ -1,0 +1,205 @@
+"""The lookup of one request: made when it is first needed, and again when what decides changes."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import SynchronousOnlyOperation
+from django.http import HttpRequest
+from msgspec import Struct
+
+from instance_lookup.concurrency.deferred import NotLoaded, in_event_loop, once_loaded
+from instance_lookup.context import LookupContext
+from instance_lookup.identifiers import Ref  # a Struct's field
+from instance_lookup.registry import get_resolver
+from instance_lookup.request.response import ResponseState
+from instance_lookup.request_user import (
+    Seen,
+    acurrent_user,
+    alookup_user,
+    current_user,
+    lookup_user,
+    peek_lookup_user,
+    peek_user,
+)
+from instance_lookup.types import LookupResult
+from instance_lookup.users import LookupUser
+
+if TYPE_CHECKING:
+    from instance_lookup.access import Allows
+    from instance_lookup.resolver import InstanceResolver
+    from instance_lookup.types import InstanceConfig
+
+
+_NOBODY = LookupUser.anonymous()
+
+
+class _Outcome(Struct, eq=False):
+    """What came of one lookup: for whom it was made, and for what."""
+
+    user_attribute: object
+    """``request.user`` before the lookup, loaded or not."""
+    seen: Seen | None = None
+    """What ``who`` was made from; ``None``: it changed meanwhile, so nothing is kept."""
+    who: LookupUser = _NOBODY
+    named: Ref | str | None = None
+    """What the request named, or how it failed to; ``None``: that made no difference."""
+    result: LookupResult | None = None
+    error: Exception | None = None
+
+    def answer(self) -> LookupResult | None:
+        """Return the result, or raise the error."""
+        if self.error is not None:
+            # One error object is raised many times; its traceback must not grow.
+            raise self.error.with_traceback(None)
+        return self.result
+
+
+class RequestLookup(Struct, eq=False):
+    """What ``request.instance_config`` and its siblings share.
+
+    Result and error are kept for the user and the instance named. Both are compared at each access,
+    without I/O, because they may change: DRF authenticates inside the view, a middleware may look
+    before the URL is resolved, a view may change a header.
+    """
+
+    request: HttpRequest
+    state: ResponseState
+    given: dict[str, object] = {}
+    """What the request's attributes gave out, by their names."""
+    # Set all at once: another lookup may be under way for another user.
+    _outcome: _Outcome | None = None
+
+    @property
+    def error(self) -> Exception | None:
+        """What the last lookup failed with, unless something has changed since."""
+        if self._outcome is None or self._outcome.error is None:
+            return None
+        try:
+            self._recall()
+        except Exception as exc:  # noqa: BLE001  # that one
+            return exc
+        return None
+
+    def get(self) -> LookupResult:
+        """Return the answer for the request's user. Raises as :meth:`InstanceResolver.resolve`."""
+        if self._outcome is not None and (result := self._recall()) is not None:
+            return result
+        if in_event_loop():
+            raise SynchronousOnlyOperation(
+                "The request's instance is not looked up yet, and to do it here would block the "
+                "event loop: first 'await request.ainstance_config()'."
+            )
+        resolver, request = get_resolver(), self.request
+        self.state.touch(resolver.vary_headers)
+        outcome = _Outcome(getattr(request, "user", None))
+        try:
+            user = current_user(request)
+            # Before USER_CONTEXT is asked: what changes while it answers is noticed afterwards.
+            outcome.seen = Seen.of(request, outcome.user_attribute, user, resolver.naming.reads)
+            outcome.who = who = lookup_user(user, request)
+            context = LookupContext(who, request=request)
+            outcome.named = named = _name(resolver, context)
+            kept = None if self._outcome is None else self._kept(who, named)
+            ref = None if isinstance(named, str) else named  # else the resolver says what is wrong
+            result = kept or resolver.resolve(context, ref)
+        except Exception as exc:
+            self._fail(outcome, exc)
+            raise
+        outcome.result = result
+        self._outcome = outcome
+        return result
+
+    async def aget(self) -> LookupResult:
+        """Return the answer without blocking the event loop. Raises as :meth:`get`."""
+        if self._outcome is not None and (result := self._recall()) is not None:
+            return result
+        resolver, request = get_resolver(), self.request
+        self.state.touch(resolver.vary_headers)
+        outcome = _Outcome(getattr(request, "user", None))
+        try:
+            user = await acurrent_user(request)
+            # Before USER_CONTEXT is asked: what changes while it answers is noticed afterwards.
+            outcome.seen = Seen.of(request, outcome.user_attribute, user, resolver.naming.reads)
+            outcome.who = who = await alookup_user(user, request)
+            context = LookupContext(who, request=request)
+            outcome.named = named = await once_loaded(partial(_name, resolver, context))
+            kept = None if self._outcome is None else self._kept(who, named)
+            ref = None if isinstance(named, str) else named  # else the resolver says what is wrong
+            result = kept or await resolver.aresolve(context, ref)
+        except Exception as exc:
+            self._fail(outcome, exc)
+            raise
+        outcome.result = result
+        self._outcome = outcome
+        return result
+
+    def allows(self, policy: Allows, config: InstanceConfig) -> bool:
+        """Tell whether a stricter policy allows the user of the last lookup to have ``config``."""
+        who = self._outcome.who if self._outcome else _NOBODY
+        return get_resolver().permits(policy, who, config)
+
+    def _recall(self) -> LookupResult | None:
+        """Return the answer if there is one for who asks now, and for what. Does no I/O.
+
+        Raises the error that the lookup ended with.
+        """
+        last = self._outcome
+        if last is None or last.seen is None:
+            return None
+        if not self.state.touched:
+            self.state.touch()
+        seen, request = last.seen, self.request
+        who: LookupUser | None = last.who
+        if last.who.is_outdated or not seen.is_same_user(request):
+            who = peek_lookup_user(request)
+        elif seen.is_same_name(request):
+            return last.answer()
+        if who is None:
+            return None
+        try:
+            return self._kept(who, _name(get_resolver(), LookupContext(who, request=request)))
+        except NotLoaded:
+            return None
+
+    def _kept(self, who: LookupUser, named: Ref | str | None) -> LookupResult | None:
+        """Return the last answer if it was for this user and this name, or raise its error."""
+        last = self._outcome
+        if last is None or last.named != named:
+            return None
+        # Of an equal user too, if nothing that a project has added to it is another.
+        if last.who is not who and (last.who != who or vars(last.who) != vars(who)):
+            return None
+        return last.answer()
+
+    def _fail(self, outcome: _Outcome, error: Exception) -> None:
+        self.state.fail()
+        if outcome.seen is None:  # USER_CONTEXT failed, or the user could not be loaded
+            user = peek_user(self.request)
+            outcome.seen = Seen.of(self.request, outcome.user_attribute, user, None)
+        outcome.error = error
+        self._outcome = outcome
+        if isinstance(error, AttributeError):
+            # Python would take it for "no such attribute", and DRF would ask again and again.
+            outcome.error = RuntimeError(f"The lookup failed with an AttributeError: {error}")
+            raise outcome.error from error
+
+    def __deepcopy__(self, memo: dict[int, object]) -> RequestLookup:
+        """Go along with a copied request as it is: :func:`lookup_for` tells them apart."""
+        return self
+
+
+def _name(resolver: InstanceResolver, context: LookupContext) -> Ref | str | None:
+    """Return what the request names now, or what is wrong with that.
+
+    ``None`` for anonymous callers, who are refused whatever they name. Raises ``NotLoaded``.
+    """
+    if context.user.is_anonymous and not resolver.settings.allow_anonymous:
+        return None
+    try:
+        return resolver.naming.select(context)
+    except NotLoaded:
+        raise
+    except Exception as exc:  # noqa: BLE001  # raised again by the lookup, and kept as its error
+        return repr(exc)

@@ -1,0 +1,55 @@
+"""Log lines on a change of state, not on every request of an outage."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+
+from instance_lookup.concurrency.forks import Guarded
+
+logger = logging.getLogger("instance_lookup")
+
+_LIMIT = 1_000
+"""Parts that are remembered as failing; of one forgotten there is one more line."""
+
+
+class Health(Guarded):
+    """The last known state of something we depend on, as a whole (``""``) and of parts of it.
+
+    Parts fail each for itself: what works in one does not make another work again.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+        self.failing: OrderedDict[str, str] = OrderedDict()
+
+    def ok(self, part: str = "", line: str | None = None) -> None:
+        """Note that it works; ``line`` is for the log, instead of "… works again"."""
+        if part in self.failing and self._changes(part, None):
+            logger.warning(line or f"{self._name}{part and f', {part},'} works again.")
+
+    def failed(
+        self,
+        reason: str,
+        line: str,
+        level: int = logging.WARNING,
+        *,
+        part: str = "",
+        bug: BaseException | None = None,
+    ) -> None:
+        """Note that it does not: ``reason`` is the state, ``line`` is for the log.
+
+        The log shows the traceback of ``bug``.
+        """
+        if self.failing.get(part) != reason and self._changes(part, reason):
+            logger.log(level, line, exc_info=bug)
+
+    def _changes(self, part: str, reason: str | None) -> bool:
+        with self._lock:
+            before = self.failing.pop(part, None)
+            if reason is not None:
+                self.failing[part] = reason
+            if len(self.failing) > _LIMIT:
+                self.failing.popitem(last=False)
+        return before != reason
