@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from time import time
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from msgspec import structs
 
@@ -32,7 +32,7 @@ from instance_lookup.fetching.notices import tell, tell_resolved
 from instance_lookup.fetching.projects import Projects
 from instance_lookup.fetching.refusals import Refused
 from instance_lookup.fetching.vitals import Vitals
-from instance_lookup.identifiers import InstanceRef, ProjectRef, Ref, id_of
+from instance_lookup.identifiers import InstanceRef, ProjectRef, Ref
 from instance_lookup.resilience.deadline import Deadline
 from instance_lookup.selection import Naming
 from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
@@ -244,8 +244,12 @@ class InstanceResolver:
         self, ref: Ref, context: LookupContext, deadline: Deadline
     ) -> Steps[tuple[Found[InstanceConfig], Grant]]:
         """Return the configuration, and the proof that the user may have it."""
-        user, asked = context.user, id_of(ref)
-        settle = (self._load_config if isinstance(ref, InstanceRef) else self._load_project).settle
+        user = context.user
+        loader: Loader[Any]
+        if isinstance(ref, InstanceRef):
+            asked, loader = ref.instance_id, self._load_config
+        else:
+            asked, loader = ref.project_id, self._load_project
         try:
             found = yield from self._load(ref, context, deadline)
             try:
@@ -254,9 +258,9 @@ class InstanceResolver:
                 may = partial(authorize, user, found.document, self.policy)
                 grant = yield from asking(may, missing)
         except (InstanceNotFound, AccessDenied):
-            settle(user, asked, theirs=False)
+            loader.settle(user, asked, theirs=False)
             raise
-        settle(user, asked, theirs=True)
+        loader.settle(user, asked, theirs=True)
         return found, grant
 
     def _load(

@@ -75,17 +75,25 @@ class TieredCache(Generic[D]):
 
         Threads that read the shared tier at the same moment share one look.
         """
-        near = self.near.get(asked)
-        return self._rounds.get(asked, self._read) if near is None else Reading(None, near)
+        near = self.near
+        if near.size and (entry := near.get(asked)) is not None:
+            return Reading(None, entry)
+        return self._rounds.get(asked, self._read)
 
     async def aread(self, asked: str) -> Reading[D]:
         """Return what :meth:`read` does. Coroutines share a look even for different ids."""
-        near = self.near.get(asked)
-        return await self.aread_shared(asked) if near is None else Reading(None, near)
+        near = self.near
+        if near.size and (entry := near.get(asked)) is not None:
+            return Reading(None, entry)
+        return await self.aread_shared(asked)
 
     def read_shared(self, asked: str) -> Reading[D]:
         """Return what the shared tier holds of an id, whatever is near."""
         return self._rounds.get(asked, self._read)
+
+    async def aread_shared(self, asked: str) -> Reading[D]:
+        """Return what the shared tier holds of an id, whatever is near."""
+        return await self._gathering.get(asked, self._read_many, self._read)
 
     def step(self, asked: str) -> Step:
         """Return the step in which a lookup reads what is held of an id."""
@@ -94,10 +102,6 @@ class TieredCache(Generic[D]):
     def step_shared(self, asked: str) -> Step:
         """Return the step in which a lookup reads the shared tier, whatever is near."""
         return Either(partial(self.read_shared, asked), partial(self.aread_shared, asked))
-
-    async def aread_shared(self, asked: str) -> Reading[D]:
-        """Return what the shared tier holds of an id, whatever is near."""
-        return await self._gathering.get(asked, self._read_many, self._read)
 
     def read_again(self, asked: str) -> Reading[D]:
         """Return what the shared tier holds by now, not counting once more what is unusable."""
@@ -214,12 +218,10 @@ class TieredCache(Generic[D]):
             self._buffer.mark_gone(asked, asked_at)
         since = self._epochs.change(asked)
         if is_last:
-            about: About = {
-                "cached_at": asked_at,
-                "ttl": self._settings.negative_ttl,
-                "etag": None,
-            }
-            self._keep(asked, DOES_NOT_EXIST, generation, since, **about)
+            ttl = self._settings.negative_ttl
+            self._keep(
+                asked, DOES_NOT_EXIST, generation, since, cached_at=asked_at, ttl=ttl, etag=None
+            )
 
     def write(
         self, asked: str, body: bytes, *, generation: Generation, **about: Unpack[About]
