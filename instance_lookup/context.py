@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import secrets
-from itertools import count
 from typing import Any
 
 from django.http import HttpRequest
 from msgspec import Struct, structs
 
-from instance_lookup.concurrency.forks import StartsAnew
 from instance_lookup.request_user import (
     acurrent_user,
     alookup_user,
@@ -105,16 +103,6 @@ class LookupContext(Struct, frozen=True):
         return cls(**fields)
 
 
-class _RequestIds(StartsAnew):
-    """Ids for logs, which need not be secret: random once in each process, then counted."""
-
-    def _start_anew(self) -> None:
-        self._prefix = secrets.token_hex(12)
-        self._numbers = count()
-
-    def fresh(self) -> str:
-        return f"{self._prefix}{next(self._numbers):08x}"
-
-
-fresh_request_id = _RequestIds().fresh
-"""Return an id for a request that came without one."""
+def fresh_request_id() -> str:
+    """Return an id for a request that came without one."""
+    return secrets.token_hex(16)
