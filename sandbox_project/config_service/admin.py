@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth import authenticate
+from django.contrib.auth import authenticate, login
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -143,9 +143,10 @@ CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="config-service"'}
 def change(request: HttpRequest, kind: str, pk: str) -> HttpResponse:
     """PATCH: set the named fields of a row, which is made if it is missing. DELETE: remove it.
 
-    The superuser's name and password come by HTTP Basic. A 400 says by field what is wrong.
+    The superuser's name and password come by HTTP Basic, then the cookie of the session will do.
+    A 400 says by field what is wrong.
     """
-    if not is_superuser(request.headers.get("Authorization", "")):
+    if not is_superuser(request):
         return HttpResponse(status=401, headers=CHALLENGE)
     if kind not in MODELS:
         return HttpResponse(status=404)
@@ -162,12 +163,17 @@ def change(request: HttpRequest, kind: str, pk: str) -> HttpResponse:
     return HttpResponse(status=204)
 
 
-def is_superuser(authorization: str) -> bool:
-    """Tell whether the header ``Authorization`` holds the password of a superuser."""
-    scheme, _, encoded = authorization.partition(" ")
+def is_superuser(request: HttpRequest) -> bool:
+    """Tell whether a superuser asks, and log in one who sends the password: hashing is slow."""
+    if request.user.is_superuser:
+        return True
+    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
     try:
         username, _, password = b64decode(encoded, validate=True).decode().partition(":")
     except ValueError:
         return False
     user = authenticate(username=username, password=password) if scheme == "Basic" else None
-    return user is not None and user.is_superuser
+    if user is None or not user.is_superuser:
+        return False
+    login(request, user)
+    return True

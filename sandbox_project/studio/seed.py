@@ -17,9 +17,9 @@ def plant() -> None:
     # Made once: hashing is slow on purpose.
     hashed = make_password(PASSWORD)
     for person in PEOPLE:
-        user, _ = User.objects.get_or_create(username=person.name, defaults={"password": hashed})
+        user, new = User.objects.get_or_create(username=person.name, defaults={"password": hashed})
         # A new hash of the same password would end every session of this person.
-        if not user.check_password(PASSWORD):
+        if not new and not user.check_password(PASSWORD):
             user.password = hashed
         user.is_staff = user.is_superuser = person.is_admin
         user.is_active = True
