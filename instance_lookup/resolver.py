@@ -90,12 +90,12 @@ class InstanceResolver:
         Raises ``InvalidContext``, ``AccessDenied``, ``InstanceNotFound`` or
         ``ConfigServiceUnavailable``, within ``CONFIG_SERVICE_TIMEOUT``.
         """
-        result = self._at_hand(context, ref)
+        result = self._resolve_near(context, ref)
         return drive(self._resolve(context, ref)) if result is None else result
 
     async def aresolve(self, context: LookupContext, ref: Ref | None = None) -> LookupResult:
         """Twin of :meth:`resolve`."""
-        result = self._at_hand(context, ref)
+        result = self._resolve_near(context, ref)
         return await adrive(self._resolve(context, ref)) if result is None else result
 
     def refresh(self, instance_id: str) -> LookupResult:
@@ -180,8 +180,8 @@ class InstanceResolver:
         """Return what the cache did for this resolver."""
         return self.cache.stats
 
-    def _at_hand(self, context: LookupContext, ref: Ref | None) -> LookupResult | None:
-        """Return what takes no I/O, nobody is to be told of, and this user may have.
+    def _resolve_near(self, context: LookupContext, ref: Ref | None) -> LookupResult | None:
+        """Return what takes no I/O, no signal is to tell of, and this user may have.
 
         The straight line through :meth:`_resolve`, which has the other cases.
         """
@@ -197,7 +197,7 @@ class InstanceResolver:
                 asked = ref.instance_id
             elif not self.naming.is_id(asked):
                 return None
-            entry = self._load_config.at_hand(asked, user)
+            entry = self._load_config.read_near(asked, user)
             if entry is None or entry.document is None:
                 return None
             grant = authorize(user, entry.document, self.policy)

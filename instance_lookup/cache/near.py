@@ -92,7 +92,7 @@ class NearTier(Generic[D]):
         return len(self._known) + len(self._unknown)
 
     def get(self, asked: str) -> Entry[D] | None:
-        """Return the entry of an id if it is at hand, fresh, and surely not invalidated."""
+        """Return the entry of an id if it is here, fresh, and surely not invalidated."""
         entries = self._known
         if (near := entries.get(asked)) is None:
             entries = self._unknown

@@ -1,9 +1,9 @@
 """Entries of one kind in a Django cache alias, and the generations that decide which still count.
 
-Whoever invalidates writes a new random generation. Whoever fetches reads the generations *before*
-asking, and stores under them; whoever reads takes entry and generations in one ``get_many`` and
-rejects an entry of other ones. So an answer that was under way while somebody invalidated may be
-stored, but is never served: on every backend, without locks, without scanning.
+An invalidation writes a new random generation. A fetch reads the generations *before* it asks, and
+stores under them; a read takes entry and generations in one ``get_many`` and rejects an entry of
+other ones. So an answer that was under way during an invalidation may be stored, but is never
+served: on every backend, without locks, without scanning.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ D = TypeVar("D", bound=Struct)
 _MARGIN = 60
 """Seconds by which a generation outlives the entries stored under it."""
 _KEYS_KEPT = 4096
-"""Ids whose keys are at hand; making them costs a tenth of what else a hit does."""
+"""Ids whose keys are kept; making them costs a tenth of what else a hit does."""
 _ENTRIES_REMEMBERED = 1024
 _LENGTH_REMEMBERED = 32_768
-"""Characters above which an entry is decoded anew each time: memory has a bound."""
+"""Characters above which an entry is decoded each time: memory has a bound."""
 
 
 class Reading(Struct, Generic[D], frozen=True):
@@ -195,7 +195,7 @@ class SharedTier(Generic[D]):
         """Remember that an id does not exist.
 
         Under a new generation, so that an older "here it is" still under way cannot bring it back.
-        Not if somebody invalidated meanwhile: then this answer may be the older one.
+        Not if it was invalidated meanwhile: then this answer may be the older one.
         """
         keys = self._keys(asked)
         with self._backend("store", asked) as cache:
@@ -221,7 +221,7 @@ class SharedTier(Generic[D]):
         self._renew(keys.own, asked, self.known_life)
         with self._backend("invalidate", asked) as cache:
             # A "does not exist" that is just being written may replace our generation by its own,
-            # without having seen ours. Stored under another expiry, it is asked about anew.
+            # without having seen ours. Stored under another expiry, it is asked about again.
             cache.set(keys.expiry, new_token(), self.known_life)
             return bool(cache.delete(keys.entry))
 
@@ -245,7 +245,7 @@ class SharedTier(Generic[D]):
         return entry.under(generation, self._stale_max_age, time())
 
     def _get_readable(self, keys: Keys, asked: str) -> dict[str, Any]:
-        """Read key by key, and delete what nobody can read, or it would stay for ever."""
+        """Read key by key, and delete what cannot be read, or it would stay for ever."""
         found: dict[str, Any] = {}
         with self._backend("read", asked) as cache:
             for key in keys:

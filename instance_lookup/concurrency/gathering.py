@@ -32,7 +32,7 @@ _LARGEST = 64
 
 
 class Gathering(Generic[V]):
-    """Whoever wants something in an event loop, until a look is on its way."""
+    """What the coroutines of an event loop want, until a look is on its way."""
 
     def __init__(self) -> None:
         self._next: dict[AbstractEventLoop, _Look[V]] = {}
@@ -41,15 +41,15 @@ class Gathering(Generic[V]):
         """Return the value of a key, looked up from now on. Raises what ``read`` raises.
 
         ``find`` finds what it can of many keys, ``read`` gets any single one. Both may block. They
-        are handed over each time, since whoever has a gathering would else be part of a circle.
+        are handed over each time, since the owner of a gathering would else be part of a circle.
         """
         loop = get_running_loop()
         mine = self._next.get(loop)
         if mine is None:
-            # Before anybody can join what would never set off.
+            # Before another can join what would never set off.
             loop.call_soon(self._set_off, loop)  # after all who are ready to run now
             mine = self._next[loop] = _Look(loop, find, read)
-        return await shield(mine.want(key))  # for whoever else waits for it
+        return await shield(mine.want(key))  # for the others who wait for it
 
     def _set_off(self, loop: AbstractEventLoop) -> None:
         if mine := self._next.pop(loop, None):
@@ -88,7 +88,7 @@ class _Look(Generic[V]):
         return {key: self._read(key) for key in keys}
 
     def _return(self, wanted: Wanted[V], job: Future[Mapping[str, V]]) -> None:
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+        with suppress(RuntimeError):  # the loop is closed, and none waits
             self._loop.call_soon_threadsafe(self._deliver, wanted, job)
 
     def _deliver(self, wanted: Wanted[V], job: Future[Mapping[str, V]]) -> None:

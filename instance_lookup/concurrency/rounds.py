@@ -34,9 +34,9 @@ class _Round(Generic[V]):
 
 
 class Rounds(Guarded, Generic[V]):
-    """One thread reads for a key at a time; whoever comes meanwhile shares the next read.
+    """One thread reads for a key at a time; threads that come meanwhile share the next read.
 
-    So what anybody gets was read after he asked, never before.
+    So what a thread gets was read after it asked, never before.
     """
 
     def get(self, key: str, read: Callable[[str], V]) -> V:
@@ -46,7 +46,7 @@ class Rounds(Guarded, Generic[V]):
             if (shared := self._next(key)) is None:
                 return read(key)
             mine = shared
-            if mine.is_over:  # somebody else led it
+            if mine.is_over:  # another thread led it
                 return read(key) if mine.value is None else mine.value
         try:
             mine.leader = get_ident()
@@ -72,7 +72,7 @@ class Rounds(Guarded, Generic[V]):
         try:
             in_time = turn.acquire(timeout=_PATIENCE)
         except BaseException:
-            if leads:  # nobody does
+            if leads:  # then no thread does
                 self._end(key, mine)
             raise
         if in_time:

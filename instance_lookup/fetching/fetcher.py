@@ -36,7 +36,7 @@ D = TypeVar("D", bound=Struct)
 Fetch = Callable[[str, Query], Document | NotModified]
 
 RETRY_AFTER = 30.0
-"""Seconds after which a client may ask again, where nobody knows better."""
+"""Seconds after which a client may ask again, where the service says nothing."""
 _LONGEST_RETRY_AFTER = 60.0
 _ALWAYS = -1
 """Rests for the whole of RETRY_INTERVAL, even if the service sends a document meanwhile."""
@@ -50,7 +50,7 @@ class Found(Struct, Generic[D], frozen=True):
     cached_at: float
     ttl_remaining: float
     ahead: tuple[Callable[[], None], ...] = ()
-    """What to fetch anew in the background, once the caller turned out to be allowed it."""
+    """What to fetch in the background, once the caller turned out to be allowed it."""
 
 
 class Outcome(Struct, Generic[D], frozen=True):
@@ -58,7 +58,7 @@ class Outcome(Struct, Generic[D], frozen=True):
 
     found: Found[D] | None = None
     error: InstanceLookupError | None = None
-    """Neither: another process is at it, or takes longer than whoever has a copy need wait."""
+    """Neither: another process is at it, or takes longer than a caller who has a copy waits."""
     by: tuple[bool, str | None] | None = None
     """Who asked, where the answer is this one user's."""
 
@@ -87,9 +87,9 @@ class Fetcher(Generic[D]):
         self._resting: Expiring[int] = Expiring(settings.retry_interval)
 
     def key(self, asked: str, reading: Reading[D]) -> tuple[object, ...]:
-        """Return what must be the same for two who want it to share a fetch.
+        """Return what must be the same for two callers to share a fetch.
 
-        Whoever comes after an invalidation finds another generation, or, where the cache was not
+        After an invalidation there is another generation, or, where the cache was not
         asked, another number of the last change.
         """
         return asked, reading.generation, reading.since

@@ -36,7 +36,7 @@ class Lease:
     def take(self) -> bool:
         """Tell whether to fetch: not where another process holds the lease.
 
-        A cache that fails, or swallows its failures and answers ``None``, stops nobody.
+        A cache that fails, or swallows its failures and answers ``None``, stops no fetch.
         """
         began = monotonic()
         try:
@@ -46,7 +46,7 @@ class Lease:
             return True
 
     def is_free(self) -> bool:
-        """Tell whether nobody holds the lease any more."""
+        """Tell whether no process holds the lease any more."""
         began = monotonic()
         try:
             return caches[self._alias].get(self._key) is None

@@ -88,7 +88,7 @@ class Loader(Generic[D]):
             yield from self._refusals.check(context.user, asked)
         return found
 
-    def at_hand(self, asked: str, user: LookupUser) -> Entry[D] | None:
+    def read_near(self, asked: str, user: LookupUser) -> Entry[D] | None:
         """Return the entry of an id if it takes no I/O, and the service did not refuse it."""
         if self._refusals.any and (user, asked) in self._refusals:
             return None
@@ -124,7 +124,7 @@ class Loader(Generic[D]):
         except ConfigServiceUnavailable as exc:
             if copy is None:
                 raise
-            # Read again: while the service was asked somebody may have invalidated the copy, and
+            # Read again: while the service was asked the copy may have been invalidated, and
             # it has aged.
             latest: Reading[D] = yield Blocking(partial(self._cache.read_again, asked))
             if latest.entry is None or latest.entry.document is None:
@@ -154,7 +154,7 @@ class Loader(Generic[D]):
         return reading.entry is None or reading.entry.document is None
 
     def _overspent(self, asked: str, asker: Asker) -> MissBudgetSpent | None:
-        """Return the error for who had too many ids asked for that do not exist."""
+        """Return the error for a user who asked for too many ids that do not exist."""
         if not asker.limited or not (wait := self._budget.wait(asker.identity)):
             return None
         return MissBudgetSpent(
@@ -173,12 +173,12 @@ class Loader(Generic[D]):
         user: LookupUser,
         copy: Entry[D] | None,
     ) -> Steps[Found[D]]:
-        """Fetch, or wait for who is fetching already; those who have a copy wait less."""
+        """Fetch, or wait for the fetch that is under way; callers who have a copy wait less."""
         patient = copy is None or copy.expired
         flight = self._begin(asked, reading, asker, patient=patient)
         outcome = yield from self._await(flight, deadline, patient=patient)
         if outcome.by is not None and outcome.by != asker.identity:
-            # Refused was somebody else: this user's own question may have another answer.
+            # The service refused another user: this one's own question may have another answer.
             flight = self._begin(asked, reading, asker, patient=patient, of=asker.identity)
             outcome = yield from self._await(flight, deadline, patient=patient)
         if outcome.found is not None:
@@ -261,13 +261,13 @@ class Loader(Generic[D]):
         return self._hit(asked, entry, (partial(self._refresh_ahead, asked, reading, document),))
 
     def _refresh_ahead(self, asked: str, reading: Reading[D], document: D) -> None:
-        """Begin to fetch in the background what is about to become stale, if nobody has yet."""
+        """Begin to fetch in the background what is about to become stale, if no other has."""
         owner = document.metadata.owner if isinstance(document, InstanceConfig) else None
         user_id = owner or self._settings.config_service_user_id
         asker = Asker((not owner, user_id), user_id, fresh_request_id())
         if (asker, asked) in self._refusals:
             return
-        with suppress(ConfigServiceUnavailable):  # the caller has what he came for
+        with suppress(ConfigServiceUnavailable):  # the caller has an answer
             self._begin(asked, reading, asker, patient=False)
 
     def _stale(self, copy: Entry[D]) -> Found[D]:

@@ -47,7 +47,7 @@ class Refusals(Generic[D]):
     def __init__(self, ttl: float, cache: TieredCache[D], lets_in: LetsIn[D] | None) -> None:
         """Remember refusals for ``ttl`` seconds.
 
-        ``lets_in`` decides what becomes of a copy in ``cache``. ``None``: a copy lets nobody in.
+        ``lets_in`` decides what becomes of a copy in ``cache``. ``None``: a copy lets no user in.
         """
         self._cache = cache
         self._lets_in = lets_in
