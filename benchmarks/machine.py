@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.redis_server import RedisServer, RedisServerError, find_server
+from tests.support.redis_server import RedisServer, RedisServerError, find_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Self
 
 from benchmarks.soak_ledger import Ledger, report
 from benchmarks.soak_site import RETRY_INTERVAL
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

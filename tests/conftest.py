@@ -14,9 +14,9 @@ from django.conf import settings
 from django.core.cache import caches
 
 from instance_lookup import signals
-from tests.caches import KINDS, REDIS_KINDS, use_cache
-from tests.receivers import receivers_forgotten
-from tests.redis_server import RedisServer
+from tests.support.caches import KINDS, REDIS_KINDS, use_cache
+from tests.support.receivers import receivers_forgotten
+from tests.support.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ EXTRAS = frozenset({
     "redis",
     "rest_framework",
     "rest_framework_simplejwt",
-    "tests.drf",
+    "tests.behaviour.drf",
     "trustme",
     "valkey",
 })  # fmt: skip
@@ -47,16 +47,16 @@ TESTS = Path(__file__).parent
 
 # What another version of Python or Django could break: modules, and directories of them.
 COMPAT = frozenset({
-    TESTS / "commands" / "test_invalidate_instance_cache.py",
-    TESTS / "commands" / "test_warm_instance_cache.py",
-    TESTS / "drf" / "test_authentication.py",
-    TESTS / "drf" / "test_exception_handler.py",
-    TESTS / "drf" / "test_permissions.py",
-    TESTS / "resilience" / "test_races_each_act.py",
-    TESTS / "test_cache_contract.py",
-    TESTS / "test_decorators.py",
-    TESTS / "test_lookup.py",
-    TESTS / "test_middleware.py",
+    TESTS / "behaviour" / "commands" / "test_invalidate_instance_cache.py",
+    TESTS / "behaviour" / "commands" / "test_warm_instance_cache.py",
+    TESTS / "behaviour" / "drf" / "test_authentication.py",
+    TESTS / "behaviour" / "drf" / "test_exception_handler.py",
+    TESTS / "behaviour" / "drf" / "test_permissions.py",
+    TESTS / "races" / "test_races_each_act.py",
+    TESTS / "behaviour" / "cache" / "test_cache_contract.py",
+    TESTS / "behaviour" / "django" / "test_decorators.py",
+    TESTS / "behaviour" / "django" / "test_lookup.py",
+    TESTS / "behaviour" / "django" / "test_middleware.py",
 })  # fmt: skip
 
 # The sandbox is a site built with DRF; it and its tests are of one piece.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 SECRET_KEY = "only for tests, and long enough for the checks of Django and of JWT"
 ALLOWED_HOSTS = ["*"]
-ROOT_URLCONF = "tests.urls"
+ROOT_URLCONF = "tests.support.urls"
 USE_TZ = True
 
 INSTALLED_APPS = [

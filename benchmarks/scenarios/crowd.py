@@ -13,7 +13,7 @@ from benchmarks import peers, work
 from benchmarks.results import Bound, Effort, Result
 from benchmarks.rounds import in_turn, sampled
 from instance_lookup.testing import FakeConfigService
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

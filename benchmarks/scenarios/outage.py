@@ -16,7 +16,7 @@ from benchmarks.contenders import store
 from benchmarks.results import Bound, Effort, Result
 from benchmarks.rounds import Sample
 from instance_lookup.testing import FakeConfigService
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from benchmarks import work
 from benchmarks.results import Bound, Effort, Result
 from benchmarks.rounds import sampled
 from instance_lookup.testing import FakeConfigService
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).parent.parent.parent
 PROCESSES = 8

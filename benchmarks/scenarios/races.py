@@ -17,7 +17,7 @@ from benchmarks.contenders import read_through
 from benchmarks.results import Bound, Effort, Result
 from benchmarks.rounds import Sample
 from instance_lookup.testing.servers import Answer, ScriptedServer
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

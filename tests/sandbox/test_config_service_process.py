@@ -14,8 +14,8 @@ import requests
 from sandbox import ServiceAdmin
 from server.process import MANAGE, ServerProcess, next_line
 
-from tests.documents import ROOT, commands, section
 from tests.sandbox.service import ADMIN_PASSWORD, TOKEN, Api, fresh_id, start_config_service
+from tests.support.documents import ROOT, commands, section
 
 # --- the process -------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.redis_server import RedisServer
+    from tests.support.redis_server import RedisServer
 
 STORY = [
     "owner: the service is asked 200 service 200 service 1",

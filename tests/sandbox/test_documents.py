@@ -10,8 +10,8 @@ from django.core.exceptions import ValidationError
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
 from instance_lookup.types import HTTP_URL
-from tests.config_documents import TABLE, Row
 from tests.sandbox.test_openapi import CONTRACT
+from tests.support.config_documents import TABLE, Row
 
 if TYPE_CHECKING:
     from sandbox import ServiceAdmin

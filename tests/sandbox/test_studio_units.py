@@ -15,7 +15,7 @@ from instance_lookup import InstanceConfig, RateLimit
 from tests.sandbox.service import fresh_id
 
 if TYPE_CHECKING:
-    from tests.redis_server import RedisServer
+    from tests.support.redis_server import RedisServer
 
 NOON = 43_200.0
 

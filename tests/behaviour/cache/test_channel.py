@@ -1,0 +1,352 @@
+"""Invalidations that are heard: by whom, from when on, and what is not at hand after them."""
+
+from __future__ import annotations
+
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+import valkey
+from django.core.cache import caches
+from django.test import override_settings
+
+from instance_lookup import (
+    CacheError,
+    ConfigServiceUnavailable,
+    InstanceCache,
+    InstanceNotFound,
+    InstanceResolver,
+)
+from instance_lookup.cache.pubsub import (
+    Channel,
+    _channels,
+    _parsed,
+    _server_of,
+    channel_of,
+    client_of,
+)
+from tests.support.lookups import OLGA, asks
+from tests.support.near import (
+    ALIAS,
+    BACKENDS,
+    LONG,
+    Hearer,
+    at_hand,
+    channel,
+    near_caches,
+    near_config,
+    near_resolver,
+    seen,
+    settled,
+    wait_for_delivery,
+)
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.extras
+
+
+def lose(resolver: InstanceResolver) -> None:
+    """Have it be told that there is no "acme" any more."""
+    resolver.backend.instances.clear()
+    with pytest.raises(InstanceNotFound):
+        resolver.refresh("acme")
+
+
+CHANGES = [
+    pytest.param(lambda other: other.cache.invalidate("acme"), id="invalidate"),
+    pytest.param(lambda other: other.cache.expire("acme"), id="expire"),
+    pytest.param(lambda other: other.invalidate_all_caches(), id="invalidate_all"),
+    pytest.param(lose, id="not_found"),
+]
+
+
+@pytest.fixture(params=BACKENDS)
+def any_backend(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[str]:
+    with near_caches(instances=near_config(request.param, redis_server.url())):
+        yield ALIAS
+
+
+@pytest.fixture
+def alias(redis_server: RedisServer) -> Iterator[str]:
+    with near_caches(instances=near_config("django-redis", redis_server.url())):
+        yield ALIAS
+
+
+@pytest.fixture
+def here(alias: str) -> InstanceResolver:
+    return near_resolver()
+
+
+@pytest.fixture
+def there(alias: str) -> InstanceResolver:
+    """Another one on the same cache, which shares nothing with it but the channel."""
+    return near_resolver()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_heard(any_backend: str, change: Callable[[InstanceResolver], object]) -> None:
+    """What is changed anywhere is at hand nowhere, with each client for Redis and Valkey."""
+    here, there = near_resolver(), near_resolver()
+    before = settled(here)
+    assert seen(here) == seen(there) == before
+    change(there)
+    wait_for_delivery()
+    assert at_hand(here) is None
+    assert seen(here) != before
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_own_changes_are_known_at_once(
+    here: InstanceResolver, change: Callable[[InstanceResolver], object]
+) -> None:
+    """Whoever makes the change does not wait for the channel."""
+    settled(here)
+    change(here)
+    assert at_hand(here) is None
+
+
+def test_near_hit_asks_nobody(here: InstanceResolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is at hand is served without a look into the cache."""
+    before = settled(here)
+    monkeypatch.setattr(here.cache.tiers.shared, "read", None)
+    assert seen(here) == before
+
+
+def test_missing_is_at_hand(here: InstanceResolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is "does not exist", once this process has heard its own news of it."""
+    assert seen(here, "nobody") == "InstanceNotFound"
+    wait_for_delivery()
+    assert seen(here, "nobody") == "InstanceNotFound"
+    monkeypatch.setattr(here.cache.tiers.shared, "read", None)
+    assert seen(here, "nobody") == "InstanceNotFound"
+
+
+def test_missing_that_is_created(here: InstanceResolver, there: InstanceResolver) -> None:
+    """Whoever creates it invalidates it, and then it is there."""
+    settled(here)
+    for _ in range(2):
+        assert seen(here, "beta") == "InstanceNotFound"
+    here.backend.instances["beta"] = {}
+    there.cache.invalidate("beta")
+    wait_for_delivery()
+    assert seen(here, "beta") != "InstanceNotFound"
+
+
+def test_project_is_heard(here: InstanceResolver, there: InstanceResolver) -> None:
+    """Mappings of projects are at hand as well, and of them an instance's change says nothing."""
+    context = asks(OLGA, None, project_id="shop")
+    for _ in range(2):
+        here.resolve(context)
+    there.cache.invalidate("shop")
+    wait_for_delivery()
+    here.resolve(context)
+    assert here.projects.near.get("shop") is not None
+    there.invalidate_project("shop")
+    wait_for_delivery()
+    assert here.projects.near.get("shop") is None
+
+
+@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("is_own", [False, True])
+def test_read_that_began_before(
+    here: InstanceResolver,
+    there: InstanceResolver,
+    everything: bool,
+    is_own: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A look into the cache that began before an invalidation has nothing at hand after it."""
+    settled(here)
+    changer, tiers = (here if is_own else there), here.cache.tiers
+    plain, old = tiers.shared.read, []
+
+    def read(asked: str, **options: Any) -> Any:
+        found = plain(asked, **options)
+        old.append(found)
+        if len(old) == 1:
+            if everything:
+                changer.invalidate_all_caches()
+            else:
+                changer.cache.invalidate("acme")
+            wait_for_delivery()
+        return found
+
+    tiers.near.drop("acme")
+    monkeypatch.setattr(tiers.shared, "read", read)
+    seen(here)
+    assert len(old) == 1
+    assert at_hand(here) is None
+
+
+def test_read_that_is_heard_of_later(
+    here: InstanceResolver, there: InstanceResolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was at hand before the news came is not after it."""
+    settled(here)
+    heard, go_on = Event(), Event()
+    plain = here.cache.tiers.hear
+
+    def hear(kind: str | None, asked: str | None) -> None:
+        heard.set()
+        assert go_on.wait(LONG)
+        plain(kind, asked)
+
+    monkeypatch.setattr(here.cache.tiers, "hear", hear)
+    there.cache.invalidate("acme")
+    assert heard.wait(LONG)
+    assert seen(here) == at_hand(here)
+    go_on.set()
+    wait_for_delivery()
+    assert at_hand(here) is None
+
+
+def test_missing_that_is_not_believed(here: InstanceResolver, there: InstanceResolver) -> None:
+    """What is kept in the cache while the service has lost everything is kept at hand as well."""
+    names = ["x", "y", "z"]
+    here.backend.instances |= {name: {} for name in names}
+    before = settled(here)
+    for name in names:
+        here.refresh(name)
+    here.backend.instances.clear()
+    for name in names:
+        with pytest.raises(InstanceNotFound):
+            here.refresh(name)
+    wait_for_delivery()
+    before = settled(here)
+    with pytest.raises(ConfigServiceUnavailable):
+        here.refresh("acme")
+    wait_for_delivery()
+    assert at_hand(here) == before == seen(there)
+
+
+def test_off(alias: str) -> None:
+    """With NEAR_CACHE_SIZE=0 nothing is at hand, nobody listens, and nobody is told."""
+    here = near_resolver(near_cache_size=0)
+    for _ in range(2):
+        seen(here)
+    here.cache.invalidate("acme")
+    assert at_hand(here) is None
+    assert not _channels
+
+
+def test_locmem_off_by_default() -> None:
+    """Where no channel is, nothing is at hand unless that is wanted."""
+    here = near_resolver("default")
+    for _ in range(2):
+        seen(here)
+    assert at_hand(here) is None
+    assert channel_of("default") is None
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_locmem_on(change: Callable[[InstanceResolver], object]) -> None:
+    """Where it is wanted, its own changes are known at once, and nobody vouches for others'."""
+    here = near_resolver("default", near_cache_size=10)
+    for _ in range(2):
+        seen(here)
+    assert at_hand(here) is not None
+    change(here)
+    assert at_hand(here) is None
+
+
+def test_other_cache_of_the_same_process(alias: str) -> None:
+    """A cache made for the purpose, as commands do, reaches the site's resolver."""
+    here = near_resolver()
+    settled(here)
+    with override_settings(INSTANCE_LOOKUP={"NEAR_CACHE_SIZE": None}):
+        InstanceCache(ALIAS).invalidate("acme")
+    wait_for_delivery()
+    assert at_hand(here) is None
+
+
+@pytest.mark.parametrize("asked", ["acme", "a:b", "*", "ä", "\udc80"])
+def test_ids_arrive(alias: str, asked: str) -> None:
+    """Whatever the pattern of ids lets pass."""
+    hearer = Hearer()
+    channel().listen(hearer)
+    wait_for_delivery()
+    channel().publish("instance", asked)
+    wait_for_delivery()
+    assert ("instance", asked) in hearer.told
+
+
+@pytest.mark.parametrize("message", ["*", b"*", b"", b"nonsense", b"instance:"])
+def test_messages_of_nobody_in_particular(message: bytes | str) -> None:
+    """What names no id means all of them: rather too much than too little."""
+    assert _parsed(message) == (None, None)
+
+
+def test_message_as_text() -> None:
+    """A client that decodes what it gets is as good."""
+    assert _parsed("instance:a:b") == ("instance", "a:b")
+
+
+def test_nonsense_on_the_channel(here: InstanceResolver) -> None:
+    """Whoever writes there what nobody can read has all forgotten, and does no other harm."""
+    settled(here)
+    client_of(caches[ALIAS]).publish(channel().name, b"\xff\xfe")
+    wait_until(lambda: at_hand(here) is None, LONG)
+    assert settled(here)
+
+
+def test_decoding_client(redis_server: RedisServer) -> None:
+    """With ``decode_responses`` all of it is text (RESP 3: redis-py cannot read its own pongs)."""
+    config = near_config("redis", redis_server.url())
+    config["OPTIONS"] |= {"decode_responses": True, "protocol": 2}
+    with near_caches(instances=config):
+        wait_for_delivery()
+
+
+def test_publish_denied(redis_server: RedisServer) -> None:
+    """Whoever may not publish is told so, and the invalidation holds none the less."""
+    redis_server.command("ACL", "SETUSER", "mute", "on", ">pw", "~*", "&*", "+@all", "-publish")
+    url = redis_server.url().replace("//", "//mute:pw@")
+    with near_caches(instances=near_config("django-redis", url)):
+        here = near_resolver()
+        before = settled(here)
+        with pytest.raises(CacheError, match="publish"):
+            here.cache.invalidate("acme")
+        assert at_hand(here) is None
+        assert seen(near_resolver(config_service_backend=here.backend)) != before
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://10.0.0.5:6379/1", "Redis at 10.0.0.5:6379"),
+        ("redis://:hunter2@redis.internal/0", "Redis at redis.internal:6379"),
+        ("rediss://olga:hunter2@10.0.0.5:6380", "Redis at 10.0.0.5:6380"),
+        ("redis://[::1]:7000", "Redis at [::1]:7000"),
+        ("redis://", "Redis at localhost:6379"),
+        ("unix://olga:hunter2@/run/redis.sock?db=1", "Redis at /run/redis.sock"),
+    ],
+)
+def test_server_is_named_without_its_password(url: str, shown: str) -> None:
+    """Where to look, and nothing that a log must not hold."""
+    assert _server_of(redis.Redis.from_url(url)) == shown
+
+
+def test_server_of_valkey_is_named_so() -> None:
+    """People look for what they run."""
+    assert _server_of(valkey.Valkey.from_url("valkey://10.0.0.5")) == "Valkey at 10.0.0.5:6379"
+
+
+def test_server_behind_sentinel_is_named_by_its_service() -> None:
+    """Its address is whatever the sentinels say next."""
+    sentinel: Any = redis.Sentinel
+    primary = sentinel([("10.0.0.5", 26379)]).master_for("site", password="hunter2")
+    assert _server_of(primary) == "Redis, primary 'site' of Sentinel"
+
+
+def test_channel_of_one_name(alias: str) -> None:
+    """It is named after KEY_PREFIX, for ACLs, and is one and the same for all."""
+    made = channel()
+    assert isinstance(made, Channel)
+    assert made is channel()
+    assert made.name == f"{caches[alias].key_prefix}:instance_invalidations"

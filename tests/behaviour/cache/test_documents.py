@@ -1,0 +1,111 @@
+"""What the client makes of each configuration of the table, fetched and cached."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from instance_lookup import InstanceConfig
+from instance_lookup.cache.entry import Generation, Rejected, pack, read_document, unpack
+from instance_lookup.cache.kinds import instance_kind
+from tests.support.config_documents import ID, TABLE
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tests.support.config_documents import Row
+
+KIND = instance_kind(InstanceConfig)
+
+
+def dates_of(config: InstanceConfig) -> list[datetime]:
+    """Return the dates that a configuration has."""
+    metadata = config.metadata
+    return [date for date in (metadata.created_at, metadata.updated_at) if date is not None]
+
+
+used = pytest.mark.parametrize(
+    "row", [row for row in TABLE if row.becomes is not None], ids=lambda row: ascii(row.name)
+)
+refused = pytest.mark.parametrize(
+    "row", [row for row in TABLE if row.becomes is None], ids=lambda row: ascii(row.name)
+)
+
+dated = pytest.mark.parametrize(
+    "row",
+    [row for row in TABLE if row.becomes is not None and dates_of(row.config)],
+    ids=lambda row: ascii(row.name),
+)
+
+
+def packed(row: Row) -> str:
+    generation = Generation("all", "own")
+    return pack(KIND, ID, row.body, generation=generation, cached_at=1.0, ttl=300, etag=None)
+
+
+@used
+def test_document_is_read_as_the_table_says(row: Row) -> None:
+    """Lenient where it is decoration."""
+    accepted = read_document(KIND, ID, row.body)
+    assert accepted.document == row.config
+    assert {part.place for part in accepted.left_out} == set(row.left_out)
+
+
+@used
+def test_document_is_the_same_out_of_the_cache(row: Row) -> None:
+    """The cache holds what the service wrote, so an entry is read by the same rules."""
+    entry = unpack(KIND, ID, packed(row))
+    assert entry.document == row.config
+    assert bytes(entry.body) == row.body
+
+
+@refused
+def test_document_is_refused_as_the_table_says(row: Row) -> None:
+    """Strict where a mistake could let somebody in, or a limit out."""
+    with pytest.raises(Rejected):
+        read_document(KIND, ID, row.body)
+
+
+@refused
+def test_document_is_refused_out_of_the_cache(row: Row) -> None:
+    """Whoever wrote it there."""
+    with pytest.raises(Rejected):
+        unpack(KIND, ID, packed(row))
+
+
+@dated
+def test_dates_can_be_compared_with_now(row: Row) -> None:
+    """Every date has an offset."""
+    metadata = read_document(KIND, ID, row.body).document.metadata
+    for moment in (metadata.created_at, metadata.updated_at):
+        assert moment is None or moment.utcoffset() is not None
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "-0",
+        "-0.0",
+        "1e-400",
+        "1e2",
+        "4503599627370497.7",
+        "9007199254740993.5",
+        "7.00000000000000001",
+    ],
+)
+def test_number_that_would_round_is_no_id(number: str) -> None:
+    """Read as a float it is another number, and so another user."""
+    body = f'{{"instance_id": "{ID}", "metadata": {{"owner": {number}}}}}'.encode()
+
+    with pytest.raises(Rejected, match="owner"):
+        read_document(KIND, ID, body)
+
+
+@pytest.mark.parametrize("number", ["9007199254740993.0", "7.000"])
+def test_whole_number_is_the_id_that_was_written(number: str) -> None:
+    """Of any length: it is read by its digits."""
+    body = f'{{"instance_id": "{ID}", "metadata": {{"owner": {number}}}}}'.encode()
+
+    document: Any = read_document(KIND, ID, body).document
+    assert document.metadata.owner == number.partition(".")[0]

@@ -1,0 +1,271 @@
+"""What is at hand: how much of it, for how long, and never what was read before a change."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from instance_lookup import InstanceConfig
+from instance_lookup.cache.epochs import Epochs
+from instance_lookup.cache.near import NearTier
+from instance_lookup.conf import build_settings
+from tests.support.near import entry
+
+WALL = 1_800_000_000.0
+
+Near = NearTier[InstanceConfig]
+
+
+class Clocks:
+    """The wall clock and the monotonic one, which go on together."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.passed = 0.0
+        self.put_back = 0.0
+        monkeypatch.setattr("instance_lookup.cache.near.monotonic", lambda: 1000.0 + self.passed)
+        monkeypatch.setattr(
+            "instance_lookup.cache.near.time", lambda: WALL + self.passed - self.put_back
+        )
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
+    return Clocks(monkeypatch)
+
+
+def make(size: int = 3, **options: Any) -> Near:
+    channel = options.pop("channel", None)
+    near: Near = NearTier(build_settings({"near_cache_size": size, **options}))
+    near.__dict__["_channel"] = channel
+    near.size = size
+    return near
+
+
+def put(near: Near, *ids: str, exists: bool = True, at: float = 0.0, ttl: float = 300.0) -> None:
+    """Put what was fetched, and read from the cache, at a moment."""
+    for asked in ids:
+        near.put(asked, entry(asked, at=WALL + at, ttl=ttl, exists=exists), 1000.0 + at)
+
+
+def kept(near: Near, *ids: str) -> set[str]:
+    return {asked for asked in ids if near.get(asked) is not None}
+
+
+@pytest.fixture
+def near(clocks: Clocks) -> Near:
+    return make()
+
+
+def test_get_same_object(near: Near) -> None:
+    """What is at hand is the very object, not a copy."""
+    whole = entry(at=WALL)
+    near.put("acme", whole, 1000.0)
+    assert near.get("acme") is whole
+    assert near.get("other") is None
+
+
+def test_put_again_newer(near: Near) -> None:
+    """The last that was read is what is at hand."""
+    put(near, "acme")
+    newer = entry(at=WALL + 1)
+    near.put("acme", newer, 1001.0)
+    assert near.get("acme") is newer
+    assert len(near) == 1
+
+
+def test_size_least_recently_used(near: Near) -> None:
+    """Whoever was not asked for the longest makes room."""
+    put(near, "a", "b", "c")
+    near.get("a")
+    put(near, "d")
+    assert kept(near, "a", "b", "c", "d") == {"a", "c", "d"}
+    assert len(near) == 3
+
+
+def test_size_put_counts_as_used(near: Near) -> None:
+    """Whoever was read anew was asked for."""
+    put(near, "a", "b", "c", "a", "d")
+    assert kept(near, "a", "b", "c", "d") == {"a", "c", "d"}
+
+
+@pytest.mark.parametrize(("passed", "is_kept"), [(4.9, True), (5.0, False)])
+def test_ttl(near: Near, clocks: Clocks, passed: float, is_kept: bool) -> None:
+    """NEAR_CACHE_TTL counts from when the cache was read."""
+    put(near, "acme")
+    clocks.passed = passed
+    assert (near.get("acme") is not None) is is_kept
+
+
+@pytest.mark.parametrize("ttl", [0.5, 5.0])
+def test_ttl_wall_clock_put_back(near: Near, clocks: Clocks, ttl: float) -> None:
+    """The age at hand is of the monotonic clock, which nobody sets."""
+    near = make(near_cache_ttl=ttl)
+    put(near, "acme")
+    clocks.passed = clocks.put_back = ttl
+    assert near.get("acme") is None
+
+
+@pytest.mark.parametrize(("passed", "is_kept"), [(2.3, True), (2.5, False)])
+def test_share_of_the_entrys_own_ttl(clocks: Clocks, passed: float, is_kept: bool) -> None:
+    """From REFRESH_AHEAD on it is to be looked at in the cache, where a refresh begins."""
+    near = make()
+    put(near, "acme", ttl=3.0)
+    clocks.passed = passed
+    assert (near.get("acme") is not None) is is_kept
+
+
+@pytest.mark.parametrize(("passed", "is_kept"), [(2.9, True), (3.0, False)])
+def test_share_none(clocks: Clocks, passed: float, is_kept: bool) -> None:
+    """Where nothing is refreshed ahead an entry is at hand while it is fresh, and no longer."""
+    near = make(refresh_ahead=None)
+    put(near, "acme", ttl=3.0)
+    clocks.passed = passed
+    assert (near.get("acme") is not None) is is_kept
+
+
+def test_share_not_of_missing(near: Near, clocks: Clocks) -> None:
+    """ "Does not exist" is not refreshed ahead."""
+    put(near, "nobody", ttl=3.0, exists=False)
+    clocks.passed = 2.9
+    assert kept(near, "nobody") == {"nobody"}
+
+
+@pytest.mark.parametrize(("put_back", "is_kept"), [(4.9, True), (5.1, False)])
+def test_entry_from_the_future(near: Near, clocks: Clocks, put_back: float, is_kept: bool) -> None:
+    """As in the cache: more than 5 s in the future is some clock gone wrong."""
+    put(near, "acme")
+    clocks.put_back = put_back
+    assert (near.get("acme") is not None) is is_kept
+
+
+def test_wall_clock_put_forward(near: Near, clocks: Clocks) -> None:
+    """What is stale by the wall clock is not served, however young it is here."""
+    put(near, "acme")
+    clocks.put_back = -240.0
+    assert near.get("acme") is None
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_missing_replaces_and_is_replaced(near: Near, exists: bool) -> None:
+    """An id exists or does not: what was known otherwise goes."""
+    put(near, "acme", exists=not exists)
+    put(near, "acme", exists=exists)
+    found = near.get("acme")
+    assert found is not None
+    assert (found.document is not None) is exists
+    assert len(near) == 1
+
+
+def test_random_ids_push_out_no_others(clocks: Clocks) -> None:
+    """Ten thousand made-up ids take no room from those that exist, and have a bound."""
+    near = make(16)
+    hot = [f"hot-{n}" for n in range(16)]
+    put(near, *hot)
+    put(near, *(f"random-{n}" for n in range(10_000)), exists=False)
+    assert kept(near, *hot) == set(hot)
+    assert len(near) == 32
+    assert near.get("random-9999") is not None
+    assert near.get("random-9983") is None
+
+
+def test_many_ids_keep_what_does_not_exist(near: Near) -> None:
+    """Nor the other way round."""
+    put(near, "nobody", exists=False)
+    put(near, *(f"id-{n}" for n in range(100)))
+    assert kept(near, "nobody") == {"nobody"}
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_drop(near: Near, exists: bool) -> None:
+    """One, or all, of either sort."""
+    put(near, "a", "b", exists=exists)
+    near.drop("a")
+    near.drop("never there")
+    assert kept(near, "a", "b") == {"b"}
+    near.drop(None)
+    assert len(near) == 0
+
+
+@pytest.mark.parametrize(
+    ("sure_until", "passed", "is_kept"),
+    [
+        (0, 0.9, True),
+        (0, 1.0, False),
+        (4, 3.9, True),
+        (4, 4.0, False),
+        (9, 4.9, True),
+        (9, 5, False),
+    ],
+)
+def test_in_doubt_for_a_second_only(
+    clocks: Clocks, sure_until: float, passed: float, is_kept: bool
+) -> None:
+    """Nobody vouching for it, an entry serves for a second; else for as long as somebody does."""
+    channel: Any = SimpleNamespace(sure_until=1000.0 + sure_until)
+    near = make(channel=channel)
+    put(near, "acme")
+    clocks.passed = passed
+    assert (near.get("acme") is not None) is is_kept
+
+
+@pytest.mark.parametrize(("passed", "is_kept"), [(0.2, True), (0.3, False)])
+def test_ttl_less_than_doubtful(clocks: Clocks, passed: float, is_kept: bool) -> None:
+    """A shorter NEAR_CACHE_TTL holds however sure the channel is."""
+    channel: Any = SimpleNamespace(sure_until=2000.0)
+    near = make(channel=channel, near_cache_ttl=0.25)
+    put(near, "acme")
+    clocks.passed = passed
+    assert (near.get("acme") is not None) is is_kept
+
+
+def test_dropped_while_it_is_got(near: Near, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is invalidated between the look and the answer is not given."""
+    put(near, "acme")
+
+    def time() -> float:
+        near.drop("acme")
+        return WALL
+
+    monkeypatch.setattr("instance_lookup.cache.near.time", time)
+    assert near.get("acme") is None
+
+
+def fill(near: Near, epochs: Epochs, asked: str, *, since: int) -> None:
+    """Put what was read, unless something changed since."""
+    epochs.keep(asked, since, partial(near.put, asked, entry(asked, at=WALL), 1000.0))
+
+
+@pytest.mark.parametrize("changed", ["acme", None])
+def test_fill_read_before_a_change(near: Near, changed: str | None) -> None:
+    """What was read before a change, heard or own, is not put after it."""
+    epochs = Epochs(60, near)
+    since = epochs.of("acme")
+    epochs.change(changed)
+    fill(near, epochs, "acme", since=since)
+    assert near.get("acme") is None
+    fill(near, epochs, "acme", since=epochs.of("acme"))
+    assert near.get("acme") is not None
+
+
+def test_fill_another_id_changed(near: Near) -> None:
+    """A change of one id keeps no other from being at hand."""
+    epochs = Epochs(60, near)
+    put(near, "beta")
+    since = epochs.of("acme")
+    epochs.change("other")
+    fill(near, epochs, "acme", since=since)
+    assert kept(near, "acme", "beta") == {"acme", "beta"}
+
+
+def test_doubt_about_what_was_read_before(near: Near, clocks: Clocks) -> None:
+    """It is dropped, and what began to be read before the doubt is not kept after it."""
+    put(near, "acme")
+    clocks.passed = 1.0
+    near.doubt()
+    put(near, "beta", at=1.0)
+    assert kept(near, "acme", "beta") == set()
+    put(near, "beta", at=1.1)
+    assert kept(near, "beta") == {"beta"}

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from instance_lookup import InstanceConfig
+from instance_lookup.cache.entry import Entry, Freshness, Generation
+from instance_lookup.cache.epochs import Epochs
+from instance_lookup.cache.outage import OutageBuffer
+from tests.support.lookups import Clock
+from tests.support.monotonic import Monotonic
+
+UNDER = Generation("g1", "g2")
+ANSWERS_LIVE, CHANGES_LIVE = 5, 3660
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def monotonic() -> Monotonic:
+    return Monotonic()
+
+
+class Known:
+    """A buffer, and the changes that it has to drop answers for."""
+
+    def __init__(self) -> None:
+        self.buffer: OutageBuffer[Any] = OutageBuffer(
+            answers_live=ANSWERS_LIVE, entries_live=CHANGES_LIVE, stale_max_age=3600
+        )
+        self.epochs = Epochs(CHANGES_LIVE, self.buffer)
+        self.since, self.forget = self.epochs.of, self.epochs.change
+        self.answer, self.unwritten = self.buffer.answer, self.buffer.unwritten
+        self.drop, self.taken = self.buffer.drop, self.buffer.taken
+        self.gone, self.is_gone = self.buffer.mark_gone, self.buffer.is_gone
+
+    def keep(self, asked: str, entry: Entry[Any], *, since: int) -> None:
+        self.epochs.keep(asked, since, partial(self.buffer.keep, asked, entry))
+
+
+@pytest.fixture
+def known(clock: Clock, monotonic: Monotonic) -> Known:
+    known = Known()
+    buffer: Any = known.buffer
+    for part in (buffer._answers, buffer._gone, known.epochs._changes):
+        part._clock = monotonic
+    return known
+
+
+def answered(at: float, generation: str = "") -> Entry[Any]:
+    return Entry(
+        document=InstanceConfig(instance_id="acme"),
+        raw=Raw(b"{}"),
+        cached_at=at,
+        ttl=300,
+        generation=generation,
+        etag=None,
+        freshness=Freshness.FRESH,
+    )
+
+
+def test_answer_is_used_again(known: Known, clock: Clock) -> None:
+    """For its id alone."""
+    kept = answered(clock.now)
+    known.keep("acme", kept, since=known.since("acme"))
+    assert known.answer("acme") == kept
+    assert known.answer("other") is None
+
+
+@pytest.mark.parametrize(("passed", "used"), [(4.9, True), (5, False)])
+def test_answer_ends(
+    known: Known, clock: Clock, monotonic: Monotonic, passed: float, used: bool
+) -> None:
+    """It bridges a moment; another process's invalidation is not heard meanwhile."""
+    known.keep("acme", answered(clock.now), since=known.since("acme"))
+    monotonic.now += passed
+    assert (known.answer("acme") is not None) is used
+
+
+@pytest.mark.parametrize("asked", ["acme", None])
+def test_invalidation_drops_the_answer(known: Known, clock: Clock, asked: str | None) -> None:
+    """Of one id, or of all."""
+    known.keep("acme", answered(clock.now), since=known.since("acme"))
+    known.forget(asked)
+    assert known.answer("acme") is None
+
+
+def test_invalidation_of_another_id_leaves_the_answer(known: Known, clock: Clock) -> None:
+    """One tenant's change is not the others' stampede."""
+    known.keep("acme", answered(clock.now), since=known.since("acme"))
+    known.forget("other")
+    assert known.answer("acme") is not None
+
+
+def test_answer_under_way_during_an_invalidation_is_not_kept(known: Known, clock: Clock) -> None:
+    """It may be the one that was meant."""
+    since = known.since("acme")
+    known.forget("acme")
+    known.keep("acme", answered(clock.now), since=since)
+    assert known.answer("acme") is None
+
+
+@pytest.mark.parametrize("asked", ["acme", None])
+def test_forgotten_answer_is_not_kept_under_way_either(
+    known: Known, clock: Clock, asked: str | None
+) -> None:
+    """One that says otherwise came in."""
+    known.keep("acme", answered(clock.now), since=0)
+    mark = known.forget(asked)
+    known.keep("acme", answered(clock.now), since=0)
+    assert (known.answer("acme"), known.since("acme")) == (None, mark)
+
+
+def test_change_of_another_id_leaves_an_answer_under_way(known: Known, clock: Clock) -> None:
+    """Unknown ids that come in all the time must not keep the others' answers from being kept."""
+    since = known.since("acme")
+    known.forget("nobody")
+    known.keep("acme", answered(clock.now), since=since)
+    assert known.answer("acme") is not None
+
+
+def test_dropped_answer_is_gone(known: Known, clock: Clock) -> None:
+    """The cache holds a newer one. That changes nothing for what is under way."""
+    known.drop("acme")
+    known.keep("acme", answered(clock.now), since=0)
+    known.drop("acme")
+    assert (known.answer("acme"), known.since("acme")) == (None, 0)
+
+
+def test_latest_change_counts(known: Known) -> None:
+    """Of the id or of all, whichever came later."""
+    known.forget("acme")
+    assert known.forget(None) == known.since("acme")
+    assert known.forget("acme") == known.since("acme")
+
+
+def test_change_is_not_crowded_out(known: Known, clock: Clock) -> None:
+    """Nor is the answer kept that was under way when it happened."""
+    since = known.since("acme")
+    known.forget("acme")
+    for number in range(10_000):
+        known.forget(f"x{number}")
+    known.keep("acme", answered(clock.now), since=since)
+    assert known.answer("acme") is None
+
+
+def test_changes_have_a_bound(known: Known) -> None:
+    """Whoever asks for made-up ids fills no memory."""
+    for number in range(10_100):
+        known.gone(f"x{number}", 1.0)
+        known.forget(f"x{number}")
+    assert len(known.epochs._changes.items) == len(known.buffer._gone.items) == 100
+
+
+def test_answer_ages_by_the_wall_clock(known: Known, clock: Clock) -> None:
+    """A kept answer is no fresher than one from the cache."""
+    known.keep("acme", answered(clock.now), since=known.since("acme"))
+    clock.now += 300
+    kept = known.answer("acme")
+    assert kept is not None
+    assert kept.freshness is Freshness.STALE
+    clock.now += 3300
+    assert known.answer("acme") is None
+
+
+@pytest.mark.parametrize(("under", "used"), [(UNDER, True), (Generation("g1", "g3"), False)])
+def test_unwritten_answer_is_of_one_generation(
+    known: Known, clock: Clock, under: Generation, used: bool
+) -> None:
+    """A cache that is read-only still tells of invalidations."""
+    known.keep("acme", answered(clock.now, str(UNDER)), since=0)
+    assert (known.unwritten("acme", under) is not None) is used
+    assert known.unwritten("other", under) is None
+
+
+@pytest.mark.parametrize("under", [None, Generation("g1", "g3")])
+def test_unwritten_answer_never_comes_back(
+    known: Known, clock: Clock, under: Generation | None
+) -> None:
+    """Another generation was read: that it is too old is known, also once the cache is down."""
+    known.keep("acme", answered(clock.now, str(UNDER)), since=0)
+    assert known.unwritten("acme", under) is None
+    assert known.unwritten("acme", UNDER) is None
+    assert known.answer("acme") is None
+
+
+def test_answer_without_a_generation_is_used_while_there_is_none(
+    known: Known, clock: Clock
+) -> None:
+    """A cache that takes nothing at all has none to tell."""
+    known.keep("acme", answered(clock.now), since=0)
+    assert known.unwritten("acme", None) is not None
+
+
+def test_copy_from_before_a_404_is_gone(known: Known, clock: Clock) -> None:
+    """Of this id; a copy that was fetched after it is none from before."""
+    known.gone("acme", clock.now)
+    assert known.is_gone("acme", answered(clock.now))
+    assert not known.is_gone("acme", answered(clock.now + 1))
+    assert not known.is_gone("other", answered(clock.now))
+
+
+def test_gone_until_the_cache_took_an_answer(known: Known, clock: Clock) -> None:
+    """From then on the generations tell, whatever becomes of the wall clock."""
+    known.taken("acme")
+    known.gone("acme", clock.now)
+    known.taken("acme")
+    assert not known.is_gone("acme", answered(clock.now))
+
+
+def test_gone_outlives_every_entry(known: Known, clock: Clock, monotonic: Monotonic) -> None:
+    """Nothing from before it can be left by then."""
+    known.gone("acme", clock.now)
+    monotonic.now += CHANGES_LIVE - 1
+    assert known.is_gone("acme", answered(clock.now))
+    monotonic.now += 1
+    assert not known.is_gone("acme", answered(clock.now))
+
+
+def test_gone_is_not_crowded_out(known: Known, clock: Clock) -> None:
+    """Ten thousand others later all ids are asked for again, rather than this one served."""
+    known.gone("acme", clock.now)
+    for number in range(10_000):
+        known.gone(f"x{number}", clock.now)
+    assert known.is_gone("acme", answered(clock.now))
+    assert known.is_gone("never named", answered(clock.now))
+
+
+def test_change_outlives_every_answer(known: Known, monotonic: Monotonic) -> None:
+    """Nothing from before it can be under way by then."""
+    known.forget("acme")
+    monotonic.now += CHANGES_LIVE - 1
+    assert known.since("acme")
+    monotonic.now += 1
+    assert not known.since("acme")
+
+
+@pytest.mark.parametrize("asked", ["acme", None])
+def test_buffer_is_used_while_it_holds_something(
+    known: Known, clock: Clock, asked: str | None
+) -> None:
+    """Reads look into it only then."""
+    seen = [known.buffer.is_used]
+    known.keep("acme", answered(clock.now), since=0)
+    seen.append(known.buffer.is_used)
+    known.drop(asked)
+    seen.append(known.buffer.is_used)
+    known.gone("acme", clock.now)
+    seen.append(known.buffer.is_used)
+    assert seen == [False, True, False, True]

@@ -1,0 +1,257 @@
+"""Keys, lives and faults of the entries in a cache alias."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from unittest.mock import ANY
+
+import pytest
+from django.core.cache import caches
+from django.core.cache.backends.memcached import BaseMemcachedCache
+from django.test import override_settings
+
+from instance_lookup import CacheError
+from instance_lookup.cache.codec import Codec
+from instance_lookup.cache.entry import Freshness
+from tests.support.lookups import SECRET, HookedCache, hooks
+from tests.support.stores import (
+    BODY,
+    ENTRY,
+    EVERYTHING,
+    EXPIRY,
+    NOW,
+    OWN,
+    Store,
+    fill,
+    generation,
+    is_served,
+    make_store,
+    provide_store,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from instance_lookup.cache.entry import Generation
+
+
+class MemcachedKeys(HookedCache):
+    """A cache that refuses what memcached refuses as a key."""
+
+    validate_key = BaseMemcachedCache.validate_key
+
+
+@pytest.fixture(autouse=True)
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    yield from provide_store(monkeypatch)
+
+
+def test_stored_form(store: Store) -> None:
+    """An entry is the documented JSON, with the service's own document in it to the letter."""
+    fill(store)
+    stored = caches["default"].get(ENTRY)
+    assert BODY.decode() in stored
+    assert json.loads(stored) == {
+        "v": 1,
+        "instance_id": "acme",
+        "config": json.loads(BODY),
+        "cached_at": NOW,
+        "ttl": 300,
+        "generation": ANY,
+        "etag": '"e"',
+    }
+
+
+def test_lives(store: Store) -> None:
+    """The generation outlives the entry stored under it, and the global one everything."""
+    fill(store)
+    assert HookedCache.lives[ENTRY] == 3600
+    assert HookedCache.lives[OWN] == 3660
+    assert HookedCache.lives[EVERYTHING] is None
+
+
+def test_lives_unknown_id(store: Store) -> None:
+    """Ids that nobody knows fill the cache for a short time only."""
+    store.write_missing("acme", generation=generation(store), asked_at=NOW)
+    assert HookedCache.lives[ENTRY] == 30
+    assert HookedCache.lives[OWN] == 5 + 30 + 60
+
+
+def test_lives_after_invalidation(store: Store) -> None:
+    """What an invalidation wrote outlives every entry that it is about."""
+    store.invalidate("acme")
+    store.expire("acme")
+    store.invalidate_all()
+    assert HookedCache.lives[OWN] == HookedCache.lives[EXPIRY] == 3660
+    assert HookedCache.lives[EVERYTHING] is None
+
+
+@pytest.mark.parametrize(
+    "asked", ["with space", "line\nbreak", "jörg@example.org", "x" * 300, "\x7f", "\udc80"]
+)
+def test_keys_of_odd_ids(asked: str, store: Store) -> None:
+    """Whatever INSTANCE_ID_PATTERN admits makes a key that memcached takes too."""
+    with override_settings(
+        CACHES={"default": {"BACKEND": "tests.behaviour.cache.test_store.MemcachedKeys"}}
+    ):
+        store.read(asked)
+        store.expire(asked)
+        assert store.invalidate(asked) is False
+        assert all(key.isascii() and key.isprintable() for key in HookedCache.lives)
+
+
+def test_keys_of_odd_ids_keep_entries_apart(store: Store) -> None:
+    """An id that is written like the key of another finds nothing of it."""
+    first, second = "a b", "a c"
+    fill(store, b'{"instance_id": "a b"}', first)
+    assert is_served(store, first)
+    assert not is_served(store, second)
+    store.invalidate(second)
+    assert is_served(store, first)
+
+
+def test_generation_of_digits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generation is never all digits: django-redis would give it back as a number."""
+    monkeypatch.setattr("secrets.token_hex", lambda size: "1" * 2 * size)
+    assert not generation(store).own.isdigit()
+
+
+@pytest.mark.parametrize("overtaken_by", ["invalidate", "invalidate_all"])
+def test_missing_and_invalidated_in_between(store: Store, overtaken_by: str) -> None:
+    """An invalidation between the look and the write of a 404 is not undone by it."""
+    started_under = generation(store)
+
+    def overtake(verb: str, key: str) -> None:
+        if (verb, key) == ("set", OWN):
+            HookedCache.hook = None
+            getattr(make_store(), overtaken_by)(*["acme"][: overtaken_by == "invalidate"])
+
+    with hooks(overtake):
+        store.write_missing("acme", generation=started_under, asked_at=NOW)
+    entry = store.read("acme").entry
+    assert entry is None or entry.freshness.value == "stale"
+
+
+def test_minted_by_another_meanwhile(store: Store) -> None:
+    """Two who mint at once agree on one generation, also where "add" is not atomic."""
+    theirs: list[Generation] = []
+
+    def overtake(verb: str, key: str) -> None:
+        if (verb, key) == ("add", OWN) and not theirs:
+            theirs.append(generation(store))
+
+    with hooks(overtake):
+        assert [generation(store)] == theirs
+
+
+def test_peek_leaves_no_trace(store: Store) -> None:
+    """Looking mints nothing, counts nothing and deletes nothing."""
+    assert store.peek("acme").entry is None
+    assert not HookedCache.lives
+
+
+def test_peek_entry(store: Store) -> None:
+    """Looking shows the entry; its value, which holds keys, is not in the repr."""
+    fill(store)
+    look = store.peek("acme")
+    assert look.entry is not None
+    assert look.entry.etag == '"e"'
+    assert SECRET not in repr(look)
+
+
+def test_peek_unknown_generation(store: Store) -> None:
+    """Without its generation what is stored is no entry."""
+    fill(store)
+    caches["default"].delete(OWN)
+    look = store.peek("acme")
+    assert look.stored is not None
+    assert look.entry is None
+
+
+def test_peek_foreign_entry(store: Store) -> None:
+    """What is no entry is shown to be unreadable, and left."""
+    fill(store)
+    caches["default"].set(ENTRY, "{}", None)
+    assert store.peek("acme").unreadable
+    assert caches["default"].get(ENTRY) == "{}"
+
+
+@pytest.mark.parametrize(("raised", "fails"), [(EOFError, False), (OSError, True)])
+def test_peek_backend_raises(store: Store, raised: type[Exception], fails: bool) -> None:
+    """A value that nobody can read is told from a cache that nobody can reach."""
+
+    def fail(verb: str, key: str) -> None:
+        raise raised
+
+    with hooks(fail):
+        if not fails:
+            assert store.peek("acme").unreadable
+            return
+        with pytest.raises(CacheError):
+            store.peek("acme")
+
+
+@pytest.mark.extras
+def test_encrypted_and_compressed() -> None:
+    """Encryption and compression hide the keys, and a store without them takes it for foreign."""
+    store = make_store(encryption_keys=["x" * 43 + "="], compress_above=10)
+    fill(store)
+    assert is_served(store)
+    assert SECRET not in caches["default"].get(ENTRY)
+    assert not is_served(make_store())
+    assert isinstance(store._codec, Codec)
+
+
+def test_entry_is_decoded_once(store: Store) -> None:
+    """The same text is the same entry, ready as it was; its freshness is looked at each time."""
+    fill(store)
+    first, again = store.read("acme").entry, store.read("acme").entry
+    assert first is not None
+    assert first is again
+    store.expire("acme")
+    stale = store.read("acme").entry
+    assert stale is not None
+    assert stale.document is first.document
+    assert (first.freshness, stale.freshness) == (Freshness.FRESH, Freshness.STALE)
+
+
+def test_remembered_entry_is_never_more_than_the_cache_holds(store: Store) -> None:
+    """What is remembered counts only while the cache holds the very same, and for this id."""
+    fill(store)
+    assert is_served(store)
+    kept = caches["default"].get(ENTRY)
+    for changed in (kept.replace('"v":1', '"v":2'), kept[:-1], b"{}", 7, None):
+        caches["default"].set(ENTRY, changed)
+        assert not is_served(store)
+    caches["default"].set("instance_config:other", kept)
+    caches["default"].set("instance_generation:other", caches["default"].get(OWN))
+    assert not is_served(store, "other")
+    caches["default"].set(ENTRY, kept)
+    assert is_served(store)
+    store.invalidate("acme")
+    caches["default"].set(ENTRY, kept)
+    assert not is_served(store)
+
+
+def test_long_entry_is_not_remembered(store: Store) -> None:
+    """Memory has a bound: what is long is decoded each time, and pushes out what was there."""
+    fill(store)
+    assert is_served(store)
+    fill(store, b'{"instance_id": "acme", "r2_bucket": "%s"}' % (b"x" * 40_000))
+    first, again = store.read("acme").entry, store.read("acme").entry
+    assert first is not None
+    assert again is not None
+    assert first == again
+    assert first.document is not again.document
+
+
+def test_remembered_entry_spares_decompression(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the stored value that is compared, so it is neither decompressed nor decrypted."""
+    store = make_store(compress_above=1)
+    fill(store)
+    first = store.read("acme").entry
+    monkeypatch.setattr(Codec, "decode", pytest.fail)
+    assert store.read("acme").entry is first is not None

@@ -1,0 +1,192 @@
+"""Backends that fail, swallow writes or hold what something else wrote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from django.core.cache import InvalidCacheBackendError, caches
+from django.db import connection
+
+from instance_lookup import CacheError
+from instance_lookup.cache.entry import Generation
+from tests.support.caches import TABLE, use_cache
+from tests.support.lookups import SECRET, HookedCache, hooks
+from tests.support.stores import (
+    BODY,
+    ENTRY,
+    EVERYTHING,
+    NOW,
+    OWN,
+    Store,
+    fill,
+    generation,
+    is_served,
+    make_store,
+    provide_store,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.redis_server import RedisServer
+
+
+@pytest.fixture(autouse=True)
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    yield from provide_store(monkeypatch)
+
+
+@pytest.mark.parametrize("raised", [OSError("no route"), RuntimeError("?"), ValueError(SECRET)])
+@pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(lambda store: store.read("acme"), id="read"),
+        pytest.param(lambda store: store.invalidate("acme"), id="invalidate"),
+        pytest.param(lambda store: store.invalidate_all(), id="invalidate_all"),
+        pytest.param(lambda store: store.expire("acme"), id="expire"),
+        pytest.param(
+            lambda store: store.write(
+                "acme", BODY, generation=Generation("e", "o"), cached_at=NOW, ttl=1, etag=None
+            ),
+            id="write",
+        ),
+        pytest.param(
+            lambda store: store.write_missing(
+                "acme", generation=Generation("e", "o"), asked_at=NOW
+            ),
+            id="write_missing",
+        ),
+    ],
+)
+def test_backend_fails(
+    store: Store,
+    use: Callable[[Store], object],
+    raised: Exception,
+) -> None:
+    """Whatever a backend raises comes out as CacheError, counted, without what it said."""
+
+    def fail(verb: str, key: str) -> None:
+        raise raised
+
+    with hooks(fail), pytest.raises(CacheError, match="'default' failed to ") as caught:
+        use(store)
+    assert SECRET not in str(caught.value)
+    assert store._count.__self__.read().errors == 1  # type: ignore[attr-defined]
+
+
+def test_backend_fails_to_mint(store: Store) -> None:
+    """A cache that fails between two operations fails the read."""
+
+    def fail(verb: str, key: str) -> None:
+        if verb == "add":
+            raise OSError("gone")
+
+    with hooks(fail), pytest.raises(CacheError, match="failed to store 'acme'"):
+        store.read("acme")
+
+
+def test_unencodable_etag(store: Store) -> None:
+    """An entry that cannot be written is a failure to store, not a crash."""
+    with pytest.raises(CacheError, match="failed to store"):
+        store.write(
+            "acme", BODY, generation=Generation("e", "o"), cached_at=NOW, ttl=1, etag="\udc80"
+        )
+
+
+def test_alias_that_is_not_there() -> None:
+    """A CACHE_ALIAS that CACHES does not have is a mistake in the settings, not an outage."""
+    with pytest.raises(InvalidCacheBackendError):
+        make_store(cache_alias="nowhere").read("acme")
+
+
+@pytest.mark.parametrize("key", [EVERYTHING, OWN])
+@pytest.mark.parametrize("value", [17, None, ["a"], b"\xff", "", "a.b", "\udc80"])
+def test_foreign_generation(store: Store, key: str, value: object) -> None:
+    """What cannot be a generation is unknown: it is replaced, and the entry treated as absent."""
+    fill(store)
+    caches["default"].set(key, value, None)
+    assert not is_served(store)
+    assert Generation.parse(str(generation(store))) == generation(store)
+    fill(store)
+    assert is_served(store)
+
+
+@pytest.mark.parametrize("verb", ["invalidate", "expire"])
+def test_write_swallowed(store: Store, verb: str) -> None:
+    """An invalidation that the backend did not keep, without saying so, is a CacheError."""
+    fill(store)
+
+    def swallow(verb: str, key: str) -> object:
+        return HookedCache.SKIP if verb == "set" else None
+
+    with hooks(swallow), pytest.raises(CacheError, match="did not keep an invalidation of 'acme'"):
+        getattr(store, verb)("acme")
+
+
+def test_write_swallowed_once(store: Store) -> None:
+    """One lost write is made up for."""
+    fill(store)
+    lost: list[str] = []
+
+    def swallow(verb: str, key: str) -> object:
+        if (verb, key) == ("set", OWN) and not lost:
+            lost.append(key)
+            return HookedCache.SKIP
+        return None
+
+    with hooks(swallow):
+        store.invalidate("acme")
+    assert lost
+    assert not is_served(store)
+
+
+def test_database_swallows_writes(transactional_db: None) -> None:
+    """DatabaseCache is silent about a write that failed; `invalidate_all` is not."""
+    with use_cache("db") as alias:
+        make_store(cache_alias=alias).read("acme")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"CREATE TRIGGER full BEFORE UPDATE ON {TABLE} "
+                "BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+            )
+        with pytest.raises(CacheError, match="did not keep an invalidation of 'all instances'"):
+            make_store(cache_alias=alias).invalidate_all()
+
+
+@pytest.mark.extras
+def test_django_redis_ignores_exceptions(own_redis_server: RedisServer) -> None:
+    """With IGNORE_EXCEPTIONS an outage looks like a miss that nothing fills: that is a failure."""
+    with use_cache(
+        "django-redis", redis_url=own_redis_server.url(), IGNORE_EXCEPTIONS=True
+    ) as alias:
+        store = make_store(cache_alias=alias)
+        fill(store)
+        own_redis_server.kill()
+        with pytest.raises(CacheError, match="failed to read 'acme'"):
+            store.read("acme")
+        store.write_missing("acme", generation=Generation("e", "o"), asked_at=NOW)
+        with pytest.raises(CacheError, match="did not keep"):
+            store.invalidate("acme")
+
+
+@pytest.mark.parametrize("raised", [OverflowError, MemoryError, EOFError, ImportError])
+def test_unpickling_fails_somehow(store: Store, raised: type[Exception]) -> None:
+    """Garbage makes pickle raise nearly anything; all of it heals."""
+    fill(store)
+
+    def fail(verb: str, key: str) -> None:
+        if (verb, key) == ("get", ENTRY):
+            raise raised
+
+    with hooks(fail):
+        assert not is_served(store)
+    assert caches["default"].get(ENTRY) is None
+
+
+@pytest.mark.parametrize("value", [17, ["a"], {"v": 1}, b"{}", "z:!", "", "null"])
+def test_foreign_entry_value(store: Store, value: object) -> None:
+    """A value that is no entry at all is as if absent."""
+    fill(store)
+    caches["default"].set(ENTRY, value, None)
+    assert not is_served(store)

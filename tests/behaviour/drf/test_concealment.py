@@ -1,0 +1,89 @@
+"""With ``CONCEAL_DENIED`` an API tells a stranger nothing either, whichever handler it has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from instance_lookup.access import HasFeature, IsOwner
+from instance_lookup.testing import FakeConfigService
+from tests.behaviour.drf import urls
+from tests.support.concealment import (
+    BUDGET,
+    PLOTS,
+    Ask,
+    BesideOwn,
+    ByInstance,
+    ByProject,
+    ByRightPair,
+    Plot,
+    Stage,
+    State,
+    ask_first,
+    fresh,
+    in_projects,
+    name_of,
+    uncached,
+)
+from tests.support.doors import BROWSER, CALLERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VIEWS = ("api", "open", "session_first", "owners_api")
+urlpatterns = [*urls.urlpatterns, *in_projects(urls.urlpatterns, VIEWS)]
+
+pytestmark = pytest.mark.urls("tests.behaviour.drf.test_concealment")
+
+OURS = {"EXCEPTION_HANDLER": "instance_lookup.permissions.exception_handler"}
+HANDLERS = [pytest.param({}, id="default"), pytest.param(OURS, id="ours")]
+TOKEN: dict[str, Any] = {"logs_in": False, "authorization": "Token sam"}
+
+
+@pytest.fixture(params=HANDLERS)
+def stage(
+    request: pytest.FixtureRequest, db: None, settings: Any, caplog: pytest.LogCaptureFixture
+) -> Iterator[Stage]:
+    settings.REST_FRAMEWORK = request.param
+    owner, stranger = (User.objects.create_user(name) for name in ("olga", "sam"))
+    with FakeConfigService() as service:
+        yield Stage(settings, caplog, service, owner, stranger, name=str(request.param))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("ask", [ByInstance, ByProject, ByRightPair, BesideOwn], ids=name_of)
+@pytest.mark.parametrize("state", [fresh, uncached], ids=name_of)
+def test_denied_reads_like_unknown(stage: Stage, state: State, ask: type[Ask], view: str) -> None:
+    """In a permission or in the view, for a user whom DRF authenticates there."""
+    known, unknown = stage.both(state, ask_first, ask, view, **TOKEN)
+    assert known == unknown
+
+
+@pytest.mark.parametrize("view", ["api", "open"])
+@pytest.mark.parametrize("plot", PLOTS, ids=name_of)
+def test_in_the_browsable_api(stage: Stage, plot: Plot, view: str) -> None:
+    """Its page, with its forms, shows no more; nor in a session, over ASGI."""
+    known, unknown = stage.both(fresh, plot, ByInstance, view, is_async=True, accept=BROWSER)
+    assert known == unknown
+
+
+@pytest.mark.parametrize("is_async", CALLERS)
+@pytest.mark.parametrize("sent", [{}, {"authorization": "Token nobody"}], ids=["none", "wrong"])
+def test_who_is_not_logged_in(stage: Stage, sent: dict[str, str], is_async: bool) -> None:
+    """They are asked to log in, whatever they name."""
+    how: dict[str, Any] = {"logs_in": False, "is_async": is_async, **sent}
+    with stage.world("api", **how) as world:
+        fresh(world)
+        asked = [ask for each in (ByInstance, ByRightPair) for ask in (each.KNOWN, each.UNKNOWN)]
+        assert [world.ask(each) for each in asked * BUDGET] == [401] * 4 * BUDGET
+        assert len({str(seen) for seen in world.seen[:2]}) == 1
+
+
+@pytest.mark.parametrize("plot", PLOTS, ids=name_of)
+def test_anonymous_stranger(stage: Stage, plot: Plot) -> None:
+    """Where the policy is asked about anonymous callers too, they learn no more than others."""
+    stage.options = {"ALLOW_ANONYMOUS": True, "ACCESS_POLICY": IsOwner() | HasFeature("public")}
+    known, unknown = stage.both(fresh, plot, ByInstance, "open", logs_in=False)
+    assert known == unknown

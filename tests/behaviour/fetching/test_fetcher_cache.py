@@ -1,0 +1,165 @@
+"""Fetches while the cache is down, full or slow: what this process keeps, and what it drops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from django.test import override_settings
+
+from instance_lookup import CacheError, InstanceNotFound
+from instance_lookup.cache.entry import Freshness
+from instance_lookup.resilience.deadline import Deadline
+from tests.support.fetchers import OLGA, Process, bucket, down, kept_bucket, unwritable
+from tests.support.lookups import Clock, Service, hooked_caches, hooks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+def process(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
+    Clock(monkeypatch)
+    with override_settings(CACHES=hooked_caches()):
+        yield Process(service)
+
+
+def test_answer_is_used_again_while_the_cache_is_down(process: Process) -> None:
+    """For NEAR_CACHE_TTL: an outage of the cache is no stampede on the service."""
+    with hooks(down):
+        assert bucket(process.fetch()) == "first"
+        entry = process.cache.read("acme").entry
+        assert entry is not None
+        process.monotonic.now += 5
+        assert process.cache.read("acme").entry is None
+
+
+def test_answer_from_before_an_invalidation_is_not_used_again(
+    process: Process, service: Service
+) -> None:
+    """It was under way when somebody invalidated, and the cache cannot tell."""
+    service.meanwhile = lambda: process.cache.forget("acme")
+    with hooks(down):
+        assert bucket(process.fetch()) == "first"
+        assert process.cache.read("acme").entry is None
+
+
+def test_missing_is_remembered_while_the_cache_is_down(process: Process, service: Service) -> None:
+    """What the cache holds is not served again once it is back."""
+    process.fetch()
+    del service.instances["acme"]
+    with hooks(down):
+        assert isinstance(process.fetch().error, InstanceNotFound)
+    process.monotonic.now += 5
+    assert process.cache.read("acme").entry is None
+
+
+def test_missing_is_kept_while_the_cache_is_down(process: Process) -> None:
+    """Whoever asks for made-up ids must not have the service asked each time."""
+    with hooks(down):
+        assert isinstance(process.fetch("nobody").error, InstanceNotFound)
+        entry = process.cache.read("nobody").entry
+    assert entry is not None
+    assert (entry.document, entry.freshness) == (None, Freshness.FRESH)
+
+
+def test_missing_from_before_an_invalidation_is_not_kept(
+    process: Process, service: Service
+) -> None:
+    """It was under way when somebody made the instance, and said so."""
+    service.meanwhile = lambda: process.cache.forget("nobody")
+    with hooks(down):
+        assert isinstance(process.fetch("nobody").error, InstanceNotFound)
+        assert process.cache.read("nobody").entry is None
+
+
+@pytest.mark.usefixtures("refuses_at_once")
+def test_missing_is_kept_where_the_cache_does_not_take_it(process: Process) -> None:
+    """A full or read-only cache neither."""
+    process.cache.read("nobody")  # it has the generations
+    with hooks(unwritable):
+        process.fetch("nobody")
+        entry = process.cache.read("nobody").entry
+    assert entry is not None
+    assert entry.document is None
+
+
+def test_missing_ids_push_out_no_other(process: Process, service: Service) -> None:
+    """Ten thousand made-up ids while the cache is down, and a 404 is still honoured."""
+    process.fetch()
+    del service.instances["acme"]
+    with hooks(down):
+        process.fetch()
+        for number in range(10_000):
+            process.fetch(f"x{number}")
+    process.monotonic.now += 5
+    assert process.cache.read("acme").entry is None
+
+
+def test_key_tells_an_invalidation_that_the_cache_did_not_take(process: Process) -> None:
+    """Who comes after it joins no fetch from before it."""
+    reading = process.cache.read("acme")
+    before = process.fetcher.key("acme", reading)
+    assert process.fetcher.key("acme", process.cache.read("acme")) == before
+    with hooks(down), pytest.raises(CacheError):
+        process.cache.invalidate("acme")
+    assert process.fetcher.key("acme", process.cache.read("acme")) != before
+
+
+def test_key_tells_an_invalidation_while_the_cache_is_skipped(process: Process) -> None:
+    """The cache took it, but this process does not look: it has to know by itself."""
+    with hooks(down):
+        before = process.fetcher.key("acme", process.cache.read("acme"))
+    process.cache.invalidate("acme")
+    after = process.cache.read("acme")
+    assert after.generation is None
+    assert process.fetcher.key("acme", after) != before
+
+
+def test_answer_under_way_is_not_kept_over_an_invalidation_that_was_taken(
+    process: Process, service: Service
+) -> None:
+    """While the cache is skipped the answer from before it would be used again."""
+    with hooks(down):
+        process.cache.read("acme")
+    service.meanwhile = lambda: process.cache.invalidate("acme")
+    assert bucket(process.fetch()) == "first"
+    assert process.cache.read("acme").entry is None
+
+
+@pytest.mark.parametrize(("seconds", "skipped"), [(0.05, False), (0.2, True)])
+def test_cache_that_takes_its_time_not_to_store_is_skipped(
+    process: Process, monkeypatch: pytest.MonkeyPatch, seconds: float, skipped: bool
+) -> None:
+    """It would cost everybody that; one that says no at once can still be read."""
+    verbs: list[str] = []
+
+    def slow(verb: str, key: str) -> None:
+        verbs.append(verb)
+        if verb == "set":
+            process.monotonic.now += seconds
+            raise OSError("no route to the cache")
+
+    for module in ("cache.health",):
+        monkeypatch.setattr(f"instance_lookup.{module}.monotonic", process.monotonic)
+    process.cache.read("acme")
+    with hooks(slow):
+        assert bucket(process.fetch()) == "first"
+        verbs.clear()
+        assert kept_bucket(process) == "first"
+    assert (verbs == []) is skipped
+
+
+def test_cache_that_failed_meanwhile_is_not_written_to(process: Process, service: Service) -> None:
+    """Each thread that was asking the service would wait for it once more."""
+    verbs: list[str] = []
+    reading = process.cache.read("acme")
+    service.meanwhile = process.cache.health.breaker.failed
+    with hooks(lambda verb, key: verbs.append(verb)):
+        outcome = process.fetcher.fetch("acme", reading, OLGA, Deadline.after(5))
+    assert (bucket(outcome), verbs) == ("first", [])

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from threading import Barrier, Event, Thread
+from typing import Any
+
+import pytest
+
+from instance_lookup.concurrency.single_flight import Flights, _land
+from instance_lookup.concurrency.threads import DaemonPool
+from tests.support.waiting import wait_until
+from tests.units.test_workers import run_python
+
+CROWD = 500
+FORK = """
+import os, sys
+from contextlib import nullcontext
+from threading import Event, Thread
+from instance_lookup.concurrency.single_flight import Flights
+from instance_lookup.concurrency.threads import DaemonPool
+
+flights, landed = Flights(DaemonPool("forking", 2), longest=20, overdue=bool), Event()
+flight = flights.join("acme", lambda: landed.wait(10) and "parent")
+held = flights._board.lock if "locked" in sys.argv else nullcontext()
+with held:
+    child = os.fork()
+if child:
+    _, status = os.waitpid(child, 0)
+    landed.set()
+    print(flight.future.result(10), status)
+else:
+    print(flights.join("acme", lambda: "child").future.result(5), flush=True)
+"""
+
+
+@pytest.fixture
+def flights() -> Flights[Any]:
+    return make_flights(DaemonPool("test-flights", 4))
+
+
+def make_flights(pool: Any) -> Flights[Any]:
+    return Flights(pool, longest=30, overdue=bool)
+
+
+class FailingPool:
+    """One whose worker has failed before it came to the job, and before anybody looks."""
+
+    def submit(self, *job: Any) -> Future[None]:
+        future: Future[None] = Future()
+        future.set_exception(OSError("the database's driver is upset"))
+        return future
+
+
+def test_one_call_for_threads_and_coroutines(flights: Flights[Any]) -> None:
+    """500 threads and 500 coroutines that want the same have it fetched once."""
+    calls, release, joined = [], Event(), Barrier(CROWD + 1)
+
+    def work() -> str:
+        calls.append("acme")
+        assert release.wait(20)
+        return "answer"
+
+    answers: list[str] = []
+
+    def follow() -> None:
+        flight = flights.join("acme", work)
+        joined.wait(20)
+        answers.append(flight.future.result(20))
+
+    async def follow_async(everybody: asyncio.Barrier) -> str:
+        flight = flights.join("acme", work)
+        await everybody.wait()
+        release.set()
+        return await asyncio.shield(asyncio.wrap_future(flight.future))
+
+    async def crowd() -> list[str]:
+        everybody = asyncio.Barrier(CROWD)
+        return await asyncio.gather(*(follow_async(everybody) for _ in range(CROWD)))
+
+    threads = [Thread(target=follow) for _ in range(CROWD)]
+    for thread in threads:
+        thread.start()
+    joined.wait(20)
+    assert asyncio.run(crowd()) == ["answer"] * CROWD
+    for thread in threads:
+        thread.join(20)
+    assert answers == ["answer"] * CROWD
+    assert calls == ["acme"]
+
+
+def test_different_keys_fly_apart(flights: Flights[Any]) -> None:
+    """One slow tenant holds up no other."""
+    release = Event()
+    slow = flights.join("slow", lambda: release.wait(5))
+    assert flights.join("quick", lambda: "quick").future.result(5) == "quick"
+    assert not slow.future.done()
+    release.set()
+    assert slow.future.result(5) is True
+
+
+def test_error_is_everybodys(flights: Flights[Any]) -> None:
+    """Whoever waits gets it, and nobody waits for ever."""
+    error, release = ValueError("?"), Event()
+
+    def work() -> None:
+        assert release.wait(5)
+        raise error
+
+    joined = [flights.join("acme", work) for _ in range(3)]
+    release.set()
+    assert [flight.future.exception(5) for flight in joined] == [error] * 3
+
+
+@pytest.mark.parametrize(
+    "end", [SystemExit(3), asyncio.CancelledError(), GeneratorExit(), StopIteration()], ids=repr
+)
+def test_end_of_a_fetch_does_not_end_who_waits(flights: Flights[Any], end: BaseException) -> None:
+    """What ends the thread of a fetch is an error to others, and to coroutines no cancellation."""
+
+    def work() -> None:
+        raise end
+
+    async def follow() -> str:
+        flight = flights.join("acme", work)
+        with pytest.raises(RuntimeError, match=type(end).__name__) as caught:
+            await asyncio.wait_for(asyncio.wrap_future(flight.future), 5)
+        assert caught.value.__cause__ is end
+        assert isinstance(flight.future.exception(), RuntimeError)
+        return "goes on"
+
+    assert asyncio.run(follow()) == "goes on"
+
+
+def test_next_one_flies_anew(flights: Flights[Any]) -> None:
+    """Answer and error alike are of those who waited, not of who comes later."""
+    assert isinstance(flights.join("acme", lambda: 1 // 0).future.exception(5), ZeroDivisionError)
+    assert flights.join("acme", lambda: 1).future.result(5) == 1
+    assert flights.join("acme", lambda: 2).future.result(5) == 2
+
+
+def test_landed_flight_is_forgotten_before_its_result_is_known(flights: Flights[Any]) -> None:
+    """Who comes after the answer must not be given one from before an invalidation."""
+    boards: list[dict[Any, Any]] = []
+    release = Event()
+    flight = flights.join("acme", lambda: release.wait(5))
+    flight.future.add_done_callback(lambda _: boards.append(dict(flights._board.flights)))
+    release.set()
+    wait_until(lambda: boards)
+    assert boards == [{}]
+
+
+def test_follower_who_stops_waiting_ends_nothing(flights: Flights[Any]) -> None:
+    """A flight is running from the start, which no cancellation reaches."""
+    release = Event()
+    flight = flights.join("acme", lambda: release.wait(5))
+    assert not flight.future.cancel()
+    release.set()
+    assert flight.future.result(5) is True
+
+
+def test_no_thread_can_be_started(flights: Flights[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an error at once, and nobody joins a flight that never began."""
+
+    def refuse(thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            flights.join("acme", lambda: 1)
+    assert flights.join("acme", lambda: 2).future.result(5) == 2
+
+
+@pytest.mark.parametrize("state", ["free", "locked"])
+def test_fork(state: str) -> None:
+    """A child does not wait for flights and locks that only exist in its parent."""
+    done = run_python(f"import sys; sys.argv = ['', {state!r}]\n{FORK}")
+    assert done.stdout.split("\n") == ["child", "parent 0", ""], done.stderr
+
+
+def test_pool_that_fails_before_the_work(
+    flights: Flights[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for that gets the error at once, and the next one flies anew."""
+    upset = OSError("the database's driver is upset")
+
+    def close_old_connections() -> None:
+        raise upset
+
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "instance_lookup.concurrency.threads.close_old_connections", close_old_connections
+        )
+        assert flights.join("acme", lambda: 1).future.exception(5) is upset
+    assert flights.join("acme", lambda: 2).future.result(5) == 2
+
+
+def test_pool_that_has_failed_already() -> None:
+    """The one who asks is told so as well, and does not wait for himself."""
+    flights, errors = make_flights(FailingPool()), []
+    asking = Thread(
+        target=lambda: errors.append(flights.join("acme", bool).future.exception(5)), daemon=True
+    )
+    asking.start()
+    asking.join(5)
+    assert [str(error) for error in errors] == ["the database's driver is upset"]
+    assert flights._board.flights == {}
+
+
+def test_pool_that_fails_after_the_work(flights: Flights[Any]) -> None:
+    """The answer is there all the same."""
+    flight = flights.join("acme", lambda: 1)
+    assert flight.future.result(5) == 1
+    job: Future[None] = FailingPool().submit()
+    _land(flights._board, "acme", flight, job)
+    assert flight.future.result() == 1

@@ -1,0 +1,84 @@
+"""The ways on which a request reaches the service: with TLS or not, through a proxy or not."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from instance_lookup.backends.transport import DeadlineSocket
+from tests.behaviour.http.queries import http_service
+from tests.support.servers import Answers, ScriptedServer, tunnel
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+
+    from instance_lookup.backends.http import HttpConfigService
+
+CREDENTIALS = "scout:proxy-very-secret"
+
+
+@dataclass
+class Route:
+    """A service that is asked on one way, and the servers that are met on it."""
+
+    server: ScriptedServer
+    """The first to read a request: the service, or a proxy that answers in its name."""
+    options: dict[str, Any] = field(default_factory=dict)
+    proxy: ScriptedServer | None = None
+
+    def service(self, **options: Any) -> HttpConfigService:
+        return http_service(**{**self.options, **options})
+
+    @property
+    def connections(self) -> list[int]:
+        """On which connection each request came."""
+        return [request.connection for request in self.server.received]
+
+
+ROUTES = [
+    pytest.param("http"),
+    pytest.param("http, proxy"),
+    pytest.param("https", marks=pytest.mark.extras),
+    pytest.param("https, proxy", marks=pytest.mark.extras),
+]
+
+
+@contextmanager
+def open_route(
+    kind: str, answers: Answers, tls: tuple[ssl.SSLContext, str] | None
+) -> Iterator[Route]:
+    """Open a way; ``tls`` is the service's context and the file of its authority."""
+    with ExitStack() as stack:
+        if tls is None:
+            server = stack.enter_context(ScriptedServer(answers))
+            if kind == "http":
+                yield Route(server, {"url": server.url})
+            else:
+                url = {"url": "http://service.example", "proxy": with_credentials(server.url)}
+                yield Route(server, url, server)
+            return
+        context, bundle = tls
+        server = stack.enter_context(ScriptedServer(answers, tls=context))
+        options = {"url": server.url, "ca_bundle": bundle}
+        if kind == "https":
+            yield Route(server, options)
+            return
+        proxy = stack.enter_context(ScriptedServer(tunnel(server.port)))
+        yield Route(server, {**options, "proxy": with_credentials(proxy.url)}, proxy)
+
+
+def with_credentials(url: str) -> str:
+    return url.replace("://", f"://{CREDENTIALS}@")
+
+
+def open_sockets() -> int:
+    """Return how many connections of ours are open, in a pool or leaked."""
+    gc.collect()
+    # By their type: `isinstance` would wake the lazy objects of Django up.
+    sockets = [it for it in gc.get_objects() if issubclass(type(it), DeadlineSocket)]
+    return sum(sock.fileno() != -1 for sock in sockets)

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.core.exceptions import DisallowedHost, ImproperlyConfigured
+from django.http import HttpResponse
+from django.test import RequestFactory, override_settings
+from django.urls import path, re_path, resolve
+
+from instance_lookup.conf import Settings
+from instance_lookup.context import LookupContext
+from instance_lookup.identifiers import (
+    HeaderIdentifier,
+    InstanceRef,
+    PathIdentifier,
+    ProjectIdentifier,
+    ProjectRef,
+    SubdomainIdentifier,
+    UserDefaultIdentifier,
+)
+from instance_lookup.selection import Naming
+from instance_lookup.users import LookupUser
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+SETTINGS = Settings()
+DEFAULTS = (HeaderIdentifier(), ProjectIdentifier(), UserDefaultIdentifier())
+
+
+def view(request: HttpRequest, **kwargs: object) -> HttpResponse:
+    return HttpResponse()
+
+
+urlpatterns = [
+    path("i/<str:instance_id>/", view),
+    path("n/<int:instance_id>/", view),
+    path("p/<str:project_id>/", view),
+    path("ip/<str:instance_id>/<str:project_id>/", view),
+    re_path(r"^opt/(?:(?P<instance_id>\w+)/)?$", view),
+]
+
+
+def context_of(
+    url: str = "/", *, default: str | None = None, routed: bool = False, **extra: Any
+) -> LookupContext:
+    request = RequestFactory().get(url, **extra)
+    if routed:
+        request.resolver_match = resolve(
+            request.path_info, "tests.behaviour.which.test_identifiers"
+        )
+    else:
+        request.urlconf = "tests.behaviour.which.test_identifiers"
+    return LookupContext(LookupUser("7", default_instance_id=default), request=request)
+
+
+@pytest.mark.parametrize("identifier", DEFAULTS)
+def test_identifier_without_request(identifier: Any) -> None:
+    """A job has no request: identifiers then find nothing, or what the context says."""
+    assert identifier.identify(LookupContext(LookupUser("7"))) is None
+
+
+def test_project_of_context_before_url_before_header() -> None:
+    """What the caller says counts most, a header least."""
+    context = context_of("/p/url/", HTTP_X_PROJECT_ID="header")
+    assert ProjectIdentifier().identify(context, context.request) == ProjectRef("url")
+    given_too = LookupContext(context.user, project_id="given", request=context.request)
+    assert ProjectIdentifier().identify(given_too, context.request) == ProjectRef("given")
+
+
+@pytest.mark.parametrize("routed", [True, False])
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("/i/acme/", "acme"),
+        ("/n/42/", "42"),
+        ("/opt/acme/", "acme"),
+        ("/opt/", None),
+        ("/p/acme/", None),
+        ("/i/a%2Cb/", "a,b"),
+    ],
+)
+def test_path_identifier(url: str, found: str | None, routed: bool) -> None:
+    """The URL's kwarg, after routing and before it, as in a middleware."""
+    context = context_of(url, routed=routed)
+    ref = PathIdentifier().identify(context, context.request)
+    assert ref == (None if found is None else InstanceRef(found))
+
+
+def test_path_that_matches_nothing() -> None:
+    """A URL that will be a 404 anyway names no instance."""
+    context = context_of("/nowhere/")
+    assert PathIdentifier().identify(context, context.request) is None
+
+
+@override_settings(ROOT_URLCONF="tests.behaviour.which.test_identifiers")
+def test_path_of_the_root_urlconf() -> None:
+    """Without `request.urlconf` it is `ROOT_URLCONF` that routes."""
+    request = RequestFactory().get("/i/acme/")
+    assert PathIdentifier().identify(context_of(), request) == InstanceRef("acme")
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("acme.example.com", "acme"),
+        ("acme.example.com:8443", "acme"),
+        ("ACME.Example.COM", "acme"),
+        ("acme.example.com.", "acme"),
+        ("a.b.example.com", "a.b"),
+        ("www.acme.example.com", "www.acme"),
+        ("example.com", None),
+        ("example.com:80", None),
+        ("www.example.com", None),
+        ("WWW.example.com", None),
+        ("acmeexample.com", None),
+        ("acme.example.com.evil.net", None),
+        ("acme.example.org", None),
+        ("localhost", None),
+        ("127.0.0.1:8000", None),
+        ("[::1]", None),
+        ("[::1]:8000", None),
+    ],
+)
+@pytest.mark.parametrize("domain", ["example.com", ".Example.com", "example.com."])
+def test_subdomain_identifier(host: str, found: str | None, domain: str) -> None:
+    """The label before the domain, however the domain is written; other hosts name nothing."""
+    context = context_of(HTTP_HOST=host)
+    ref = SubdomainIdentifier(domain, ignore=("WWW",)).identify(context, context.request)
+    assert ref == (None if found is None else InstanceRef(found))
+
+
+def test_subdomain_without_request() -> None:
+    """No request, no host."""
+    assert SubdomainIdentifier("example.com").identify(context_of()) is None
+
+
+@override_settings(ALLOWED_HOSTS=["example.com"])
+def test_subdomain_of_a_host_that_is_not_allowed() -> None:
+    """Django's own refusal of forged hosts stands; it answers 400."""
+    context = context_of(HTTP_HOST="acme.example.com")
+    with pytest.raises(DisallowedHost):
+        SubdomainIdentifier("example.com").identify(context, context.request)
+
+
+def test_subdomain_by_its_path() -> None:
+    """A path cannot say which domain; the error says what to write instead."""
+    with pytest.raises(ImproperlyConfigured, match=r"put SubdomainIdentifier\('example.com'\)"):
+        SubdomainIdentifier.from_settings(SETTINGS)
+
+
+def test_headers_looked_at_are_told() -> None:
+    """`Vary` names the headers that the settings name."""
+    settings = Settings(instance_header="X-Tenant", project_header="X-Proj")
+    made = [kind.from_settings(settings) for kind in (HeaderIdentifier, ProjectIdentifier)]
+    assert [identifier.headers for identifier in made] == [("X-Tenant",), ("X-Proj",)]
+    assert UserDefaultIdentifier.from_settings(settings).headers == ()
+    context = context_of(HTTP_X_TENANT="acme")
+    naming = Naming(made, settings)
+    assert naming.headers == ("X-Tenant", "X-Proj")
+    assert naming.select(context) == InstanceRef("acme")

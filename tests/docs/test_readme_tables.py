@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.test import override_settings
+
+from instance_lookup import (
+    InstanceLookupError,
+    InstanceResolver,
+    LookupContext,
+    LookupUser,
+    get_resolver,
+)
+from tests.support.documents import ACME, config_service, table
+from tests.support.servers import Answer, ScriptedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OWNER = LookupContext(LookupUser("1"), instance_id="acme")
+ADMIN = LookupContext(LookupUser("ada", roles=("admin",)), instance_id="acme")
+
+
+@pytest.fixture
+def service() -> Iterator[ScriptedServer]:
+    with config_service() as server:
+        yield server
+
+
+def answers_of(cell: str) -> list[Answer]:
+    """Return what a row of the table is about."""
+    body = json.dumps(ACME).encode()
+    if "any other body" in cell:
+        return [Answer(status, b"<p>", {"Content-Type": "text/html"}) for status in (404, 410)]
+    if "but not JSON" in cell:
+        return [
+            Answer(200, wrong)
+            for wrong in (b"<p>", b'{"api_keys": 3}', body + b" " * 2**20, b'{"instance_id": "b"}')
+        ]
+    return [Answer(int(status), body) for status in re.findall(r"\b[2-5]\d\d\b", cell)]
+
+
+def outcome(resolver: InstanceResolver, context: LookupContext = OWNER) -> str:
+    try:
+        return resolver.resolve(context).source.value
+    except InstanceLookupError as exc:
+        return str(exc.status_code)
+
+
+ANSWERS = [
+    (answer, does, copy) for cell, does, copy in table("README.md", "The service")
+    for answer in answers_of(cell)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "does", "copy"), ANSWERS)
+def test_table_of_answers_with_a_copy(
+    service: ScriptedServer, answer: Answer, does: str, copy: str
+) -> None:
+    """What a caller gets for each answer while the cache holds a copy, and what becomes of that."""
+    resolver = InstanceResolver(config_service_url=service.url)
+    assert outcome(resolver) == "service"
+    resolver.cache.expire("acme")
+    service.answers = answer
+    expected = {"served": "service", "the stale": "stale_cache", "403": "403", "404": "404"}
+    assert outcome(resolver) == next(v for k, v in expected.items() if does.startswith(k))
+    service.answers = Answer(500)
+    resolver.cache.expire("acme")
+    assert outcome(resolver, ADMIN) == ("503" if copy.startswith("dropped") else "stale_cache")
+
+
+@pytest.mark.parametrize(("answer", "does", "copy"), ANSWERS)
+def test_table_of_answers_without_a_copy(
+    service: ScriptedServer, answer: Answer, does: str, copy: str
+) -> None:
+    """What a caller gets for each answer where nothing is cached."""
+    service.answers = answer
+    expected = {"served": "service", "the stale": "503", "403": "403", "404": "404"}
+    found = outcome(InstanceResolver(config_service_url=service.url))
+    # Nobody is answered "not modified" who has nothing.
+    assert found == (
+        "503"
+        if answer.status == 304
+        else next(v for k, v in expected.items() if does.startswith(k))
+    )
+
+
+@pytest.mark.parametrize(("column", "options"), [(1, []), (2, ["--expire"])])
+def test_table_of_revocation(service: ScriptedServer, column: int, options: list[str]) -> None:
+    """What each way of revoking leaves for an outage is what its column says."""
+    _, then, outage = (row[column] for row in table("README.md", "Command"))
+    assert then == "asks the service"
+    with override_settings(INSTANCE_LOOKUP={"CONFIG_SERVICE_URL": service.url}):
+        assert outcome(get_resolver()) == "service"
+        call_command("invalidate_instance_cache", "acme", *options)
+        service.answers = Answer(503)
+        assert outcome(get_resolver()) == {"503": "503", "the old copy": "stale_cache"}[outage]
+
+
+@pytest.mark.parametrize(("arguments", "code"), [("", 1), ("a*", 2), ("--all --no-input", 4)])
+def test_exit_codes_of_revocation(arguments: str, code: int) -> None:
+    """A script can tell "not done" from "done"; a failing cache is in the commands' own tests."""
+    with pytest.raises(CommandError) as caught:
+        call_command("invalidate_instance_cache", *arguments.split())
+    assert caught.value.returncode == code

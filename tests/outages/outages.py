@@ -1,0 +1,61 @@
+"""What tests of outages share: an instance in the cache, and time that passes when told to."""
+
+from __future__ import annotations
+
+import json
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from instance_lookup import InstanceConfig, InstanceMetadata
+from tests.support.lookups import SECRET
+from tests.support.monotonic import parts_of
+from tests.support.servers import Answer
+
+if TYPE_CHECKING:
+    import pytest
+
+    from instance_lookup import InstanceResolver
+    from tests.support.servers import Received
+
+
+class Later:
+    """The monotonic clock of whatever a resolver does not ask for a while, put forward by hand."""
+
+    def __init__(self, resolver: InstanceResolver) -> None:
+        self.passed = 0.0
+        fetcher = resolver._load_config._fetcher
+        for part in (fetcher.vitals.breaker, fetcher._resting, *parts_of(resolver.cache.tiers)):
+            part._clock = self
+
+    def __call__(self) -> float:
+        return monotonic() + self.passed
+
+
+def config(instance_id: str = "acme", bucket: str = "first") -> InstanceConfig:
+    """Return a configuration of olga's, recognisable by its bucket."""
+    owner = InstanceMetadata(owner="olga")
+    keys = {"ideogram": SECRET}
+    return InstanceConfig(
+        instance_id=instance_id,
+        r2_bucket=bucket,
+        metadata=owner,
+        api_keys=keys,
+        features={"open": True},
+    )
+
+
+def healthy(request: Received, bucket: str = "second") -> Answer:
+    """Answer for any instance, with another bucket than the cache holds."""
+    document: dict[str, Any] = {
+        "instance_id": request.path.rpartition("/")[2],
+        "r2_bucket": bucket,
+        "metadata": {"owner": "olga"},
+        "features": {"open": True},
+    }
+    return Answer(200, json.dumps(document).encode())
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged at all, by whomever, at WARNING or above."""
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]

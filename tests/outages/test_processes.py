@@ -1,0 +1,260 @@
+"""The processes that people run: preloaded and forked, spawned, and ended in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from tests.support.servers import Answer, ScriptedServer, mute
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.redis_server import RedisServer
+    from tests.support.servers import Received, Script
+
+ROOT = Path(__file__).parents[2]
+
+
+class Service(ScriptedServer):
+    """A service that knows every instance, and lets "slow" and "each-…" wait for ``released``."""
+
+    def __init__(self) -> None:
+        super().__init__(self.answer)
+        self.released = threading.Event()
+        self.all_at_once = threading.Barrier(4, timeout=30)
+
+    def answer(self, request: Received) -> Script:
+        instance_id = request.path.rpartition("/")[2]
+        if instance_id == "slow" and self.asked("slow") == 1:
+            self.released.wait(60)
+        if instance_id.startswith("each-"):
+            self.all_at_once.wait()
+        body = {"instance_id": instance_id, "features": {"open": True}}
+        return Answer(body=json.dumps(body).encode())
+
+    def asked(self, instance_id: str) -> int:
+        return [request.path for request in self.received].count(f"/instances/{instance_id}")
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with Service() as service:
+        yield service
+        service.released.set()
+
+
+@contextmanager
+def running(command: list[str], directory: Path, **environ: str) -> Iterator[str]:
+    """Run a server on a free port, yield the site's address, and end it by its pid."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        arguments = [part.format(fd=listener.fileno(), tmp=directory) for part in command]
+        with (directory / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=ROOT,
+                env={**os.environ, **environ},
+                pass_fds=[listener.fileno()],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
+
+
+def get(site: str, instance_id: str) -> requests.Response:
+    """Ask a page of the site on a connection of its own."""
+    with requests.Session() as session:
+        session.trust_env = False
+        headers = {"X-Instance-ID": instance_id, "Connection": "close"}
+        return session.get(f"{site}/plain", headers=headers, timeout=30)
+
+
+def get_all(site: str, instance_ids: list[str]) -> list[requests.Response]:
+    """Ask for all of them at the same time."""
+    with ThreadPoolExecutor(len(instance_ids)) as pool:
+        return list(pool.map(lambda instance_id: get(site, instance_id), instance_ids))
+
+
+@pytest.mark.extras
+def test_gunicorn_preloaded(service: Service, redis_server: RedisServer, tmp_path: Path) -> None:
+    """Four workers answer, though their master has looked up, and is looking up at the fork."""
+    command = ["gunicorn", "tests.outages.live_fleet:wsgi", "--bind", "fd://{fd}", "--preload"]
+    command += ["--workers", "4", "--no-control-socket", "--worker-tmp-dir", "{tmp}"]
+    redis_server.command("FLUSHALL")
+    environ = {"CONFIG_SERVICE_URL": service.url, "REDIS_URL": redis_server.url()}
+    with running(command, tmp_path, LOOK_UP_FIRST="1", **environ) as site:
+        each = get_all(site, [f"each-{number}" for number in range(4)])
+        log = (tmp_path / "log").read_text()
+        assert [answer.text for answer in each] == [f"each-{n}" for n in range(4)], log
+        assert len({answer.headers["X-Pid"] for answer in each}) == 4
+        assert {answer.text for answer in get_all(site, ["first", "one"] * 8)} == {"first", "one"}
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(get_all, site, ["slow"] * 4)
+            service.released.set()
+            assert {answer.text for answer in slow.result(30)} == {"slow"}
+    assert [service.asked(name) for name in ("first", "one", "slow")] == [1, 1, 1]
+
+
+@pytest.mark.extras
+def test_uvicorn_workers(service: Service, redis_server: RedisServer, tmp_path: Path) -> None:
+    """Forty requests to two workers are one call, and many ids at once are one call each."""
+    command = ["uvicorn", "tests.outages.live_fleet:asgi", "--fd", "{fd}", "--workers", "2"]
+    redis_server.command("FLUSHALL")
+    environ = {"CONFIG_SERVICE_URL": service.url, "REDIS_URL": redis_server.url()}
+    with running(command, tmp_path, **environ) as site:
+        answers = get_all(site, ["one"] * 40)
+        log = (tmp_path / "log").read_text()
+        assert {answer.text for answer in answers} == {"one"}, log
+        names = [f"id-{number}" for number in range(20)]
+        assert [answer.text for answer in get_all(site, names)] == names
+    assert sorted(map(service.asked, ["one", *names])) == [1] * 21
+
+
+@pytest.mark.extras
+def test_celery_prefork(service: Service, redis_server: RedisServer, tmp_path: Path) -> None:
+    """Tasks look up in the children of a worker that has looked up, and is looking up."""
+    from tests.outages.live_celery import make_app
+
+    command = ["celery", "--app", "tests.outages.live_celery", "worker", "--pool", "prefork"]
+    command += ["--concurrency", "4", "--without-gossip", "--without-mingle"]
+    redis_server.command("FLUSHALL")
+    environ = {"CONFIG_SERVICE_URL": service.url, "REDIS_URL": redis_server.url()}
+    environ |= {"CELERY_FOLDER": str(tmp_path), "LOOK_UP_FIRST": "1"}
+    with running(command, tmp_path, **environ), make_app(tmp_path) as app:
+
+        def told(*instance_ids: str) -> list[tuple[str, int]]:
+            sent = [app.send_task("look_up", [instance_id]) for instance_id in instance_ids]
+            return [task.get(timeout=30) for task in sent]
+
+        each = told(*(f"each-{number}" for number in range(4)))
+        assert {source for source, _ in each} == {"service"}, (tmp_path / "log").read_text()
+        assert len({pid for _, pid in each}) == 4
+        service.released.set()
+        assert {source for source, _ in told("first", "slow")} == {"cache"}
+    assert [service.asked(name) for name in ("first", "slow")] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("method", "first"), [("fork", "cache"), ("spawn", "service"), ("forkserver", "service")]
+)
+def test_multiprocessing(service: Service, method: str, first: str) -> None:
+    """A child looks up what its parent had, what nobody has, and what its parent is fetching."""
+    done = run(
+        [*WITHOUT_WARNINGS, "-m", "tests.outages.forking", method],
+        CONFIG_SERVICE_URL=service.url,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"first": first, "other": "service", "slow": "service"}
+    assert service.asked("slow") == 2  # a cache in memory is no cache of both
+
+
+# Python 3.12 and later warn of any fork with threads, which is what is tested here.
+WITHOUT_WARNINGS = ["-W", "ignore"]
+
+
+def run(arguments: list[str], **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+LOADED = """
+import importlib, pkgutil, threading
+import django
+django.setup()
+import instance_lookup
+from django.core.checks import run_checks
+for module in pkgutil.walk_packages(instance_lookup.__path__, "instance_lookup."):
+    try:
+        importlib.import_module(module.name)
+    except ModuleNotFoundError as exc:  # an optional dependency that is not installed
+        assert not exc.name.startswith("instance_lookup"), exc
+run_checks()
+instance_lookup.get_resolver()
+print(threading.active_count())
+"""
+
+
+def test_nothing_is_started_by_loading() -> None:
+    """No thread before the first lookup: not by an import, `ready`, a check, or a resolver."""
+    done = run(["-c", LOADED])
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+SETUP = """
+import asyncio, os, time
+import django
+django.setup()
+from instance_lookup import InstanceResolver, LookupContext, LookupUser
+context = LookupContext(LookupUser.service(), instance_id="acme")
+resolver = InstanceResolver(
+    config_service_url=os.environ["CONFIG_SERVICE_URL"], config_service_timeout=60
+)
+"""
+ENDINGS = {
+    "thread": (
+        "from threading import Thread\n"
+        "Thread(target=resolver.resolve, args=[context], daemon=True).start()\n"
+        "{wait}"
+    ),
+    "coroutine": (
+        "async def main():\n"
+        "    try:\n"
+        "        await asyncio.wait_for(resolver.aresolve(context), 1)\n"
+        "    except TimeoutError:\n"
+        "        pass\n"
+        "asyncio.run(main())\n"
+    ),
+    "behind a stale copy": (
+        "from instance_lookup import InstanceConfig\n"
+        "resolver.cache.set('acme', InstanceConfig(instance_id='acme'), ttl=0.001)\n"
+        "time.sleep(0.01)\n"
+        "assert resolver.resolve(context).source == 'stale_cache'\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_exit_is_not_delayed_by_a_hanging_fetch(ending: str) -> None:
+    """A restart does not wait for a service that says nothing."""
+    wait = (
+        "import threading\n"
+        "from tests.support.waiting import wait_until\n"
+        # The last thread that a fetch needs: Python starts none any more once it is ending.
+        "names = lambda: [thread.name for thread in threading.enumerate()]\n"
+        "wait_until(lambda: 'instance-lookup-dns' in names())\n"
+    )
+    with ScriptedServer(mute()) as server:
+        began = monotonic()
+        script = SETUP + ENDINGS[ending].format(wait=wait)
+        done = run(["-c", script], CONFIG_SERVICE_URL=server.url)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert monotonic() - began < 30  # of 60

@@ -1,0 +1,152 @@
+"""A wall clock that somebody sets, back or ahead: no entry lives for ever."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from django.test import override_settings
+
+from instance_lookup import (
+    ConfigServiceUnavailable,
+    InstanceNotFound,
+    LookupResult,
+    Source,
+)
+from tests.outages.times import DOWN, Site, both_caches, both_twins, cache_down
+from tests.support.lookups import Clock, Twin, acme, asks, hooked_caches, hooks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOUR, YEAR = 3600, 365 * 86_400
+TTL, STALE_MAX_AGE = 300, 3600
+BACK, AHEAD = [-YEAR, -HOUR], [HOUR, YEAR]
+
+jumping = pytest.mark.parametrize("jump", BACK + AHEAD)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def site(clock: Clock) -> Iterator[Site]:
+    with override_settings(CACHES=hooked_caches()):
+        yield Site(clock)
+
+
+@pytest.fixture
+def shared(clock: Clock, cache_alias: str) -> Site:
+    """One on a cache of each kind."""
+    return Site(clock, cache_alias=cache_alias)
+
+
+@both_caches
+@both_twins
+@jumping
+def test_entry_is_asked_about_after_a_jump(shared: Site, call: Twin, jump: int) -> None:
+    """Nobody can tell how old it is: from the future it would be fresh for ever."""
+    shared.resolver.resolve(asks())
+    shared.service.instances["acme"] = acme("second")
+    shared.jumps(jump)
+    result: LookupResult = call(shared.resolver, "resolve", asks())
+    assert (result.source, result.config.r2_bucket) == (Source.SERVICE, "second")
+    assert (result.cached_at, result.ttl_remaining) == (shared.wall.now, TTL)
+    assert shared.asked(call) is Source.CACHE
+
+
+@both_caches
+@both_twins
+@pytest.mark.parametrize(
+    ("jump", "after"),
+    [(-HOUR, Source.STALE_CACHE), (HOUR, ConfigServiceUnavailable)],
+)
+def test_copy_after_a_jump(shared: Site, call: Twin, jump: int, after: object) -> None:
+    """One from the future is still a copy; one that seems too old is none."""
+    shared.resolver.resolve(asks())
+    shared.service.failure = DOWN
+    shared.jumps(jump)
+    assert shared.asked(call) is after
+
+
+@both_twins
+@pytest.mark.parametrize(
+    ("jump", "longer"),
+    [(jump, 0) for jump in BACK + AHEAD] + [(-200, 200)],
+)
+def test_answer_is_never_fresh_for_long(site: Site, call: Twin, jump: int, longer: int) -> None:
+    """Not beyond the ttl after its fetch, but for a clock put back by less than the ttl.
+
+    Nobody can notice that one: it gives what is there so much longer, and no more.
+    """
+    fetched_at: list[float] = []
+    ages: list[float] = []
+    for second in range(0, 3 * TTL, 10):
+        if second == 100:
+            site.jumps(jump)
+        before = site.calls
+        assert site.asked(call) in (Source.CACHE, Source.SERVICE)
+        fetched_at += [site.monotonic.now] * (site.calls - before)
+        ages.append(site.monotonic.now - fetched_at[-1])
+        site.passes(10)
+    assert TTL - 10 <= max(ages) < TTL + longer
+
+
+@both_twins
+def test_copy_ends_after_a_jump_back(site: Site, call: Twin) -> None:
+    """While the service stays down it lives longer by what the clock was put back, and no more."""
+    site.resolver.resolve(asks())
+    site.service.failure = DOWN
+    site.jumps(-HOUR)
+    site.passes(HOUR + STALE_MAX_AGE - 1)
+    assert site.asked(call) is Source.STALE_CACHE
+    site.passes(1)
+    assert site.asked(call) is ConfigServiceUnavailable
+
+
+@both_caches
+@both_twins
+@jumping
+def test_entry_stored_by_a_wrong_clock(shared: Site, call: Twin, jump: int) -> None:
+    """Once it is right again, what was stored meanwhile is asked about."""
+    shared.jumps(jump)
+    shared.resolver.resolve(asks())
+    shared.service.instances["acme"] = acme("second")
+    shared.jumps(-jump)
+    assert shared.asked(call) is Source.SERVICE
+    assert shared.asked(call) is Source.CACHE
+
+
+@both_caches
+@both_twins
+@jumping
+def test_missing_after_a_jump(shared: Site, call: Twin, jump: int) -> None:
+    """That it does not exist is no immortal answer either."""
+    assert shared.asked(call, instance_id="new") is InstanceNotFound
+    shared.service.instances["new"] = acme("new", instance_id="new")
+    shared.jumps(jump)
+    assert shared.asked(call, instance_id="new") is Source.SERVICE
+
+
+@both_twins
+@jumping
+def test_jump_during_a_fetch(site: Site, call: Twin, jump: int) -> None:
+    """The answer is served, never as fresh for longer than the ttl, and the next one asks again."""
+    site.service.meanwhile = lambda: site.jumps(jump)
+    result: LookupResult = call(site.resolver, "resolve", asks())
+    assert result.source is Source.SERVICE
+    assert 0 <= result.ttl_remaining <= TTL
+    assert site.asked(call) is Source.SERVICE
+    assert site.asked(call) is Source.CACHE
+
+
+@both_twins
+@jumping
+def test_answer_kept_ages_by_the_wall_clock(site: Site, call: Twin, jump: int) -> None:
+    """As an entry does: the monotonic clock alone does not make it fresh."""
+    with hooks(cache_down):
+        assert site.asked(call) is Source.SERVICE
+        site.jumps(jump)
+        assert site.asked(call) is Source.SERVICE

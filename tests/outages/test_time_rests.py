@@ -1,0 +1,152 @@
+"""The very second at which a process asks again what it left alone for a while."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from django.test import override_settings
+
+from instance_lookup import (
+    AccessDenied,
+    ConfigServiceUnavailable,
+    InstanceLookupError,
+    InstanceNotFound,
+    Source,
+)
+from tests.outages.times import DOWN, Site, around, both_caches, both_twins, cache_down
+from tests.support.lookups import ADA, Clock, Twin, asks, hooked_caches, hooks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TTL, STALE_MAX_AGE, CACHE_SKIPPED = 300, 3600, 5
+NEGATIVE_TTL, NEAR_CACHE_TTL, RETRY_INTERVAL, BREAKER_RESET = 30, 5, 30, 10
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def site(clock: Clock) -> Iterator[Site]:
+    with override_settings(CACHES=hooked_caches()):
+        yield Site(clock)
+
+
+@pytest.fixture
+def shared(clock: Clock, cache_alias: str) -> Site:
+    """One on a cache of each kind."""
+    return Site(clock, cache_alias=cache_alias)
+
+
+@both_twins
+@around(NEAR_CACHE_TTL)
+@pytest.mark.parametrize("failure", [None, DOWN])
+def test_answer_kept_while_the_cache_is_down(
+    site: Site,
+    call: Twin,
+    passed: int,
+    is_over: bool,
+    failure: InstanceLookupError | None,
+) -> None:
+    """It bridges NEAR_CACHE_TTL and no more: no copy that cannot hear an invalidation lasts."""
+    with hooks(cache_down):
+        assert site.asked(call) is Source.SERVICE
+        site.service.failure = failure
+        site.passes(passed)
+        after = Source.SERVICE if failure is None else ConfigServiceUnavailable
+        assert site.asked(call) is (after if is_over else Source.CACHE)
+    assert site.calls == 1 + is_over
+
+
+@both_twins
+@around(CACHE_SKIPPED)
+def test_cache_that_failed(site: Site, call: Twin, passed: int, is_over: bool) -> None:
+    """It is not touched for so long, and then asked again."""
+    touched: list[str] = []
+
+    def down(verb: str, key: str) -> None:
+        touched.append(key)
+        cache_down(verb, key)
+
+    with hooks(down):
+        site.asked(call)
+        touched.clear()
+        site.passes(passed)
+        site.asked(call)
+    assert bool(touched) is is_over
+
+
+@both_caches
+@both_twins
+@around(NEGATIVE_TTL)
+def test_refusal(shared: Site, call: Twin, passed: int, is_over: bool) -> None:
+    """Whom the service refused is refused for NEGATIVE_TTL unasked, whatever others are told."""
+    shared.service.failure = AccessDenied("no")
+    assert shared.asked(call) is AccessDenied
+    shared.service.failure = None
+    assert shared.asked(call, user=ADA) is Source.SERVICE
+    shared.passes(passed)
+    assert shared.asked(call) is (Source.CACHE if is_over else AccessDenied)
+    assert shared.calls == 2
+
+
+@both_caches
+@both_twins
+@around(RETRY_INTERVAL)
+def test_rest_after_a_failure(shared: Site, call: Twin, passed: int, is_over: bool) -> None:
+    """With a copy in hand the service is left alone for RETRY_INTERVAL; then it has recovered."""
+    shared.resolver.resolve(asks())
+    shared.passes(TTL)
+    shared.service.failure = DOWN
+    assert shared.asked(call) is Source.STALE_CACHE
+    shared.service.failure = None
+    shared.passes(passed)
+    assert shared.asked(call) is (Source.SERVICE if is_over else Source.STALE_CACHE)
+    assert shared.calls == 2 + is_over
+
+
+@both_caches
+@both_twins
+def test_rest_ends_with_the_copy(shared: Site, call: Twin) -> None:
+    """A second after a failure the copy is too old: nobody goes without for the sake of a rest."""
+    shared.resolver.resolve(asks())
+    shared.passes(STALE_MAX_AGE - 1)
+    shared.service.failure = DOWN
+    assert shared.asked(call) is Source.STALE_CACHE
+    shared.service.failure = None
+    shared.passes(1)
+    assert shared.asked(call) is Source.SERVICE
+
+
+@both_twins
+@around(BREAKER_RESET)
+def test_open_breaker(clock: Clock, call: Twin, passed: int, is_over: bool) -> None:
+    """Nobody is let through for BREAKER_RESET, and callers are told how long that still is."""
+    site = Site(clock, breaker_failures=1)
+    site.service.failure = DOWN
+    assert site.asked(call) is ConfigServiceUnavailable
+    site.service.failure = None
+    site.passes(passed)
+    if is_over:
+        assert site.asked(call) is Source.SERVICE
+        assert site.asked(call, instance_id="other") is InstanceNotFound  # and is closed again
+    else:
+        with pytest.raises(ConfigServiceUnavailable) as caught:
+            call(site.resolver, "resolve", asks())
+        assert caught.value.retry_after == BREAKER_RESET - passed
+        assert site.calls == 1
+
+
+@both_twins
+@around(20)
+def test_retry_after(site: Site, call: Twin, passed: int, is_over: bool) -> None:
+    """What the service itself asked for holds to the second, after a single failure."""
+    site.service.failure = ConfigServiceUnavailable("later", reason="status", retry_after=20)
+    assert site.asked(call) is ConfigServiceUnavailable
+    site.service.failure = None
+    site.passes(passed)
+    assert site.asked(call) is (Source.SERVICE if is_over else ConfigServiceUnavailable)
+    assert site.calls == 1 + is_over

@@ -1,0 +1,76 @@
+"""A fetcher on a cache that can be interrupted, without a resolver around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from instance_lookup import InstanceConfig
+from instance_lookup.cache.health import CacheHealth
+from instance_lookup.cache.kinds import instance_kind
+from instance_lookup.cache.stats import Counters
+from instance_lookup.cache.tiers import TieredCache
+from instance_lookup.conf import build_settings
+from instance_lookup.fetching.fetcher import Asker, Fetcher
+from instance_lookup.fetching.fleet import Fleet
+from instance_lookup.fetching.vitals import Vitals
+from instance_lookup.resilience.deadline import Deadline
+from tests.support.monotonic import Monotonic, parts_of
+
+if TYPE_CHECKING:
+    from instance_lookup.backends.memory import DictConfigService
+    from instance_lookup.fetching.fetcher import Outcome
+
+OLGA = Asker((False, "olga"), "olga", "r1")
+
+
+class Process:
+    """What one process has: on one cache there may be several."""
+
+    def __init__(self, service: DictConfigService, **options: Any) -> None:
+        settings, self.counters = build_settings(options), Counters()
+        counters = self.counters
+        self.vitals = Vitals(settings, counters, "The Config Service")
+        kind, health = instance_kind(InstanceConfig), CacheHealth(settings.cache_alias)
+        self.cache = TieredCache(kind, settings, counters, health)
+        self.fetcher = Fetcher(self.cache, service.get_instance, settings, self.vitals)
+        self.fleet = Fleet(self.fetcher, self.cache, settings)
+        self.monotonic = Monotonic()
+        for part in (self.vitals.breaker, self.fetcher._resting, *parts_of(self.cache)):
+            part._clock = self.monotonic
+
+    def fetch(self, asked: str = "acme", *, seconds: float = 5) -> Outcome[InstanceConfig]:
+        """Ask for what the cache lacks, as olga."""
+        reading = self.cache.read(asked)
+        return self.fetcher.fetch(asked, reading, OLGA, Deadline.after(seconds))
+
+    def reason(self, asked: str = "acme", *, seconds: float = 5) -> object:
+        """Return why there is no answer."""
+        error = self.fetch(asked, seconds=seconds).error
+        assert error is not None
+        return error.details["reason"]
+
+
+def bucket(outcome: Outcome[InstanceConfig]) -> str:
+    """Return the bucket of what was found, and nothing else must be in the outcome."""
+    assert outcome.error is None
+    assert outcome.found is not None
+    return outcome.found.document.r2_bucket
+
+
+def down(verb: str, key: str) -> None:
+    """Fail whatever the cache is asked to do, as a hook of it."""
+    raise OSError("no route to the cache")
+
+
+def unwritable(verb: str, key: str) -> None:
+    """Fail whatever writes."""
+    if verb != "get":
+        raise OSError("read-only")
+
+
+def kept_bucket(process: Process) -> str:
+    """Return the bucket of what need not be asked for, wherever it is kept."""
+    entry = process.cache.read("acme").entry
+    assert entry is not None
+    assert entry.document is not None
+    return entry.document.r2_bucket

@@ -1,0 +1,107 @@
+"""A Config Service that answers 404 for what it knows, and a resolver on copies of that."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.test import override_settings
+
+from instance_lookup import (
+    AccessDenied,
+    ConfigServiceUnavailable,
+    InstanceNotFound,
+    InstanceResolver,
+)
+from tests.outages.service_outages import has_landed
+from tests.support.lookups import Twin, acme, asks, hooked_caches
+from tests.support.servers import Answer, Received, ScriptedServer
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pytest
+
+    from tests.support.lookups import Clock
+
+PAGE = Answer(404, b"<h1>404 Not Found</h1>", {"Content-Type": "text/html"})
+GONE = Answer(404, b'{"status": 404}', {"Content-Type": "application/problem+json"})
+OLD = 299.999
+"""An age at which every entry is due for a refresh ahead."""
+SYNC = Twin(is_async=False)
+
+
+class Service(ScriptedServer):
+    """Knows every instance but those that are ``gone``, and of each its project."""
+
+    def __init__(self) -> None:
+        self.gone: set[str] | None = set()
+        """``None``: all."""
+        super().__init__(self.answer)
+
+    def answer(self, request: Received) -> Answer:
+        kind, name = request.path.strip("/").split("/")
+        if self.gone is None or name in self.gone:
+            return GONE
+        if kind == "projects":
+            document: dict[str, Any] = {"project_id": name, "instance_id": "acme"}
+        else:
+            document = acme("second", instance_id=name)
+        return Answer(200, json.dumps(document).encode())
+
+
+def provide_make(service: Service) -> Iterator[Callable[..., InstanceResolver]]:
+    """Yield what makes resolvers that ask ``service``, all on one cache that can be interrupted."""
+    made: list[InstanceResolver] = []
+
+    def make_resolver(**options: Any) -> InstanceResolver:
+        made.append(InstanceResolver(config_service_url=service.url, **options))
+        return made[-1]
+
+    with override_settings(CACHES=hooked_caches()):
+        yield make_resolver
+        for resolver in made:
+            wait_until(partial(has_landed, resolver))
+            resolver.backend._session.close()
+
+
+def outcome(resolver: InstanceResolver, name: str = "acme", twin: Twin = SYNC) -> str:
+    """Return where the answer came from, or why there was none."""
+    try:
+        return str(twin(resolver, "resolve", asks(instance_id=name)).source)
+    except InstanceNotFound:
+        return "not found"
+    except AccessDenied:
+        return "denied"
+    except ConfigServiceUnavailable as exc:
+        return str(exc.details["reason"])
+
+
+def outcomes(resolver: InstanceResolver, *names: str, twin: Twin = SYNC) -> list[str]:
+    return [outcome(resolver, name, twin) for name in names]
+
+
+def fill(resolver: InstanceResolver, clock: Clock, *names: str, age: float = 300) -> None:
+    """Have the cache hold copies of this age."""
+    assert set(outcomes(resolver, *names)) == {"service"}
+    clock.now += age
+
+
+def is_kept(resolver: InstanceResolver, name: str = "acme") -> bool:
+    return resolver.cache.get(name, allow_stale=True) is not None
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return _lines(caplog, logging.WARNING)
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return _lines(caplog, logging.ERROR)
+
+
+def _lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    ours = (record for record in caplog.records if record.name == "instance_lookup")
+    return [record.getMessage() for record in ours if record.levelno == level]

@@ -1,0 +1,25 @@
+"""The test site as a server runs it: ``tests.support.live:wsgi`` and ``tests.support.live:asgi``.
+
+Anyone may have an instance with the feature "open". The environment names the Config Service.
+"""
+
+from __future__ import annotations
+
+import os
+
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+
+from instance_lookup.access import HasFeature
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+settings.INSTANCE_LOOKUP = {
+    "CONFIG_SERVICE_URL": os.environ["CONFIG_SERVICE_URL"],
+    "ALLOW_ANONYMOUS": True,
+    "ACCESS_POLICY": "tests.support.live.is_open",
+}
+
+is_open = HasFeature("open")
+wsgi = get_wsgi_application()
+asgi = get_asgi_application()

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from instance_lookup.cache.stats import Counters
+from instance_lookup.conf import build_settings
+from instance_lookup.fetching.vitals import Vitals
+from instance_lookup.resilience.breaker import Breaker
+from tests.support.monotonic import Monotonic
+
+
+@pytest.fixture
+def clock() -> Monotonic:
+    return Monotonic()
+
+
+@pytest.fixture
+def breaker(clock: Monotonic) -> Breaker:
+    return Breaker(failures=3, reset=10, probe=5, clock=clock)
+
+
+@pytest.fixture
+def half_open(breaker: Breaker, clock: Monotonic) -> Breaker:
+    fail(breaker, 3)
+    clock.now += 10
+    return breaker
+
+
+def fail(breaker: Breaker, times: int) -> None:
+    for _ in range(times):
+        assert breaker.enter()
+        breaker.failed()
+
+
+def test_closed_until_failures_in_a_row(breaker: Breaker) -> None:
+    """Fewer than ``failures`` keep nobody out."""
+    fail(breaker, 2)
+    assert breaker.enter()
+    assert breaker.wait() == 0.0
+
+
+def test_success_begins_the_row_anew(breaker: Breaker) -> None:
+    """Failures count in a row only."""
+    fail(breaker, 2)
+    breaker.succeeded()
+    fail(breaker, 2)
+    assert breaker.enter()
+
+
+def test_open_for_reset_seconds(breaker: Breaker, clock: Monotonic) -> None:
+    """After ``failures`` in a row nobody is let through, to the second."""
+    fail(breaker, 3)
+    assert (breaker.enter(), breaker.wait()) == (False, 10.0)
+    clock.now += 9.9
+    assert not breaker.enter()
+    clock.now += 0.2
+    assert breaker.wait() == 0.0
+    assert breaker.enter()
+
+
+def test_half_open_lets_exactly_one_through(half_open: Breaker) -> None:
+    """One probe finds out; the others are not sent into a timeout with it."""
+    with ThreadPoolExecutor(20) as threads:
+        entered = [threads.submit(half_open.enter) for _ in range(100)]
+    assert sum(future.result() for future in entered) == 1
+
+
+def test_probe_that_succeeds_closes(half_open: Breaker) -> None:
+    """And everybody is let through at once."""
+    assert half_open.enter()
+    half_open.succeeded()
+    assert [half_open.enter() for _ in range(3)] == [True] * 3
+
+
+def test_probe_that_succeeds_forgets_all_failures(half_open: Breaker) -> None:
+    """It takes the full number to open it again."""
+    assert half_open.enter()
+    half_open.succeeded()
+    fail(half_open, 2)
+    assert half_open.enter()
+
+
+def test_probe_that_fails_opens_again(half_open: Breaker, clock: Monotonic) -> None:
+    """For another ``reset`` seconds, and then for one probe again."""
+    assert half_open.enter()
+    half_open.failed()
+    assert half_open.wait() == 10.0
+    clock.now += 10
+    assert [half_open.enter(), half_open.enter()] == [True, False]
+
+
+def test_probe_that_fails_early_does_not_wait_for_its_own_end(clock: Monotonic) -> None:
+    """``reset`` counts from the failure, also where it is shorter than a probe may take."""
+    breaker = Breaker(failures=1, reset=1, probe=5, clock=clock)
+    fail(breaker, 1)
+    clock.now += 1
+    assert breaker.enter()
+    breaker.failed()
+    assert breaker.wait() == 1.0
+
+
+def test_silent_probe_is_given_up(half_open: Breaker, clock: Monotonic) -> None:
+    """A probe whose thread died must not keep the breaker half open for ever."""
+    assert half_open.enter()
+    clock.now += 4.9
+    assert not half_open.enter()
+    clock.now += 0.2
+    assert [half_open.enter(), half_open.enter()] == [True, False]
+
+
+def test_late_success_does_not_close(breaker: Breaker, clock: Monotonic) -> None:
+    """Where every other call fails, the answers of those under way would have it flap."""
+    assert breaker.enter()
+    fail(breaker, 3)
+    breaker.succeeded()
+    assert (breaker.enter(), breaker.wait()) == (False, 10.0)
+    clock.now += 10
+    breaker.succeeded()  # nor before there is a probe
+    assert [breaker.enter(), breaker.enter()] == [True, False]
+
+
+def test_late_success_between_two_probes_does_not_close(
+    half_open: Breaker, clock: Monotonic
+) -> None:
+    """The probe has failed: that is news of a moment ago."""
+    assert half_open.enter()
+    half_open.failed()
+    half_open.succeeded()
+    assert half_open.wait() == 10.0
+
+
+def test_probe_given_up_may_still_succeed(half_open: Breaker, clock: Monotonic) -> None:
+    """It was let through to find out, and it did."""
+    assert half_open.enter()
+    clock.now += 5.1
+    half_open.succeeded()
+    assert [half_open.enter() for _ in range(3)] == [True] * 3
+
+
+@pytest.mark.parametrize("timeout", [0.4, 5.0])
+def test_probe_of_a_service_is_the_only_one(timeout: float, clock: Monotonic) -> None:
+    """One that takes until its deadline, and a moment to say so, has none beside it."""
+    settings = build_settings({"config_service_timeout": timeout, "breaker_failures": 1})
+    service = Vitals(settings, Counters(), "The Config Service").breaker
+    service._clock = clock
+    fail(service, 1)
+    clock.now += settings.breaker_reset
+    assert service.enter()
+    clock.now += timeout + 0.5
+    assert not service.enter()
+
+
+def test_late_failure_keeps_it_open(breaker: Breaker, clock: Monotonic) -> None:
+    """The service was still failing then; it is one more in the row."""
+    fail(breaker, 3)
+    clock.now += 8
+    breaker.failed()
+    assert breaker.wait() == 10.0
+
+
+def test_retry_after_holds_though_closed(breaker: Breaker, clock: Monotonic) -> None:
+    """What the service asks for is done after the first failure."""
+    breaker.failed(retry_after=60)
+    clock.now += 59.9
+    assert not breaker.enter()
+    clock.now += 0.2
+    assert [breaker.enter(), breaker.enter()] == [True, True]
+
+
+@pytest.mark.parametrize(("retry_after", "wait"), [(2, 10.0), (60, 60.0)])
+def test_retry_after_of_an_open_breaker(breaker: Breaker, retry_after: int, wait: float) -> None:
+    """The longer one of the two holds."""
+    fail(breaker, 2)
+    breaker.failed(retry_after)
+    assert breaker.wait() == wait
+
+
+def test_retry_after_outlasts_what_else_comes_in(breaker: Breaker) -> None:
+    """Calls that were under way say nothing about when the service wants to be asked again."""
+    breaker.failed(retry_after=60)
+    breaker.failed()
+    breaker.failed(retry_after=1)
+    breaker.succeeded()
+    assert breaker.wait() == 60.0
+
+
+def test_success_without_failures_takes_no_lock(breaker: Breaker) -> None:
+    """As most calls do."""
+    with breaker._lock:
+        breaker.succeeded()
+    assert breaker.enter()

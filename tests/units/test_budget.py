@@ -1,0 +1,144 @@
+"""Who asks for many ids that nobody knows is held up, and nobody else is."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from instance_lookup.resilience.budget import _LIMIT, MissBudget
+from tests.support.monotonic import Monotonic
+
+
+@pytest.fixture
+def clock() -> Monotonic:
+    return Monotonic()
+
+
+def spent(budget: MissBudget, who: str = "olga", limit: int = 1_000) -> int:
+    """Spend whatever there is, and return how much that was."""
+    for misses in range(limit):
+        if budget.wait(who):
+            return misses
+        budget.spend(who)
+    return limit
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 49, 60, 61, 999])
+def test_size_at_once(clock: Monotonic, size: int) -> None:
+    """Nobody gets more at once than the budget, nor less."""
+    assert spent(MissBudget(size, clock=clock)) == size
+
+
+def test_no_budget(clock: Monotonic) -> None:
+    """``None`` lets everybody go on for ever, and remembers nobody."""
+    budget = MissBudget(None, clock=clock)
+    assert spent(budget) == 1_000
+    assert len(budget._full_at) == 0
+
+
+def test_wait_until_the_next(clock: Monotonic) -> None:
+    """One more is allowed after a share of a minute, and it is said when."""
+    budget = MissBudget(60, clock=clock)
+    spent(budget)
+    assert budget.wait("olga") == pytest.approx(1.0)
+    clock.now += 0.75
+    assert budget.wait("olga") == pytest.approx(0.25)
+    clock.now += 0.25
+    assert spent(budget) == 1
+
+
+@pytest.mark.parametrize(("pause", "misses"), [(15, 15), (59, 59), (60, 60), (86_400, 60)])
+def test_refilled_by_time(clock: Monotonic, pause: float, misses: int) -> None:
+    """The bucket fills at the rate of the budget, and never holds more than the budget."""
+    budget = MissBudget(60, clock=clock)
+    spent(budget)
+    clock.now += pause
+    assert spent(budget) == misses
+
+
+def test_overspent(clock: Monotonic) -> None:
+    """What was under way when the budget ended holds nobody up for longer than the budget does."""
+    budget = MissBudget(60, clock=clock)
+    for _ in range(200):
+        budget.spend("olga")
+    assert budget.wait("olga") == pytest.approx(1.0)
+
+
+def test_refund(clock: Monotonic) -> None:
+    """What turned out to be no miss is given back, once."""
+    budget = MissBudget(3, clock=clock)
+    for _ in range(3):
+        budget.spend("olga")
+    budget.refund("olga")
+    assert spent(budget) == 1
+
+
+def test_refund_is_never_more_than_the_budget(clock: Monotonic) -> None:
+    """Nobody saves up, be it that time has refilled it, or that nothing was spent."""
+    budget = MissBudget(3, clock=clock)
+    budget.spend("olga")
+    clock.now += 60
+    for who in ("olga", "sam"):
+        budget.refund(who)
+        assert spent(budget, who) == 3
+
+
+def test_refund_without_a_budget(clock: Monotonic) -> None:
+    """Where nobody pays, there is nothing to give back."""
+    MissBudget(None, clock=clock).refund("olga")
+
+
+def test_users_are_told_apart(clock: Monotonic) -> None:
+    """One who has spent his budget costs another nothing."""
+    budget = MissBudget(60, clock=clock)
+    spent(budget, "olga")
+    assert budget.wait("sam") == 0
+    assert spent(budget, "sam") == 60
+
+
+def test_users_are_bounded(clock: Monotonic) -> None:
+    """Whoever has many users at hand fills no memory: the one who spent longest ago is dropped."""
+    budget = MissBudget(1, clock=clock)
+    for number in range(_LIMIT + 1):
+        budget.spend(f"user-{number}")
+    assert len(budget._full_at) == _LIMIT
+    assert budget.wait("user-0") == 0
+    assert budget.wait("user-1") > 0
+
+
+def test_active_user_is_not_dropped(clock: Monotonic) -> None:
+    """Other users push out whoever spent longest ago, not who goes on spending."""
+    budget = MissBudget(1, clock=clock)
+    for number in range(_LIMIT):
+        budget.spend(f"user-{number}")
+    budget.spend("user-0")
+    budget.spend("another")
+    assert budget.wait("user-0") > 0
+    assert budget.wait("user-1") == 0
+
+
+def test_threads_lose_nothing(clock: Monotonic) -> None:
+    """Of many who spend at once each counts."""
+    budget = MissBudget(100, clock=clock)
+    start = threading.Barrier(10)
+
+    def spend() -> None:
+        start.wait(10)
+        for _ in range(10):
+            budget.spend("olga")
+
+    threads = [threading.Thread(target=spend) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert budget._full_at["olga"] == pytest.approx(clock.now + 60)
+    assert budget.wait("olga") > 0
+
+
+def test_default_clock_is_monotonic() -> None:
+    """Whoever sets the clock of the machine gives nobody a budget."""
+    budget = MissBudget(1)
+    budget.spend("olga")
+    assert 0 < budget.wait("olga") <= 60

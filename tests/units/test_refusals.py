@@ -1,0 +1,53 @@
+"""Whom the service refused is remembered for a while, for him alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from instance_lookup import LookupUser
+from instance_lookup.fetching.refusals import Refusals
+from tests.support.lookups import OLGA, SAM
+from tests.support.monotonic import Monotonic
+
+
+def refusals() -> Refusals[Any]:
+    cache: Any = None
+    return Refusals(30, cache, None)
+
+
+def test_of_one_user_and_id() -> None:
+    """A refusal is of this user and this id, nobody else and nothing else."""
+    refused = refusals()
+    refused.note(OLGA, "acme")
+    assert (LookupUser("olga"), "acme") in refused
+    assert (OLGA, "beta") not in refused
+    assert (SAM, "acme") not in refused
+
+
+def test_service_is_not_the_anonymous() -> None:
+    """The site itself has no user id either, and is somebody else."""
+    refused = refusals()
+    refused.note(LookupUser.service(), "acme")
+    assert (LookupUser.anonymous(), "acme") not in refused
+    assert (LookupUser.service(), "acme") in refused
+
+
+def test_forgotten() -> None:
+    """After its time a refusal is forgotten."""
+    clock = Monotonic()
+    refused = refusals()
+    refused._refused._clock = clock
+    refused.note(OLGA, "acme")
+    clock.now += 29.9
+    assert (OLGA, "acme") in refused
+    clock.now += 0.1
+    assert (OLGA, "acme") not in refused
+
+
+def test_bounded() -> None:
+    """Of more than the limit the oldest is forgotten first; one renewed is not the oldest."""
+    refused = refusals()
+    refused._refused._limit = 2
+    for asked in ("a", "b", "a", "c"):
+        refused.note(OLGA, asked)
+    assert [asked for asked in "abc" if (OLGA, asked) in refused] == ["a", "c"]

@@ -1,0 +1,251 @@
+"""Threads that want the same thing at the same moment share the next round, never the present."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
+
+import pytest
+
+from instance_lookup.concurrency.rounds import Rounds
+from tests.support.waiting import wait_until
+
+LONG = 30
+
+
+class Source:
+    """What is read: numbers, one higher each time. Each read waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.reads: list[str] = []
+        self.gates: dict[int, Event] = {}
+        self.fails: set[int] = set()
+
+    def read(self, key: str) -> int:
+        self.reads.append(key)
+        number = len(self.reads)
+        if number in self.gates:
+            assert self.gates[number].wait(LONG)
+        if number in self.fails:
+            raise LookupError(number)
+        return number
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def rounds() -> Rounds[int]:
+    return Rounds()
+
+
+def waiting(rounds: Rounds[int], key: str = "a") -> int:
+    """Return how many wait for the end of the present round, or of the next."""
+    now = rounds._under_way[key]
+    return 0 if now.next is None else len(now.waiting) + len(now.next.waiting)
+
+
+def test_one_after_the_other(rounds: Rounds[int], source: Source) -> None:
+    """Nothing is kept: each reads anew."""
+    assert [
+        rounds.get("a", source.read),
+        rounds.get("a", source.read),
+        rounds.get("b", source.read),
+    ] == [1, 2, 3]
+    assert source.reads == ["a", "a", "b"]
+    assert rounds._under_way == {}
+
+
+def test_those_who_come_meanwhile_share_the_next(rounds: Rounds[int], source: Source) -> None:
+    """Not the present one, which may have read what was changed before they came."""
+    source.gates = {1: Event(), 2: Event()}
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(rounds.get, "a", source.read)
+        wait_until(lambda: len(source.reads) == 1)
+        second = [pool.submit(rounds.get, "a", source.read) for _ in range(5)]
+        wait_until(lambda: waiting(rounds) == 5)
+        assert not any(each.done() for each in second)
+        source.gates[1].set()
+        wait_until(lambda: len(source.reads) == 2)
+        third = [pool.submit(rounds.get, "a", source.read) for _ in range(2)]
+        wait_until(lambda: waiting(rounds) == 4 + 2)
+        source.gates[2].set()
+        assert first.result(LONG) == 1
+        assert [each.result(LONG) for each in second] == [2] * 5
+        assert [each.result(LONG) for each in third] == [3] * 2
+    assert rounds._under_way == {}
+
+
+def test_keys_do_not_wait_for_each_other(rounds: Rounds[int], source: Source) -> None:
+    """Whoever wants something else goes ahead."""
+    source.gates = {1: Event()}
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(rounds.get, "a", source.read)
+        wait_until(lambda: len(source.reads) == 1)
+        assert rounds.get("b", source.read) == 2
+        source.gates[1].set()
+        assert first.result(LONG) == 1
+
+
+def test_failure_is_for_whoever_made_it(rounds: Rounds[int], source: Source) -> None:
+    """Those who waited for it try for themselves, and those who come later are not held up."""
+    source.gates = {1: Event(), 2: Event()}
+    source.fails = {1, 2}
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(rounds.get, "a", source.read)
+        wait_until(lambda: len(source.reads) == 1)
+        second = [pool.submit(rounds.get, "a", source.read) for _ in range(3)]
+        wait_until(lambda: waiting(rounds) == 3)
+        source.gates[1].set()
+        wait_until(lambda: len(source.reads) == 2)
+        source.gates[2].set()
+        with pytest.raises(LookupError, match="1"):
+            first.result(LONG)
+        errors = [each.exception(LONG) for each in second]
+    assert [type(error) for error in errors if error] == [LookupError]
+    assert sorted(each.result() for each in second if not each.exception()) == [3, 4]
+    assert rounds.get("a", source.read) == 5
+
+
+def test_nobody_waits_for_a_thread_that_hangs(source: Source) -> None:
+    """Whoever was to lead the next round does, and if that hangs too the others read alone."""
+    rounds = Rounds[int]()
+    source.gates = {1: Event(), 2: Event()}
+    with ThreadPoolExecutor(8) as pool:
+        hangs = pool.submit(rounds.get, "a", source.read)
+        wait_until(lambda: len(source.reads) == 1)
+        others = [pool.submit(rounds.get, "a", source.read) for _ in range(3)]
+        wait_until(lambda: sum(each.done() for each in others) == 2)
+        source.gates[2].set()
+        first, *later = sorted(each.result(LONG) for each in others)
+        assert first == 2
+        assert set(later) <= {3, 4}
+        assert rounds.get("a", source.read) == len(source.reads)
+        assert not hangs.done()
+        source.gates[1].set()
+        assert hangs.result(LONG) == 1
+    assert rounds._under_way == {}
+
+
+def test_fork_in_the_middle() -> None:
+    """Neither waits for a thread that the child does not have, nor ends a round of another."""
+    script = """
+import os, signal, sys, threading
+from instance_lookup.concurrency.rounds import Rounds
+begun = threading.Event()
+here = os.getpid()
+
+def read(key):
+    if key == "slow" and os.getpid() == here:
+        begun.set()
+        threading.Event().wait()
+    if key == "forking" and os.getpid() == here:
+        return os.fork()
+    return 7
+
+rounds = Rounds()
+threading.Thread(target=rounds.get, args=["slow", read], daemon=True).start()
+begun.wait()
+if rounds.get("forking", read) == 0:
+    signal.alarm(10)
+    os._exit(rounds.get("slow", read) + rounds.get("forking", read))
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
+    assert done.returncode == 14
+
+
+def test_reading_while_reading(rounds: Rounds[int], source: Source) -> None:
+    """Whoever reads, and in doing so wants the same again, does not wait for himself."""
+
+    def logged(key: str) -> int:
+        return 10 * rounds.get(key, source.read)
+
+    assert rounds.get("a", logged) == 10
+    assert rounds._under_way == {}
+
+
+class Interrupted(BaseException):
+    """As of a signal that ends a job."""
+
+
+def test_leader_who_leaves(rounds: Rounds[int], source: Source) -> None:
+    """Those who waited for what he would have read do so themselves, as do those who come."""
+    source.gates = {1: Event()}
+
+    def interrupt(*_: object) -> None:
+        follows.append(pool.submit(rounds.get, "a", source.read))
+        wait_until(lambda: waiting(rounds) == 2)
+        raise Interrupted
+
+    follows: list[Future[int]] = []
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            first = pool.submit(rounds.get, "a", source.read)
+            wait_until(lambda: len(source.reads) == 1)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(Interrupted):
+                rounds.get("a", source.read)
+            assert follows[0].result(LONG) == 2
+            come = pool.submit(rounds.get, "a", source.read)
+            source.gates[1].set()
+            assert [first.result(LONG), come.result(LONG)] == [1, 3]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert rounds._under_way == {}
+
+
+def test_follower_who_leaves(rounds: Rounds[int], source: Source) -> None:
+    """The round that he waited for goes on without him."""
+    source.gates = {1: Event()}
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            first = pool.submit(rounds.get, "a", source.read)
+            wait_until(lambda: len(source.reads) == 1)
+            leads = pool.submit(rounds.get, "a", source.read)
+            wait_until(lambda: waiting(rounds) == 1)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(Interrupted):
+                rounds.get("a", source.read)
+            source.gates[1].set()
+            assert [first.result(LONG), leads.result(LONG)] == [1, 2]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert rounds._under_way == {}
+
+
+def test_round_that_is_gone_before_it_is_waited_for(rounds: Rounds[int]) -> None:
+    """Whoever was about to wait for it leads the next one at once."""
+    mine = rounds._next("a")
+    assert mine is not None
+    assert rounds._under_way == {"a": mine}
+    rounds._end("a", mine)
+    assert rounds._under_way == {}
+
+
+def test_round_that_is_gone_when_it_would_be_overtaken(rounds: Rounds[int], source: Source) -> None:
+    """As in the child of a fork: its other rounds are left alone."""
+    source.gates = {1: Event()}
+    with ThreadPoolExecutor(4) as pool:
+        hangs = pool.submit(rounds.get, "a", source.read)
+        wait_until(lambda: len(source.reads) == 1)
+        leads = pool.submit(rounds.get, "a", source.read)
+        wait_until(lambda: waiting(rounds) == 1)
+        rounds._start_anew()
+        assert leads.result(LONG) == 2
+        assert rounds._under_way == {}
+        source.gates[1].set()
+        assert hangs.result(LONG) == 1

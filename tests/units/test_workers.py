@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from django.core.cache import caches
+from django.db import DatabaseError
+
+from instance_lookup.concurrency import threads as workers
+from instance_lookup.concurrency.threads import DaemonPool
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+
+def run_python(script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script without Django settings, as a program that imports the module would."""
+    env = {key: value for key, value in os.environ.items() if key != "DJANGO_SETTINGS_MODULE"}
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env=env,
+    )
+
+
+def threads_named(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == name]
+
+
+def test_submit_returns_the_result() -> None:
+    """The future holds what the function returned."""
+    assert DaemonPool("sum", 1).submit(pow, 2, 10).result(5) == 1024
+
+
+def test_submit_hands_over_any_exception() -> None:
+    """Even SystemExit goes to whoever waits, and the worker lives on."""
+    pool = DaemonPool("failing", 1)
+    failed = pool.submit(sys.exit, 3)
+    with pytest.raises(SystemExit):
+        failed.result(5)
+    assert pool.submit(str, 1).result(5) == "1"
+
+
+def test_pool_starts_no_thread_before_the_first_job() -> None:
+    """Importing a module that has a pool costs no thread."""
+    DaemonPool("lazy", 2)
+    assert threads_named("lazy") == []
+
+
+def test_pool_is_bounded() -> None:
+    """More jobs than workers wait in line."""
+    pool = DaemonPool("bounded", 2)
+    release = threading.Event()
+    jobs = [pool.submit(release.wait, 5) for _ in range(6)]
+    wait_until(lambda: len(threads_named("bounded")) == 2)
+    time.sleep(0.05)
+    assert len(threads_named("bounded")) == 2
+    release.set()
+    assert [job.result(5) for job in jobs] == [True] * 6
+
+
+def test_only_the_first_worker_is_started_by_who_submits() -> None:
+    """The others start each other: an event loop that waited for each would stand still."""
+    pool = DaemonPool("hiring", 8)
+    release = threading.Event()
+    with pool._crew.changed:  # no worker gets to work
+        jobs = [pool.submit(release.wait, 5) for _ in range(8)]
+        assert len(threads_named("hiring")) == 1
+    wait_until(lambda: len(threads_named("hiring")) == 8)
+    release.set()
+    assert [job.result(5) for job in jobs] == [True] * 8
+
+
+def test_worker_that_cannot_start_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does all by itself."""
+    pool = DaemonPool("alone", 8)
+    with pool._crew.changed:
+        jobs = [pool.submit(str, number) for number in range(3)]
+
+        def start(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+    assert [job.result(5) for job in jobs] == ["0", "1", "2"]
+    assert pool._crew.workers == 1
+
+
+def test_idle_worker_is_used_again() -> None:
+    """A job takes an idle worker before it starts another."""
+    pool = DaemonPool("frugal", 4)
+    first = pool.submit(threading.get_ident).result(5)
+    wait_until(lambda: pool._crew.idle == 1)
+    assert pool.submit(threading.get_ident).result(5) == first
+
+
+def test_idle_worker_ends() -> None:
+    """No thread outlives its use by more than the idle time, and later jobs start a new one."""
+    pool = DaemonPool("brief", 1, idle_seconds=0.01)
+    pool.submit(str).result(5)
+    wait_until(lambda: not threads_named("brief"))
+    assert pool.submit(str, 2).result(5) == "2"
+
+
+def test_cancelled_job_is_not_run() -> None:
+    """A job that nobody wants any more is dropped from the line."""
+    pool = DaemonPool("cancelling", 1)
+    release, ran = threading.Event(), threading.Event()
+    pool.submit(release.wait, 5)
+    assert pool.submit(ran.set).cancel()
+    release.set()
+    pool.submit(str).result(5)
+    assert not ran.is_set()
+
+
+def test_django_caches_of_a_worker_are_kept_from_job_to_job() -> None:
+    """Threads of ours keep their cache clients; a new one for each job would cost its making."""
+    pool = DaemonPool("caches", 1)
+
+    first = pool.submit(lambda: caches["default"]).result(5)
+
+    assert first is pool.submit(lambda: caches["default"]).result(5)
+    assert first is not caches["default"]
+
+
+def test_result_is_not_kept_by_an_idle_worker() -> None:
+    """A large result is freed with its future."""
+    pool = DaemonPool("forgetful", 1)
+    freed = threading.Event()
+
+    class Result:
+        def __del__(self) -> None:
+            freed.set()
+
+    pool.submit(Result).result(5)
+    assert freed.wait(5)
+
+
+def test_submit_leaves_nothing_behind_when_no_thread_can_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A job whose submit failed must not run later."""
+    pool = DaemonPool("full", 1)
+    ran: list[int] = []
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            pool.submit(ran.append, 1)
+    pool.submit(str).result(5)
+    assert ran == []
+
+
+def test_submit_waits_for_a_worker_when_no_other_can_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the system has no thread to spare, those that are there do the job."""
+    pool = DaemonPool("short", 2)
+    release = threading.Event()
+    pool.submit(release.wait, 5)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        job = pool.submit(str, 1)
+    release.set()
+    assert job.result(5) == "1"
+
+
+def test_database_connections_are_closed_around_each_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker keeps no connection that Django would have closed at the end of a request."""
+    events: list[str] = []
+    monkeypatch.setattr(workers, "close_old_connections", lambda: events.append("close"))
+    DaemonPool("database", 1).submit(events.append, "job").result(5)
+    assert events == ["close", "job", "close"]
+
+
+def test_database_connections_are_closed_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing job leaves no connection either."""
+    events: list[str] = []
+    monkeypatch.setattr(workers, "close_old_connections", lambda: events.append("close"))
+
+    def fail() -> None:
+        raise DatabaseError("gone")
+
+    failed: Future[None] = DaemonPool("database", 1).submit(fail)
+    with pytest.raises(DatabaseError):
+        failed.result(5)
+    assert events == ["close", "close"]
+
+
+def test_ending_worker_closes_all_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A persistent connection ends with the thread that holds it."""
+    closed = threading.Event()
+
+    class Connections:
+        close_all = staticmethod(closed.set)
+
+    monkeypatch.setattr(workers, "connections", Connections())
+    DaemonPool("ending", 1, idle_seconds=0.01).submit(str).result(5)
+    assert closed.wait(5)
+
+
+def test_renewed_pool_has_nothing_of_the_old_one() -> None:
+    """After a fork neither threads nor jobs nor a locked lock are taken for one's own."""
+    pool = DaemonPool("forked", 1)
+    release = threading.Event()
+    before = pool.submit(release.wait, 5)
+    pool._crew.changed.acquire()
+    old = pool._crew
+    pool._start_anew()
+    try:
+        assert pool.submit(str, 3).result(5) == "3"
+    finally:
+        old.changed.release()
+        release.set()
+    assert before.result(5)
+
+
+def test_works_without_settings() -> None:
+    """A program that uses no database needs no Django settings."""
+    done = run_python(
+        "import time\n"
+        "from instance_lookup.concurrency.threads import DaemonPool\n"
+        "pool = DaemonPool('plain', 1, idle_seconds=0.01)\n"
+        "print(pool.submit(str, 7).result(5))\n"
+        "time.sleep(0.1)\n"  # the idle worker ends without a traceback
+    )
+    assert (done.stdout, done.stderr) == ("7\n", "")
+
+
+def test_stuck_worker_does_not_delay_exit() -> None:
+    """A process with a worker stuck for 30 s exits at once (ThreadPoolExecutor would wait)."""
+    begun = time.monotonic()
+    done = run_python(
+        "import time\n"
+        "from instance_lookup.concurrency.threads import DaemonPool\n"
+        "DaemonPool('stuck', 1).submit(time.sleep, 30)\n"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert time.monotonic() - begun < 15
+
+
+def test_forked_child_works_while_the_lock_is_held() -> None:
+    """A fork in the middle of a submit leaves the child a working pool."""
+    done = run_python(
+        "import os, time, sys\n"
+        "from instance_lookup.concurrency.threads import DaemonPool\n"
+        "pool = DaemonPool('forked', 1)\n"
+        "pool.submit(time.sleep, 30)\n"
+        "pool._crew.changed.acquire()\n"
+        "if os.fork() == 0:\n"
+        "    os._exit(pool.submit(int, '7').result(10))\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))\n"
+    )
+    assert (done.returncode, done.stderr) == (7, "")
+
+
+def test_stop_iteration_reaches_whoever_waits() -> None:
+    """asyncio refuses it as the exception of a future: on Python 3.11 who awaits would hang."""
+    job = DaemonPool("stopped", 1).submit(lambda: next(iter(())))
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        job.result(5)
