@@ -71,13 +71,18 @@ class Epochs(Guarded):
         """Return the number of the last change that concerns an id; 0: none."""
         return self._changes.of(asked) if self._changes.items else 0
 
-    def change(self, asked: str | None) -> int:
-        """Drop what is kept about an id (``None``: any id), and what is under way; return when."""
+    def change(self, asked: str | None, mark: Callable[[], object] | None = None) -> int:
+        """Drop what is kept about an id (``None``: any id), and what is under way; return when.
+
+        ``mark`` is called in the same step.
+        """
         with self._lock:
             self._last += 1
             self._changes.mark(asked, self._last)
             for keeper in self.keepers:
                 keeper.drop(asked)
+            if mark is not None:
+                mark()
             return self._last
 
     def keep(self, asked: str, since: int, put: Callable[[], object]) -> None:

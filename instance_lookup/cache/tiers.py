@@ -92,7 +92,6 @@ class TieredCache(Generic[D]):
         return self._rounds.get(asked, self._read)
 
     async def aread_shared(self, asked: str) -> Reading[D]:
-        """Return what the shared tier holds of an id, whatever is near."""
         return await self._gathering.get(asked, self._read_many, self._read)
 
     def step(self, asked: str) -> Step:
@@ -100,7 +99,6 @@ class TieredCache(Generic[D]):
         return Either(partial(self.read, asked), partial(self.aread, asked))
 
     def step_shared(self, asked: str) -> Step:
-        """Return the step in which a lookup reads the shared tier, whatever is near."""
         return Either(partial(self.read_shared, asked), partial(self.aread_shared, asked))
 
     def read_again(self, asked: str) -> Reading[D]:
@@ -194,9 +192,11 @@ class TieredCache(Generic[D]):
         a full cache does not hold would be a call.
         """
         generation = reading.generation
-        if generation is None or not self.health.takes(
+        if generation is not None and self.health.takes(
             partial(self.write, asked, body, generation=generation, **about)
-        ):
+        ):  # an older answer than another one takes back nothing of that
+            self._epochs.keep(asked, reading.since, partial(self._buffer.taken, asked))
+        else:
             self._keep(asked, body, generation, reading.since, **about)
 
     def store_missing(
@@ -214,9 +214,9 @@ class TieredCache(Generic[D]):
             return
         # A cache that cannot be read may hold a copy of this id, or none.
         is_unseen = generation is None and reading.entry is None
-        if not (is_unseen and is_doubtful):  # or what the cache holds would be served again
-            self._buffer.mark_gone(asked, asked_at)
-        since = self._epochs.change(asked)
+        mark = partial(self._buffer.mark_gone, asked, asked_at)
+        # Unmarked, what the cache holds would be served again.
+        since = self._epochs.change(asked, None if is_unseen and is_doubtful else mark)
         if is_last:
             ttl = self._settings.negative_ttl
             self._keep(
@@ -228,7 +228,7 @@ class TieredCache(Generic[D]):
     ) -> None:
         """Write an entry to the shared tier, and keep nothing older in this process."""
         self.shared.write(asked, body, generation=generation, **about)
-        self._buffer.taken(asked)
+        self._buffer.drop(asked)
         self._epochs.apart(partial(self.near.drop, asked))  # no change: what is under way counts
 
     def _write_missing(self, asked: str, generation: Generation, asked_at: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.test import override_settings
@@ -11,7 +11,8 @@ from instance_lookup import CacheError, InstanceNotFound
 from instance_lookup.cache.entry import Freshness
 from instance_lookup.resilience.deadline import Deadline
 from tests.support.fetchers import OLGA, Process, bucket, down, kept_bucket, unwritable
-from tests.support.lookups import Clock, Service, hooked_caches, hooks
+from tests.support.lookups import Clock, Service, acme, hooked_caches, hooks
+from tests.support.stores import BODY, NOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,3 +164,17 @@ def test_cache_that_failed_meanwhile_is_not_written_to(process: Process, service
     with hooks(lambda verb, key: verbs.append(verb)):
         outcome = process.fetcher.fetch("acme", reading, OLGA, Deadline.after(5))
     assert (bucket(outcome), verbs) == ("first", [])
+
+
+def test_answer_from_before_a_404_does_not_come_back(process: Process, service: Service) -> None:
+    """The cache takes an older "here it is", but did not take the 404: it is not served."""
+    reading = process.cache.read("acme")
+    del service.instances["acme"]
+    with hooks(unwritable):
+        process.fetch()
+    about: Any = {"cached_at": NOW - 1, "ttl": 300.0, "etag": None}
+    process.cache.store("acme", BODY, reading, **about)
+    assert process.cache.read("acme").entry is None
+    service.instances["acme"] = acme("second")
+    process.fetch()
+    assert kept_bucket(process) == "second"
