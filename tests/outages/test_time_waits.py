@@ -12,6 +12,8 @@ from django.test import override_settings
 
 from instance_lookup import AccessDenied, ConfigServiceUnavailable, Source
 from instance_lookup.backends.http import HttpConfigService
+from instance_lookup.cache import epochs
+from instance_lookup.cache import health as cache_health
 from instance_lookup.concurrency import single_flight as flight
 from instance_lookup.concurrency import steps
 from instance_lookup.concurrency import threads as workers
@@ -184,7 +186,11 @@ def test_follower_is_not_moved(clock: Clock, call: Twin, jump: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [breaker, deadline, expiring, flight, lease, refusals, steps, vitals, workers]
+    "module",
+    [
+        *(breaker, cache_health, deadline, epochs, expiring),
+        *(flight, lease, refusals, steps, vitals, workers),
+    ],
 )
 def test_waiting_reads_no_wall_clock(module: ModuleType) -> None:
     """What ends a wait is nobody's to set."""

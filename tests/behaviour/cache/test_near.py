@@ -12,7 +12,7 @@ from instance_lookup import InstanceConfig
 from instance_lookup.cache.epochs import Epochs
 from instance_lookup.cache.near import NearTier
 from instance_lookup.conf import build_settings
-from tests.support.near import entry
+from tests.support.near import Hearer, entry
 
 WALL = 1_800_000_000.0
 
@@ -269,3 +269,10 @@ def test_doubt_about_what_was_read_before(near: Near, clocks: Clocks) -> None:
     assert kept(near, "acme", "beta") == set()
     put(near, "beta", at=1.1)
     assert kept(near, "beta") == {"beta"}
+
+
+def test_open_without_a_cache() -> None:
+    """What is wrong with it, the read that follows says; there is nothing to keep coherent."""
+    near: Near = NearTier(build_settings({"cache_alias": "nowhere"}))
+    near.open(Hearer())
+    assert (near.is_open, near.size) == (True, 0)
