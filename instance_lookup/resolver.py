@@ -14,10 +14,10 @@ from instance_lookup.backends.base import Query, describe
 from instance_lookup.cache.instance_cache import InstanceCache
 from instance_lookup.cache.kinds import PROJECT
 from instance_lookup.cache.tiers import TieredCache
+from instance_lookup.concurrency import pools
 from instance_lookup.concurrency.deferred import NotLoaded
-from instance_lookup.concurrency.executor import in_executor, in_pool
+from instance_lookup.concurrency.pools import in_executor, in_pool
 from instance_lookup.concurrency.steps import Steps, adrive, asking, drive
-from instance_lookup.concurrency.threads import DaemonPool
 from instance_lookup.conf import Options, apply_options, build
 from instance_lookup.context import LookupContext, fresh_request_id
 from instance_lookup.exceptions import (
@@ -31,7 +31,7 @@ from instance_lookup.fetching.loader import Loader
 from instance_lookup.fetching.notices import tell, tell_resolved
 from instance_lookup.fetching.projects import Projects
 from instance_lookup.fetching.refusals import Refused
-from instance_lookup.fetching.vitals import Vitals
+from instance_lookup.fetching.service_health import ServiceHealth
 from instance_lookup.identifiers import InstanceRef, ProjectRef, Ref
 from instance_lookup.resilience.deadline import Deadline
 from instance_lookup.selection import Naming
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 
 # Not the one of the lookups, which these could hold up: they wait for the Config Service.
-_refreshes = DaemonPool("instance-lookup-refresh", max_workers=32)
 
 
 class InstanceResolver:
@@ -72,14 +71,16 @@ class InstanceResolver:
         tiers, counters = self.cache.tiers, self.cache.counters
         self._near = tiers.near
         self._count = counters.add
-        vitals = Vitals(settings, counters, describe(self.backend))
+        service_health = ServiceHealth(settings, counters, describe(self.backend))
         projects = replace(PROJECT, points_to=settings.id_regex)
         self.projects = TieredCache(projects, settings, counters, tiers.health)
         loader = ConcealingLoader if settings.conceal_denied else Loader
-        self._load_project = loader(self.projects, self.backend.get_project, settings, vitals)
+        self._load_project = loader(
+            self.projects, self.backend.get_project, settings, service_health
+        )
         self._is_theirs = partial(_is_theirs, self.policy)
         self._load_config = loader(
-            tiers, self.backend.get_instance, settings, vitals, self._is_theirs
+            tiers, self.backend.get_instance, settings, service_health, self._is_theirs
         )
         self._projects = Projects(self._load_project, self._load_config, self._is_theirs)
 
@@ -110,7 +111,7 @@ class InstanceResolver:
 
     async def arefresh(self, instance_id: str) -> LookupResult:
         """Twin of :meth:`refresh`."""
-        return await in_pool(_refreshes, self.refresh, instance_id)
+        return await in_pool(pools.refreshes, self.refresh, instance_id)
 
     def instance_ids(self) -> Iterator[str]:
         """Yield the ids of all instances, page by page.

@@ -30,7 +30,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from instance_lookup.backends.framing import FinalResponse
 from instance_lookup.backends.proxies import ProxyRefused, credentials, tunnel_failure
-from instance_lookup.concurrency.threads import DaemonPool
+from instance_lookup.concurrency import pools
 from instance_lookup.resilience.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ LIFETIME = 60.0
 _BROKEN = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 # getaddrinfo cannot be interrupted: its caller stops waiting, the thread stays until it returns.
-_resolver = DaemonPool("instance-lookup-dns", max_workers=4, idle_seconds=0.5)
 
 
 class DeadlineSocket(socket.socket):
@@ -133,7 +132,7 @@ def connect(
 
 
 def _lookup(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
-    found = _resolver.submit(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
+    found = pools.names.submit(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
     try:
         return found.result(deadline.remaining())
     finally:

@@ -13,7 +13,7 @@ from instance_lookup.cache.health import CacheHealth
 from instance_lookup.cache.kinds import instance_kind
 from instance_lookup.cache.stats import Counters
 from instance_lookup.cache.tiers import TieredCache
-from instance_lookup.concurrency.executor import in_executor
+from instance_lookup.concurrency.pools import in_executor
 from instance_lookup.conf import Settings, apply_options
 from instance_lookup.exceptions import CacheError, InvalidContext
 from instance_lookup.signals import instance_invalidated

@@ -17,8 +17,7 @@ from instance_lookup.cache.near import NearTier
 from instance_lookup.cache.outage import OutageBuffer
 from instance_lookup.cache.shared import Reading, SharedTier
 from instance_lookup.cache.transactions import OutsideTransaction, outside_transaction
-from instance_lookup.concurrency.gathering import Gathering
-from instance_lookup.concurrency.rounds import Rounds
+from instance_lookup.concurrency.coalescing import BatchedReads, CoalescedReads
 from instance_lookup.concurrency.steps import Either, Step
 from instance_lookup.exceptions import CacheError, CacheUnwritable
 
@@ -67,8 +66,8 @@ class TieredCache(Generic[D]):
         self._epochs = Epochs(self.shared.known_life, self.near, self._buffer)
         self._rejoined = 0
         """How often the cache had come back when the answers of an outage were last forgotten."""
-        self._rounds = Rounds[Reading[D]]()
-        self._gathering = Gathering[Reading[D]]()
+        self._coalesced = CoalescedReads[Reading[D]]()
+        self._batches = BatchedReads[Reading[D]]()
 
     def read(self, asked: str) -> Reading[D]:
         """Return what is held of an id: from the near tier if it has it, else from the shared one.
@@ -78,7 +77,7 @@ class TieredCache(Generic[D]):
         near = self.near
         if near.size and (entry := near.get(asked)) is not None:
             return Reading(None, entry)
-        return self._rounds.get(asked, self._read)
+        return self._coalesced.get(asked, self._read)
 
     async def aread(self, asked: str) -> Reading[D]:
         """Return what :meth:`read` does. Coroutines share a look even for different ids."""
@@ -89,10 +88,10 @@ class TieredCache(Generic[D]):
 
     def read_shared(self, asked: str) -> Reading[D]:
         """Return what the shared tier holds of an id, whatever is near."""
-        return self._rounds.get(asked, self._read)
+        return self._coalesced.get(asked, self._read)
 
     async def aread_shared(self, asked: str) -> Reading[D]:
-        return await self._gathering.get(asked, self._read_many, self._read)
+        return await self._batches.get(asked, self._read_many, self._read)
 
     def step(self, asked: str) -> Step:
         """Return the step in which a lookup reads what is held of an id."""

@@ -13,15 +13,13 @@ from django.core.cache import caches
 from django.core.cache.backends.db import BaseDatabaseCache
 from django.db import router, transaction
 
-from instance_lookup.concurrency.threads import DaemonPool
+from instance_lookup.concurrency import pools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_reads = DaemonPool("instance-lookup-read", max_workers=8, idle_seconds=0.5)
 
 
 class OutsideTransaction:
@@ -34,7 +32,7 @@ class OutsideTransaction:
         """Return ``function(*args, **kwargs)``."""
         if not transaction.get_connection(self._database).in_atomic_block:
             return function(*args, **kwargs)
-        return _reads.submit(partial(function, *args, **kwargs)).result()
+        return pools.reads.submit(partial(function, *args, **kwargs)).result()
 
 
 def outside_transaction(alias: str) -> OutsideTransaction | None:

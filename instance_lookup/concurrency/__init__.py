@@ -2,9 +2,10 @@
 
 ``pools``: every pool of threads that there is, and how many threads they may have together.
 ``threads``: what a pool is: daemon threads that start when they are needed.
-``gathering`` and ``rounds``: coroutines, or threads, that want the same read share one.
+``coalescing``: threads, or coroutines, that want the same read share one.
 ``single_flight``: callers of one fetch wait for one future.
 ``steps``: one generator of decisions drives the sync and the async twin.
+``deferred``: values that take I/O, and so are not read first in an event loop.
 ``forks``: what a child process has to build again.
 
 Not here: who may ask, what is asked for, and how long anything may take.

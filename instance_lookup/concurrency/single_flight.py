@@ -29,7 +29,7 @@ class Flight(Generic[V]):
     """On the monotonic clock."""
 
 
-class Flights(StartsAnew, Generic[V]):
+class SingleFlight(StartsAnew, Generic[V]):
     """The fetches under way in this process, by what they fetch."""
 
     def __init__(self, pool: DaemonPool, *, longest: float, overdue: Callable[[], object]) -> None:

@@ -14,7 +14,7 @@ from django.dispatch import Signal
 from msgspec import Struct
 
 from instance_lookup.concurrency.deferred import NotLoaded
-from instance_lookup.concurrency.executor import in_executor
+from instance_lookup.concurrency.pools import in_executor
 
 T = TypeVar("T")
 

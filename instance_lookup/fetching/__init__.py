@@ -1,9 +1,9 @@
 """From the cache, else from the Config Service, else the stale copy.
 
 ``loader``: the order of things for one document. ``concealing``: the same where denials are hidden.
-``fetcher``: asks the service, and has the answer stored. ``lease``, ``fleet``: one process does.
+``fetcher``: asks the service, and has the answer stored. ``lease``: in one process.
 ``refusals``: what a 403 of the service means, here only.
-``deletions``, ``omissions``, ``reasons``, ``vitals``: what is believed, and what the log says.
+``deletions``, ``omissions``, ``reasons``: what is believed. ``service_health``: what the log says.
 ``projects``: which instance a project belongs to.
 ``failures``, ``notices``: the errors and the signals that a lookup ends with.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from instance_lookup.context import LookupContext
     from instance_lookup.fetching.fetcher import Asker, Fetch, Found, Outcome
     from instance_lookup.fetching.refusals import LetsIn
-    from instance_lookup.fetching.vitals import Vitals
+    from instance_lookup.fetching.service_health import ServiceHealth
     from instance_lookup.resilience.deadline import Deadline
     from instance_lookup.users import LookupUser
 
@@ -46,10 +46,10 @@ class ConcealingLoader(Loader[D]):
         cache: TieredCache[D],
         fetch: Fetch,
         settings: Settings,
-        vitals: Vitals,
+        service_health: ServiceHealth,
         lets_in: LetsIn[D] | None = None,
     ) -> None:
-        super().__init__(cache, fetch, settings, vitals, lets_in)
+        super().__init__(cache, fetch, settings, service_health, lets_in)
         # Pairs of a user and an id, of this process only. A user who was not told is answered
         # after a call of the service, as for an id that no other user has ever asked for.
         self._told: Expiring[bool] = Expiring(_REMEMBERED * settings.negative_ttl)

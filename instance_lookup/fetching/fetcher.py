@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from instance_lookup.cache.shared import Reading
     from instance_lookup.cache.tiers import TieredCache
     from instance_lookup.conf import Settings
-    from instance_lookup.fetching.vitals import Vitals
+    from instance_lookup.fetching.service_health import ServiceHealth
     from instance_lookup.resilience.deadline import Deadline
 
 D = TypeVar("D", bound=Struct)
@@ -77,13 +77,13 @@ class Fetcher(Generic[D]):
     """Fetches documents of one kind. Its methods block, and raise nothing."""
 
     def __init__(
-        self, cache: TieredCache[D], fetch: Fetch, settings: Settings, vitals: Vitals
+        self, cache: TieredCache[D], fetch: Fetch, settings: Settings, service_health: ServiceHealth
     ) -> None:
         self.kind = cache.kind
         self._cache = cache
         self._fetch = fetch
         self._settings = settings
-        self.vitals = vitals
+        self.service_health = service_health
         self._resting: Expiring[int] = Expiring(settings.retry_interval)
 
     def key(self, asked: str, reading: Reading[D]) -> tuple[object, ...]:
@@ -97,20 +97,23 @@ class Fetcher(Generic[D]):
     def rests(self, asked: str, reading: Reading[D]) -> bool:
         """Tell whether a call would be vain, since the last one failed a moment ago."""
         until = self._resting.get(self.key(asked, reading))
-        return until in {_ALWAYS, self.vitals.deletions.documents} or self.vitals.breaker.wait() > 0
+        return (
+            until in {_ALWAYS, self.service_health.deletions.documents}
+            or self.service_health.breaker.wait() > 0
+        )
 
     def fetch(  # noqa: PLR0911  # one return for each kind of answer
         self, asked: str, reading: Reading[D], asker: Asker, deadline: Deadline
     ) -> Outcome[D]:
         """Ask once, unless the circuit breaker is open, and store the answer."""
-        vitals = self.vitals
+        service_health = self.service_health
         # A value for each way it can end: the many who wait for it raise an error of their own.
         if not deadline.remaining():  # waited too long for a worker
             return Outcome(error=self.unavailable(asked, "timeout"))
-        if not vitals.breaker.enter():
-            wait = vitals.breaker.wait()
+        if not service_health.breaker.enter():
+            wait = service_health.breaker.wait()
             return Outcome(error=self.unavailable(asked, "circuit_open", retry_after=wait))
-        held, drops = _held(reading), vitals.deletions.drops
+        held, drops = _held(reading), service_health.deletions.drops
         etag = held.etag if held else None
         query = Query(deadline, asker.request_id, asker.user_id, etag)
         asked_at, answer = time(), None
@@ -122,12 +125,12 @@ class Fetcher(Generic[D]):
         except InstanceNotFound as exc:
             return self._missing(asked, reading, asked_at, exc)
         except AccessDenied as exc:
-            vitals.service_is_up()
+            service_health.service_is_up()
             return Outcome(error=Refused(str(exc)), by=asker.identity)
         except BaseException as exc:  # noqa: BLE001  # a backend may be anybody's
             status = answer.status if isinstance(answer, Document) else None
             return Outcome(error=self._failure(asked, reading, exc, status))
-        vitals.document_received(self._part(asked), drops)
+        service_health.document_received(self._part(asked), drops)
         self._resting.drop(self.key(asked, reading))
         ttl, etag = self._settings.cache_ttl, _etag(answer, held)
         self._cache.store(asked, body, reading, cached_at=asked_at, ttl=ttl, etag=etag)
@@ -136,7 +139,7 @@ class Fetcher(Generic[D]):
 
     def overdue(self) -> None:
         """Note a call that a backend did not end by its deadline."""
-        self.vitals.service_overran()
+        self.service_health.service_overran()
 
     def unavailable(
         self, asked: str, reason: str, *, retry_after: float | None = None, **details: object
@@ -154,7 +157,7 @@ class Fetcher(Generic[D]):
         """Return the document, as written and as read. Raise ``Rejected``."""
         if isinstance(answer, Document):
             accepted = read_document(self.kind, asked, answer.body)
-            self.vitals.omissions.note(self._part(asked), accepted.left_out)
+            self.service_health.omissions.note(self._part(asked), accepted.left_out)
             return accepted.body, accepted.document
         if held is None or held.document is None:
             raise Rejected("answered 'not modified', but no copy is held")
@@ -164,20 +167,20 @@ class Fetcher(Generic[D]):
         self, asked: str, reading: Reading[D], asked_at: float, exc: InstanceNotFound
     ) -> Outcome[D]:
         """Return "not found" and forget the copy that there may be; not if too many are gone."""
-        vitals, about = self.vitals, self._part(asked)
-        vitals.service_is_up()
+        service_health, about = self.service_health, self._part(asked)
+        service_health.service_is_up()
         if (held := _held(reading)) is not None:
-            fate = vitals.deletions.decide(about, held.cached_at)
+            fate = service_health.deletions.decide(about, held.cached_at)
             if fate is Fate.KEEP:
                 gone = ConfigServiceUnavailable(
-                    vitals.everything_gone(about, str(exc)), reason=EVERYTHING_GONE
+                    service_health.everything_gone(about, str(exc)), reason=EVERYTHING_GONE
                 )
                 return Outcome(error=self._failure(asked, reading, gone))
             if fate is Fate.DROP:
-                vitals.copy_dropped(about, str(exc))
+                service_health.copy_dropped(about, str(exc))
         # Earlier 404s may have made the service doubtful: then one is believed, and drops nothing.
         self._cache.store_missing(
-            asked, reading, asked_at=asked_at, is_doubtful=vitals.deletions.is_in_doubt
+            asked, reading, asked_at=asked_at, is_doubtful=service_health.deletions.is_in_doubt
         )
         return Outcome(error=InstanceNotFound(str(exc)))
 
@@ -185,7 +188,7 @@ class Fetcher(Generic[D]):
         self, asked: str, reading: Reading[D], exc: BaseException, status: int | None = None
     ) -> ConfigServiceUnavailable:
         """Return the error for whatever went wrong, having logged it if it is news."""
-        vitals = self.vitals
+        service_health = self.service_health
         details, retry_after = {}, None
         if isinstance(exc, ConfigServiceUnavailable):
             details, retry_after = exc.details, exc.retry_after
@@ -194,15 +197,17 @@ class Fetcher(Generic[D]):
         rejected = isinstance(exc, Rejected)
         reason = "rejected" if rejected else details.get("reason", type(exc).__name__)
         if reason == "rejected":
-            vitals.count("rejected")
+            service_health.count("rejected")
             instance_rejected.send_robust(type(self), instance_id=asked, reason=str(exc))
         until_document = meaning_of(reason).is_until_a_document
-        until = vitals.deletions.documents if until_document else _ALWAYS
+        until = service_health.deletions.documents if until_document else _ALWAYS
         self._resting.put(self.key(asked, reading), until)
         bug = None if rejected or isinstance(exc, ConfigServiceUnavailable) else exc
         said = f"{type(exc).__name__}: {exc}" if bug else str(exc)
         said += f" ({status})" if status else ""
-        vitals.service_failed(reason, self._part(asked), said, retry_after=retry_after, bug=bug)
+        service_health.service_failed(
+            reason, self._part(asked), said, retry_after=retry_after, bug=bug
+        )
         more = {key: value for key, value in details.items() if key != "reason"}
         error = self.unavailable(asked, reason, retry_after=retry_after, **more)
         error.__cause__ = exc

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from msgspec import Struct
 
 from instance_lookup.cache.entry import Entry, Freshness
-from instance_lookup.concurrency.single_flight import Flight, Flights
+from instance_lookup.concurrency import pools
+from instance_lookup.concurrency.single_flight import Flight, SingleFlight
 from instance_lookup.concurrency.steps import Blocking, Steps, Wait
-from instance_lookup.concurrency.threads import DaemonPool
 from instance_lookup.context import fresh_request_id
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound, MissBudgetSpent
 from instance_lookup.fetching.fetcher import Asker, Fetch, Fetcher, Found, Outcome
-from instance_lookup.fetching.fleet import Fleet
+from instance_lookup.fetching.leased_fetcher import LeasedFetcher
 from instance_lookup.fetching.refusals import LetsIn, Refusals, Refused
 from instance_lookup.resilience.budget import MissBudget
 from instance_lookup.resilience.deadline import Deadline
@@ -29,15 +29,13 @@ if TYPE_CHECKING:
     from instance_lookup.cache.tiers import TieredCache
     from instance_lookup.conf import Settings
     from instance_lookup.context import LookupContext
-    from instance_lookup.fetching.vitals import Vitals
+    from instance_lookup.fetching.service_health import ServiceHealth
     from instance_lookup.users import LookupUser
 
 D = TypeVar("D", bound=Struct)
 
 _LANDING = 1.0
 """Seconds after its deadline in which a fetch may end that is not to blame."""
-
-_flights = DaemonPool("instance-lookup-flight", max_workers=64, idle_seconds=0.5)
 
 
 class Loader(Generic[D]):
@@ -48,22 +46,22 @@ class Loader(Generic[D]):
         cache: TieredCache[D],
         fetch: Fetch,
         settings: Settings,
-        vitals: Vitals,
+        service_health: ServiceHealth,
         lets_in: LetsIn[D] | None = None,
     ) -> None:
         """Load from ``cache``, else by ``fetch``. ``lets_in`` says what a 403 means for a copy."""
         self._cache = cache
-        self._fetcher = Fetcher(cache, fetch, settings, vitals)
-        self._fleet = Fleet(self._fetcher, cache, settings)
-        self._flights: Flights[Outcome[D]] = Flights(
-            _flights,
+        self._fetcher = Fetcher(cache, fetch, settings, service_health)
+        self._leased = LeasedFetcher(self._fetcher, cache, settings)
+        self._flights: SingleFlight[Outcome[D]] = SingleFlight(
+            pools.flights,
             longest=settings.config_service_timeout + _LANDING,
             overdue=self._fetcher.overdue,
         )
         self._refusals = Refusals(settings.negative_ttl, cache, lets_in)
         self._budget = MissBudget(settings.miss_budget)
         self._settings = settings
-        self._count = vitals.count
+        self._count = service_health.count
 
     def load(
         self,
@@ -204,7 +202,7 @@ class Loader(Generic[D]):
         """
         deadline = Deadline.after(self._settings.config_service_timeout)
         work: Callable[[], Outcome[D]]
-        work = partial(self._fleet.fetch, asked, reading, asker, deadline, patient=patient)
+        work = partial(self._leased.fetch, asked, reading, asker, deadline, patient=patient)
         if of is not None:  # asked beside the lease: who holds it may be refused as well
             work = partial(self._fetcher.fetch, asked, reading, asker, deadline)
         noting = partial(self._noting, asked, reading, asker, work)

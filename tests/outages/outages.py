@@ -25,7 +25,11 @@ class Later:
     def __init__(self, resolver: InstanceResolver) -> None:
         self.passed = 0.0
         fetcher = resolver._load_config._fetcher
-        for part in (fetcher.vitals.breaker, fetcher._resting, *parts_of(resolver.cache.tiers)):
+        for part in (
+            fetcher.service_health.breaker,
+            fetcher._resting,
+            *parts_of(resolver.cache.tiers),
+        ):
             part._clock = self
 
     def __call__(self) -> float:

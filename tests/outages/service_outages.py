@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from instance_lookup import ConfigServiceUnavailable, InstanceResolver
 from instance_lookup.backends.http import HttpConfigService
 from instance_lookup.concurrency import forks
-from instance_lookup.concurrency.single_flight import Flights
+from instance_lookup.concurrency.single_flight import SingleFlight
 from tests.support.lookups import Twin, asks
 from tests.support.servers import (
     Answer,
@@ -99,4 +99,6 @@ def has_landed(resolver: InstanceResolver) -> bool:
 
 
 def all_landed() -> bool:
-    return not any(each._board.flights for each in list(forks._all) if isinstance(each, Flights))
+    return not any(
+        each._board.flights for each in list(forks._all) if isinstance(each, SingleFlight)
+    )

@@ -15,8 +15,8 @@ from instance_lookup import (
     LookupContext,
     Source,
 )
+from instance_lookup.concurrency import pools
 from instance_lookup.concurrency.threads import _Crew
-from instance_lookup.fetching import loader
 from tests.support.lookups import (
     ADA,
     OLGA,
@@ -257,7 +257,7 @@ def test_no_thread_for_a_refresh(
 ) -> None:
     """Where the process can start no more threads, whoever has a copy gets it."""
     clock.now += age
-    monkeypatch.setattr(loader._flights, "_crew", _Crew())  # one without idle threads
+    monkeypatch.setattr(pools.flights, "_crew", _Crew())  # one without idle threads
     monkeypatch.setattr(Thread, "start", no_thread)
     assert resolver.resolve(asks()).source is source
 
@@ -265,7 +265,7 @@ def test_no_thread_for_a_refresh(
 def test_no_thread_and_no_copy(resolver: InstanceResolver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has none is told to come again."""
     resolver.invalidate_cache("acme")
-    monkeypatch.setattr(loader._flights, "_crew", _Crew())  # one without idle threads
+    monkeypatch.setattr(pools.flights, "_crew", _Crew())  # one without idle threads
     monkeypatch.setattr(Thread, "start", no_thread)
     with pytest.raises(ConfigServiceUnavailable) as caught:
         resolver.resolve(asks())

@@ -17,7 +17,7 @@ from instance_lookup.cache import health as cache_health
 from instance_lookup.concurrency import single_flight as flight
 from instance_lookup.concurrency import steps
 from instance_lookup.concurrency import threads as workers
-from instance_lookup.fetching import lease, refusals, vitals
+from instance_lookup.fetching import lease, refusals, service_health
 from instance_lookup.fetching.lease import Lease
 from instance_lookup.resilience import breaker, deadline, expiring
 from tests.outages.outages import healthy
@@ -189,7 +189,7 @@ def test_follower_is_not_moved(clock: Clock, call: Twin, jump: int) -> None:
     "module",
     [
         *(breaker, cache_health, deadline, epochs, expiring),
-        *(flight, lease, refusals, steps, vitals, workers),
+        *(flight, lease, refusals, steps, service_health, workers),
     ],
 )
 def test_waiting_reads_no_wall_clock(module: ModuleType) -> None:

@@ -211,7 +211,7 @@ def two_processes() -> Iterator[tuple[World, list[InstanceResolver]]]:
         for kind in (Expiring, Breaker):
             defaults: Any = kind.__init__.__kwdefaults__
             patch.setitem(defaults, "clock", ticks.time)
-        patch.setattr("instance_lookup.fetching.loader._flights", world.pool)
+        patch.setattr("instance_lookup.concurrency.pools.flights", world.pool)
         patch.setattr("instance_lookup.concurrency.steps.wait", world.pool.wait)
         patch.setattr(HookedCache, "hook", staticmethod(world.hook))
         resolvers = [

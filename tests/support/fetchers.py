@@ -11,8 +11,8 @@ from instance_lookup.cache.stats import Counters
 from instance_lookup.cache.tiers import TieredCache
 from instance_lookup.conf import build_settings
 from instance_lookup.fetching.fetcher import Asker, Fetcher
-from instance_lookup.fetching.fleet import Fleet
-from instance_lookup.fetching.vitals import Vitals
+from instance_lookup.fetching.leased_fetcher import LeasedFetcher
+from instance_lookup.fetching.service_health import ServiceHealth
 from instance_lookup.resilience.deadline import Deadline
 from tests.support.monotonic import Monotonic, parts_of
 
@@ -29,13 +29,13 @@ class Process:
     def __init__(self, service: DictConfigService, **options: Any) -> None:
         settings, self.counters = build_settings(options), Counters()
         counters = self.counters
-        self.vitals = Vitals(settings, counters, "The Config Service")
+        self.service_health = ServiceHealth(settings, counters, "The Config Service")
         kind, health = instance_kind(InstanceConfig), CacheHealth(settings.cache_alias)
         self.cache = TieredCache(kind, settings, counters, health)
-        self.fetcher = Fetcher(self.cache, service.get_instance, settings, self.vitals)
-        self.fleet = Fleet(self.fetcher, self.cache, settings)
+        self.fetcher = Fetcher(self.cache, service.get_instance, settings, self.service_health)
+        self.fleet = LeasedFetcher(self.fetcher, self.cache, settings)
         self.monotonic = Monotonic()
-        for part in (self.vitals.breaker, self.fetcher._resting, *parts_of(self.cache)):
+        for part in (self.service_health.breaker, self.fetcher._resting, *parts_of(self.cache)):
             part._clock = self.monotonic
 
     def fetch(self, asked: str = "acme", *, seconds: float = 5) -> Outcome[InstanceConfig]:

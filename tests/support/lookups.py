@@ -69,7 +69,7 @@ class Clock:
         "cache.shared",
         "fetching.loader",
         "fetching.fetcher",
-        "fetching.fleet",
+        "fetching.leased_fetcher",
         "cache.outage",
         "cache.near",
         "fetching.notices",

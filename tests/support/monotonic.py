@@ -34,7 +34,7 @@ class Monotonic:
         fetcher, kept = loader._fetcher, parts_of(loader._cache)
         refusals = loader._refusals
         kept += (refusals._refused, refusals._untold)
-        for part in (fetcher.vitals.breaker, fetcher._resting, *kept):
+        for part in (fetcher.service_health.breaker, fetcher._resting, *kept):
             assert hasattr(part, "_clock")
             part._clock = self
         if (told := getattr(loader, "_told", None)) is not None:  # where denials are concealed

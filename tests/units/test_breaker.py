@@ -6,7 +6,7 @@ import pytest
 
 from instance_lookup.cache.stats import Counters
 from instance_lookup.conf import build_settings
-from instance_lookup.fetching.vitals import Vitals
+from instance_lookup.fetching.service_health import ServiceHealth
 from instance_lookup.resilience.breaker import Breaker
 from tests.support.monotonic import Monotonic
 
@@ -143,7 +143,7 @@ def test_probe_given_up_may_still_succeed(half_open: Breaker, clock: Monotonic) 
 def test_probe_of_a_service_is_the_only_one(timeout: float, clock: Monotonic) -> None:
     """One that takes until its deadline, and a moment to say so, has none beside it."""
     settings = build_settings({"config_service_timeout": timeout, "breaker_failures": 1})
-    service = Vitals(settings, Counters(), "The Config Service").breaker
+    service = ServiceHealth(settings, Counters(), "The Config Service").breaker
     service._clock = clock
     fail(service, 1)
     clock.now += settings.breaker_reset

@@ -10,7 +10,7 @@ import pytest
 from django.dispatch import Signal
 
 from instance_lookup.concurrency.deferred import NotLoaded
-from instance_lookup.concurrency.executor import in_executor
+from instance_lookup.concurrency.pools import in_executor
 from instance_lookup.concurrency.steps import Blocking, Notify, Steps, Wait, adrive, asking, drive
 from instance_lookup.users import user_context
 from tests.support.doors import Somebody

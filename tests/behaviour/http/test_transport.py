@@ -9,8 +9,8 @@ import pytest
 import requests
 import responses
 
-from instance_lookup.backends import transport
 from instance_lookup.backends.transport import DeadlineSession, DeadlineSocket
+from instance_lookup.concurrency import pools
 from instance_lookup.concurrency.threads import DaemonPool
 from tests.support.servers import Answer, ScriptedServer, black_hole, free_port
 from tests.support.waiting import within
@@ -137,12 +137,12 @@ def test_stuck_name_lookup_ends_at_the_deadline(
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    monkeypatch.setattr(transport, "_resolver", DaemonPool("dns-test", 1))
+    monkeypatch.setattr(pools, "names", DaemonPool("dns-test", 1))
     for host in ("first.example", "second.example"):
         with within(0.2), pytest.raises(requests.ConnectTimeout):
             session.get(f"http://{host}", timeout=0.2)
     release.set()
-    transport._resolver.submit(str).result(5)
+    pools.names.submit(str).result(5)
     assert asked == ["first.example"]  # nobody waits for the second any more
 
 

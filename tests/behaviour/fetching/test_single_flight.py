@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from instance_lookup.concurrency.single_flight import Flights, _land
+from instance_lookup.concurrency.single_flight import SingleFlight, _land
 from instance_lookup.concurrency.threads import DaemonPool
 from tests.support.waiting import wait_until
-from tests.units.test_workers import run_python
+from tests.units.test_threads import run_python
 
 CROWD = 500
 FORK = """
 import os, sys
 from contextlib import nullcontext
 from threading import Event, Thread
-from instance_lookup.concurrency.single_flight import Flights
+from instance_lookup.concurrency.single_flight import SingleFlight
 from instance_lookup.concurrency.threads import DaemonPool
 
-flights, landed = Flights(DaemonPool("forking", 2), longest=20, overdue=bool), Event()
+flights, landed = SingleFlight(DaemonPool("forking", 2), longest=20, overdue=bool), Event()
 flight = flights.join("acme", lambda: landed.wait(10) and "parent")
 held = flights._board.lock if "locked" in sys.argv else nullcontext()
 with held:
@@ -35,12 +35,12 @@ else:
 
 
 @pytest.fixture
-def flights() -> Flights[Any]:
+def flights() -> SingleFlight[Any]:
     return make_flights(DaemonPool("test-flights", 4))
 
 
-def make_flights(pool: Any) -> Flights[Any]:
-    return Flights(pool, longest=30, overdue=bool)
+def make_flights(pool: Any) -> SingleFlight[Any]:
+    return SingleFlight(pool, longest=30, overdue=bool)
 
 
 class FailingPool:
@@ -52,7 +52,7 @@ class FailingPool:
         return future
 
 
-def test_one_call_for_threads_and_coroutines(flights: Flights[Any]) -> None:
+def test_one_call_for_threads_and_coroutines(flights: SingleFlight[Any]) -> None:
     """500 threads and 500 coroutines that want the same have it fetched once."""
     calls, release, joined = [], Event(), Barrier(CROWD + 1)
 
@@ -89,7 +89,7 @@ def test_one_call_for_threads_and_coroutines(flights: Flights[Any]) -> None:
     assert calls == ["acme"]
 
 
-def test_different_keys_fly_apart(flights: Flights[Any]) -> None:
+def test_different_keys_fly_apart(flights: SingleFlight[Any]) -> None:
     """One slow tenant holds up no other."""
     release = Event()
     slow = flights.join("slow", lambda: release.wait(5))
@@ -99,7 +99,7 @@ def test_different_keys_fly_apart(flights: Flights[Any]) -> None:
     assert slow.future.result(5) is True
 
 
-def test_error_is_everybodys(flights: Flights[Any]) -> None:
+def test_error_is_everybodys(flights: SingleFlight[Any]) -> None:
     """Whoever waits gets it, and nobody waits for ever."""
     error, release = ValueError("?"), Event()
 
@@ -115,7 +115,9 @@ def test_error_is_everybodys(flights: Flights[Any]) -> None:
 @pytest.mark.parametrize(
     "end", [SystemExit(3), asyncio.CancelledError(), GeneratorExit(), StopIteration()], ids=repr
 )
-def test_end_of_a_fetch_does_not_end_who_waits(flights: Flights[Any], end: BaseException) -> None:
+def test_end_of_a_fetch_does_not_end_who_waits(
+    flights: SingleFlight[Any], end: BaseException
+) -> None:
     """What ends the thread of a fetch is an error to others, and to coroutines no cancellation."""
 
     def work() -> None:
@@ -132,14 +134,14 @@ def test_end_of_a_fetch_does_not_end_who_waits(flights: Flights[Any], end: BaseE
     assert asyncio.run(follow()) == "goes on"
 
 
-def test_next_one_flies_anew(flights: Flights[Any]) -> None:
+def test_next_one_flies_anew(flights: SingleFlight[Any]) -> None:
     """Answer and error alike are of those who waited, not of who comes later."""
     assert isinstance(flights.join("acme", lambda: 1 // 0).future.exception(5), ZeroDivisionError)
     assert flights.join("acme", lambda: 1).future.result(5) == 1
     assert flights.join("acme", lambda: 2).future.result(5) == 2
 
 
-def test_landed_flight_is_forgotten_before_its_result_is_known(flights: Flights[Any]) -> None:
+def test_landed_flight_is_forgotten_before_its_result_is_known(flights: SingleFlight[Any]) -> None:
     """Who comes after the answer must not be given one from before an invalidation."""
     boards: list[dict[Any, Any]] = []
     release = Event()
@@ -150,7 +152,7 @@ def test_landed_flight_is_forgotten_before_its_result_is_known(flights: Flights[
     assert boards == [{}]
 
 
-def test_follower_who_stops_waiting_ends_nothing(flights: Flights[Any]) -> None:
+def test_follower_who_stops_waiting_ends_nothing(flights: SingleFlight[Any]) -> None:
     """A flight is running from the start, which no cancellation reaches."""
     release = Event()
     flight = flights.join("acme", lambda: release.wait(5))
@@ -159,7 +161,9 @@ def test_follower_who_stops_waiting_ends_nothing(flights: Flights[Any]) -> None:
     assert flight.future.result(5) is True
 
 
-def test_no_thread_can_be_started(flights: Flights[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_thread_can_be_started(
+    flights: SingleFlight[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is an error at once, and nobody joins a flight that never began."""
 
     def refuse(thread: Thread) -> None:
@@ -180,7 +184,7 @@ def test_fork(state: str) -> None:
 
 
 def test_pool_that_fails_before_the_work(
-    flights: Flights[Any], monkeypatch: pytest.MonkeyPatch
+    flights: SingleFlight[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits for that gets the error at once, and the next one flies anew."""
     upset = OSError("the database's driver is upset")
@@ -208,7 +212,7 @@ def test_pool_that_has_failed_already() -> None:
     assert flights._board.flights == {}
 
 
-def test_pool_that_fails_after_the_work(flights: Flights[Any]) -> None:
+def test_pool_that_fails_after_the_work(flights: SingleFlight[Any]) -> None:
     """The answer is there all the same."""
     flight = flights.join("acme", lambda: 1)
     assert flight.future.result(5) == 1

@@ -52,7 +52,8 @@ def at_each_pause(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def happens(*deeds: Callable[[], object]) -> None:
         left = list(deeds)
         monkeypatch.setattr(
-            "instance_lookup.fetching.fleet.sleep", lambda seconds: left.pop(0)() if left else None
+            "instance_lookup.fetching.leased_fetcher.sleep",
+            lambda seconds: left.pop(0)() if left else None,
         )
 
     return happens
@@ -219,7 +220,7 @@ def test_follower_fetches_half_way(
     held(theirs, seen)
     moments = iter([100.0, 102.4, 102.6])
     calls: list[int] = []
-    monkeypatch.setattr("instance_lookup.fetching.fleet.monotonic", lambda: next(moments))
+    monkeypatch.setattr("instance_lookup.fetching.leased_fetcher.monotonic", lambda: next(moments))
     at_each_pause(*[lambda: calls.append(len(service.calls))] * 3)
     assert bucket(fetch(ours, seen)) == "first"
     assert calls == [0, 0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from msgspec import Struct
 
 from instance_lookup.cache.entry import Freshness
-from instance_lookup.concurrency.threads import DaemonPool
+from instance_lookup.concurrency import pools
 from instance_lookup.exceptions import InstanceNotFound
 from instance_lookup.fetching.fetcher import Asker, Fetcher, Found, Outcome
 from instance_lookup.fetching.lease import Lease
@@ -29,11 +29,8 @@ D = TypeVar("D", bound=Struct)
 _FIRST_PAUSE, _LAST_PAUSE = 0.02, 0.1
 """Seconds between two looks at what another process is doing."""
 
-# Not the pool of the flights, which wait for these: a job never waits for one of its own pool.
-_fetches = DaemonPool("instance-lookup-fetch", max_workers=64, idle_seconds=0.5)
 
-
-class Fleet(Generic[D]):
+class LeasedFetcher(Generic[D]):
     """Fetches what another process is not fetching, else waits for that one."""
 
     def __init__(self, fetcher: Fetcher[D], cache: TieredCache[D], settings: Settings) -> None:
@@ -84,7 +81,8 @@ class Fleet(Generic[D]):
             if newer := _newer(latest, seen):
                 return newer
             if own is None and (gives_up or latest.generation != seen.generation):
-                own = _fetches.submit(partial(self._fetcher.fetch, asked, latest, asker, deadline))
+                job = partial(self._fetcher.fetch, asked, latest, asker, deadline)
+                own = pools.fetches.submit(job)
         return Outcome(error=self._fetcher.unavailable(asked, "timeout"))
 
 

@@ -1,4 +1,4 @@
-"""Flights that do not land by their deadline: a backend may ignore that."""
+"""SingleFlight that do not land by their deadline: a backend may ignore that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from django.test import override_settings
 
 from instance_lookup import ConfigServiceUnavailable, InstanceResolver, Source
-from instance_lookup.concurrency.single_flight import Flights
+from instance_lookup.concurrency.single_flight import SingleFlight
 from instance_lookup.concurrency.threads import DaemonPool
 from tests.outages.outages import lines
 from tests.support.lookups import Service, asks
@@ -34,9 +34,9 @@ def told() -> list[str]:
 
 
 @pytest.fixture
-def flights(told: list[str]) -> Flights[Any]:
+def flights(told: list[str]) -> SingleFlight[Any]:
     pool = DaemonPool("test-flights", 4)
-    return Flights(pool, longest=LONGEST, overdue=lambda: told.append("overdue"))
+    return SingleFlight(pool, longest=LONGEST, overdue=lambda: told.append("overdue"))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
 
 @pytest.mark.parametrize(("passed", "is_overdue"), [(LONGEST, False), (LONGEST + 0.1, True)])
 def test_overdue_flight_is_replaced(
-    flights: Flights[Any], told: list[str], clock: Monotonic, passed: float, is_overdue: bool
+    flights: SingleFlight[Any], told: list[str], clock: Monotonic, passed: float, is_overdue: bool
 ) -> None:
     """Nobody joins a fetch whose backend does not keep its deadline."""
     release = Event()
@@ -62,7 +62,7 @@ def test_overdue_flight_is_replaced(
 
 
 def test_overdue_flight_is_told_of_once(
-    flights: Flights[Any], told: list[str], clock: Monotonic
+    flights: SingleFlight[Any], told: list[str], clock: Monotonic
 ) -> None:
     """However many come after it: they join the one that replaces it."""
     release = Event()
@@ -76,7 +76,7 @@ def test_overdue_flight_is_told_of_once(
 
 
 def test_overdue_flight_that_lands_leaves_its_successor(
-    flights: Flights[Any], clock: Monotonic
+    flights: SingleFlight[Any], clock: Monotonic
 ) -> None:
     """Else the next one would begin a third."""
     late, release = Event(), Event()

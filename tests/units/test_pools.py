@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from instance_lookup.concurrency.executor import in_executor, in_pool
+from instance_lookup.concurrency.pools import in_executor, in_pool
 from instance_lookup.concurrency.threads import DaemonPool
 
 

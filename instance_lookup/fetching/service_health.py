@@ -21,7 +21,7 @@ _GONE = "what it says is gone"
 """The part of the service's health that only a document restores."""
 
 
-class Vitals:
+class ServiceHealth:
     """What the loaders of one resolver share.
 
     ``service`` is what log lines call the Config Service, with where it is.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from instance_lookup.concurrency import executor
-from instance_lookup.concurrency.gathering import Gathering
+from instance_lookup.concurrency import pools
+from instance_lookup.concurrency.coalescing import BatchedReads
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -60,7 +60,7 @@ class Getting:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.gathering = Gathering[str]()
+        self.gathering = BatchedReads[str]()
 
     async def get(self, key: str) -> str:
         return await self.gathering.get(key, self.source.look, self.source.read)
@@ -166,7 +166,7 @@ async def test_no_more_threads(gathering: Getting, monkeypatch: pytest.MonkeyPat
     def submit(*args: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(executor.pool, "submit", submit)
+    monkeypatch.setattr(pools.event_loops, "submit", submit)
     errors = await asyncio.gather(*map(gathering.get, ("a1", "a2")), return_exceptions=True)
     assert [str(error) for error in errors] == ["can't start new thread"] * 2
 

@@ -10,7 +10,7 @@ from threading import Event
 
 import pytest
 
-from instance_lookup.concurrency.rounds import Rounds
+from instance_lookup.concurrency.coalescing import CoalescedReads
 from tests.support.waiting import wait_until
 
 LONG = 30
@@ -40,17 +40,17 @@ def source() -> Source:
 
 
 @pytest.fixture
-def rounds() -> Rounds[int]:
-    return Rounds()
+def rounds() -> CoalescedReads[int]:
+    return CoalescedReads()
 
 
-def waiting(rounds: Rounds[int], key: str = "a") -> int:
+def waiting(rounds: CoalescedReads[int], key: str = "a") -> int:
     """Return how many wait for the end of the present round, or of the next."""
     now = rounds._under_way[key]
     return 0 if now.next is None else len(now.waiting) + len(now.next.waiting)
 
 
-def test_one_after_the_other(rounds: Rounds[int], source: Source) -> None:
+def test_one_after_the_other(rounds: CoalescedReads[int], source: Source) -> None:
     """Nothing is kept: each reads anew."""
     assert [
         rounds.get("a", source.read),
@@ -61,7 +61,9 @@ def test_one_after_the_other(rounds: Rounds[int], source: Source) -> None:
     assert rounds._under_way == {}
 
 
-def test_those_who_come_meanwhile_share_the_next(rounds: Rounds[int], source: Source) -> None:
+def test_those_who_come_meanwhile_share_the_next(
+    rounds: CoalescedReads[int], source: Source
+) -> None:
     """Not the present one, which may have read what was changed before they came."""
     source.gates = {1: Event(), 2: Event()}
     with ThreadPoolExecutor(8) as pool:
@@ -81,7 +83,7 @@ def test_those_who_come_meanwhile_share_the_next(rounds: Rounds[int], source: So
     assert rounds._under_way == {}
 
 
-def test_keys_do_not_wait_for_each_other(rounds: Rounds[int], source: Source) -> None:
+def test_keys_do_not_wait_for_each_other(rounds: CoalescedReads[int], source: Source) -> None:
     """Whoever wants something else goes ahead."""
     source.gates = {1: Event()}
     with ThreadPoolExecutor(1) as pool:
@@ -92,7 +94,7 @@ def test_keys_do_not_wait_for_each_other(rounds: Rounds[int], source: Source) ->
         assert first.result(LONG) == 1
 
 
-def test_failure_is_for_whoever_made_it(rounds: Rounds[int], source: Source) -> None:
+def test_failure_is_for_whoever_made_it(rounds: CoalescedReads[int], source: Source) -> None:
     """Those who waited for it try for themselves, and those who come later are not held up."""
     source.gates = {1: Event(), 2: Event()}
     source.fails = {1, 2}
@@ -114,7 +116,7 @@ def test_failure_is_for_whoever_made_it(rounds: Rounds[int], source: Source) -> 
 
 def test_nobody_waits_for_a_thread_that_hangs(source: Source) -> None:
     """Whoever was to lead the next round does, and if that hangs too the others read alone."""
-    rounds = Rounds[int]()
+    rounds = CoalescedReads[int]()
     source.gates = {1: Event(), 2: Event()}
     with ThreadPoolExecutor(8) as pool:
         hangs = pool.submit(rounds.get, "a", source.read)
@@ -136,7 +138,7 @@ def test_fork_in_the_middle() -> None:
     """Neither waits for a thread that the child does not have, nor ends a round of another."""
     script = """
 import os, signal, sys, threading
-from instance_lookup.concurrency.rounds import Rounds
+from instance_lookup.concurrency.coalescing import CoalescedReads
 begun = threading.Event()
 here = os.getpid()
 
@@ -148,7 +150,7 @@ def read(key):
         return os.fork()
     return 7
 
-rounds = Rounds()
+rounds = CoalescedReads()
 threading.Thread(target=rounds.get, args=["slow", read], daemon=True).start()
 begun.wait()
 if rounds.get("forking", read) == 0:
@@ -160,7 +162,7 @@ sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
     assert done.returncode == 14
 
 
-def test_reading_while_reading(rounds: Rounds[int], source: Source) -> None:
+def test_reading_while_reading(rounds: CoalescedReads[int], source: Source) -> None:
     """Whoever reads, and in doing so wants the same again, does not wait for himself."""
 
     def logged(key: str) -> int:
@@ -174,7 +176,7 @@ class Interrupted(BaseException):
     """As of a signal that ends a job."""
 
 
-def test_leader_who_leaves(rounds: Rounds[int], source: Source) -> None:
+def test_leader_who_leaves(rounds: CoalescedReads[int], source: Source) -> None:
     """Those who waited for what he would have read do so themselves, as do those who come."""
     source.gates = {1: Event()}
 
@@ -202,7 +204,7 @@ def test_leader_who_leaves(rounds: Rounds[int], source: Source) -> None:
     assert rounds._under_way == {}
 
 
-def test_follower_who_leaves(rounds: Rounds[int], source: Source) -> None:
+def test_follower_who_leaves(rounds: CoalescedReads[int], source: Source) -> None:
     """The round that he waited for goes on without him."""
     source.gates = {1: Event()}
 
@@ -227,7 +229,7 @@ def test_follower_who_leaves(rounds: Rounds[int], source: Source) -> None:
     assert rounds._under_way == {}
 
 
-def test_round_that_is_gone_before_it_is_waited_for(rounds: Rounds[int]) -> None:
+def test_round_that_is_gone_before_it_is_waited_for(rounds: CoalescedReads[int]) -> None:
     """Whoever was about to wait for it leads the next one at once."""
     mine = rounds._next("a")
     assert mine is not None
@@ -236,7 +238,9 @@ def test_round_that_is_gone_before_it_is_waited_for(rounds: Rounds[int]) -> None
     assert rounds._under_way == {}
 
 
-def test_round_that_is_gone_when_it_would_be_overtaken(rounds: Rounds[int], source: Source) -> None:
+def test_round_that_is_gone_when_it_would_be_overtaken(
+    rounds: CoalescedReads[int], source: Source
+) -> None:
     """As in the child of a fork: its other rounds are left alone."""
     source.gates = {1: Event()}
     with ThreadPoolExecutor(4) as pool:
