@@ -148,8 +148,6 @@ class RequestLookup(Struct, eq=False):
         last = self._outcome
         if last is None or last.seen is None:
             return None
-        if not self.state.touched:
-            self.state.touch()
         seen, request = last.seen, self.request
         who: LookupUser | None = last.who
         if last.who.is_outdated or not seen.is_same_user(request):

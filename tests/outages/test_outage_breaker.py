@@ -79,6 +79,7 @@ def test_breaker_half_open(twin: Twin) -> None:
         with ThreadPoolExecutor(10) as callers:
             told = [callers.submit(outcome, resolver, f"i{n}", twin) for n in range(10)]
             wait_until(lambda: sum(future.done() for future in told) == 9)
+            wait_until(lambda: len(server.received) > 2)
             probes = len(server.received) - 2
             gate.set()
             answers = sorted(future.result() for future in told)
