@@ -65,14 +65,14 @@ def test_document_asked_for_before_a_drop_does_not_count(deletions: Deletions) -
 
 
 class Announced:
-    """A lock that tells when somebody has to wait for it."""
+    """A lock that sets an event before a thread has to wait for it."""
 
-    def __init__(self, lock: Lock, someone_waits: Event) -> None:
-        self._lock, self._someone_waits = lock, someone_waits
+    def __init__(self, lock: Lock, waits: Event) -> None:
+        self._lock, self._waits = lock, waits
 
     def __enter__(self) -> None:
         if self._lock.locked():
-            self._someone_waits.set()
+            self._waits.set()
         assert self._lock.acquire(timeout=5)
 
     def __exit__(self, *exc_info: object) -> None:
@@ -80,31 +80,32 @@ class Announced:
 
 
 class Interrupted(dict[Hashable, float]):
-    """Dropped copies: between "may one more be dropped" and "count it" calls ``then``, once."""
+    """Dropped copies. Calls ``then``, once, between "may one more be dropped" and "count it"."""
 
     def __init__(self, then: Callable[[], None], dropped: dict[Hashable, float]) -> None:
         super().__init__(dropped)
-        self._then = [then]
+        self._then: Callable[[], None] | None = then
 
     def get(self, *args: Any) -> Any:
-        if self._then:
-            self._then.pop()()
+        then, self._then = self._then, None
+        if then:
+            then()
         return super().get(*args)
 
 
 def test_two_at_once_drop_no_more_than_three(deletions: Deletions) -> None:
-    """The second 404 comes when the first has room for one drop, and has not counted it yet."""
+    """The second 404 comes while the first has found room for one drop, and not counted it yet."""
     gone(deletions, "a", "b")
-    waits_or_is_told = Event()
+    second: list[Future[Fate]] = []
+    waits_or_is_decided = Event()
+
+    def interrupt() -> None:
+        second.append(pool.submit(deletions.decide, "d", 1.0))
+        second[0].add_done_callback(lambda _: waits_or_is_decided.set())
+        assert waits_or_is_decided.wait(5)
+
+    deletions._lock = Announced(deletions._lock, waits_or_is_decided)  # type: ignore[assignment]
+    deletions._dropped = Interrupted(interrupt, deletions._dropped)
     with ThreadPoolExecutor(1) as pool:
-        second: list[Future[Fate]] = []
-
-        def interrupt() -> None:
-            second.append(pool.submit(deletions.decide, "d", 1.0))
-            second[0].add_done_callback(lambda _: waits_or_is_told.set())
-            assert waits_or_is_told.wait(5)
-
-        deletions._lock = Announced(deletions._lock, waits_or_is_told)  # type: ignore[assignment]
-        deletions._dropped = Interrupted(interrupt, deletions._dropped)
         first = deletions.decide("c", 1.0)
         assert (first, second[0].result(5)) == (Fate.DROP, Fate.KEEP)

@@ -8,13 +8,13 @@ import ssl
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 from django.test import override_settings
 
-from instance_lookup import ConfigServiceUnavailable, InstanceLookupError, InstanceResolver
-from instance_lookup.backends.memory import DictConfigService
+from instance_lookup import InstanceLookupError, InstanceResolver
 from tests.outages.outages import Later
 from tests.outages.redis_outages import provide_bench, read_only, refused
 from tests.outages.service_outages import HTML
@@ -28,16 +28,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from instance_lookup.backends.base import Document, NotModified, Query
     from tests.support.redis_server import RedisServer
     from tests.support.servers import Script
 
 pytestmark = pytest.mark.extras
 
 _SECTION = PAGES["resilience.md"].read_text(encoding="utf-8").partition("## What the log says")[2]
-LINES = [
+_LINES = [
     line.strip() for line in _SECTION.partition("\n## ")[0].splitlines() if line.startswith("    ")
 ]
+_ORDER = (
+    *("unreachable", "certificate", "timeout", "status", "429", "html", "redirect", "credential"),
+    *("client_error", "page", "dropped", "everything", "omitted", "documents again", "works again"),
+    *("cache is down", "cache is read-only", "cache works again"),
+    *("channel is down", "channel works again"),
+)
+LINES = dict(zip(_ORDER, _LINES, strict=True))
+"""Each line of the page, by the situation of the test that brings it about."""
 PAGE = Answer(404, b"<h1>404</h1>", {"Content-Type": "text/html"})
 OMITTED = Answer(200, json.dumps(acme("first", features={"beta": "yes"})).encode())
 GOOD = Answer(200, json.dumps(ACME).encode())
@@ -100,17 +107,6 @@ def everything(server: ScriptedServer, clock: Clock) -> None:
     ask(resolver, *NAMES)
 
 
-class Silent(DictConfigService):
-    """Has no usable answer, for a reason."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__()
-        self._reason = reason
-
-    def get_instance(self, instance_id: str, query: Query) -> Document | NotModified:
-        raise ConfigServiceUnavailable("No answer.", reason=self._reason)
-
-
 def row(beginning: str) -> str:
     """Return the one row that begins so."""
     (found,) = (log for situation, log in ROWS.items() if situation.startswith(beginning))
@@ -134,21 +130,13 @@ SERVICE: dict[str, tuple[str, Callable[[ScriptedServer, Clock], None]]] = {
     "documents again": ("works again", partial(back, PAGE)),
 }
 
-OTHERS = {
-    "certificate": "(SSLCertVerificationError)",
-    "cache is down": "The cache 'instances' failed to read",
-    "cache works again": "The cache 'instances' works again",
-    "cache is read-only": "The cache 'instances' failed to store",
-    "channel is down": "Not receiving invalidations",
-    "channel works again": "Receiving invalidations",
+CACHE = {
+    "cache is down": "refuses",
+    "cache works again": "works again",
+    "channel is down": "does not deliver invalidations",
+    "channel works again": "does not deliver invalidations",
 }
-"""A part of each line that has a test of its own below."""
-
-
-def other(name: str) -> str:
-    """Return the one line of the page that has this part."""
-    (found,) = (line for line in LINES if OTHERS[name] in line)
-    return found
+"""The rows of a cache that goes down and comes back."""
 
 
 @pytest.fixture
@@ -170,25 +158,47 @@ def is_quoted(cell: str, line: str) -> bool:
     )
 
 
-@pytest.mark.parametrize(("beginning", "story"), SERVICE.values(), ids=SERVICE)
+def last_line(situation: str, clock: Clock, caplog: pytest.LogCaptureFixture) -> str:
+    """Return what is logged last in a situation of the Config Service."""
+    with ScriptedServer(healthy) as server, override_settings(CACHES=hooked_caches()):
+        SERVICE[situation][1](server, clock)
+        wait_until(lambda: caplog.records)  # a caller is answered at the deadline, before the line
+        return logged(caplog, real=server.url, shown="https://config.example.com")[-1]
+
+
+@pytest.mark.parametrize("situation", SERVICE)
 def test_line_of_the_service(
-    beginning: str,
-    story: Callable[[ScriptedServer, Clock], None],
-    clock: Clock,
-    caplog: pytest.LogCaptureFixture,
+    situation: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """To the letter, in the list of lines and in the table."""
-    with ScriptedServer(healthy) as server, override_settings(CACHES=hooked_caches()):
-        story(server, clock)
-        wait_until(lambda: caplog.records)  # who is answered at the deadline is so before the line
-        line = logged(caplog, real=server.url, shown="https://config.example.com")[-1]
-    assert line in LINES
-    assert is_quoted(row(f"the service: {beginning}"), line)
+    line = last_line(situation, clock, caplog)
+    assert line == LINES[situation]
+    assert is_quoted(row(f"the service: {SERVICE[situation][0]}"), line)
+
+
+@pytest.mark.parametrize(
+    ("situation", "middle"),
+    [
+        ("unreachable", "Meanwhile callers get 503."),
+        ("everything", "Meanwhile callers get 503, or 404 where there is no copy."),
+    ],
+)
+def test_line_without_stale_copies(
+    situation: str,
+    middle: str,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+    settings: Any,
+) -> None:
+    """The page says what stands in the middle instead."""
+    settings.INSTANCE_LOOKUP = {"USE_STALE_ON_ERROR": False}
+    line = last_line(situation, clock, caplog)
+    assert line == re.sub(r"Meanwhile callers .+?\.", middle, LINES[situation])
+    assert f'"{middle}"' in _SECTION.replace("\n", " ")
 
 
 def test_line_of_a_certificate(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It takes a service with TLS."""
-    trustme = pytest.importorskip("trustme")
     context, ca = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), trustme.CA()
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     yesterday = datetime.now(UTC) - timedelta(days=1)
@@ -201,7 +211,7 @@ def test_line_of_a_certificate(tmp_path: Path, caplog: pytest.LogCaptureFixture)
             "acme",
         )
         (line,) = logged(caplog, real=server.url, shown="https://config.example.com")
-    assert line == other("certificate")
+    assert line == LINES["certificate"]
     assert is_quoted(row("the service: has an expired"), line)
 
 
@@ -223,14 +233,9 @@ def test_lines_of_a_cache_that_is_down(
         server = f"127.0.0.1:{own_redis_server.port}"
         wait_until(lambda: len(logged(caplog, real=server, shown="10.0.0.5:6379")) == 4, LONG)
         lines = logged(caplog, real=server, shown="10.0.0.5:6379")
-    rows = {
-        "cache is down": "refuses",
-        "cache works again": "works again",
-        "channel is down": "does not deliver invalidations",
-        "channel works again": "does not deliver invalidations",
-    }
-    assert sorted(lines) == sorted(map(other, rows))
-    assert all(is_quoted(row(f"the cache: {begin}"), other(name)) for name, begin in rows.items())
+    assert sorted(lines) == sorted(LINES[name] for name in CACHE)
+    for name, beginning in CACHE.items():
+        assert is_quoted(row(f"the cache: {beginning}"), LINES[name])
 
 
 def test_line_of_a_cache_that_is_read_only(
@@ -242,27 +247,11 @@ def test_line_of_a_cache_that_is_read_only(
         with read_only(own_redis_server):
             ask(bench.resolver, "acme", "globex")
             line = logged(caplog, real="globex", shown="acme")[0]
-    assert line == other("cache is read-only")
+    assert line == LINES["cache is read-only"]
     assert is_quoted(row("the cache: is read-only"), line)
 
 
-@pytest.mark.parametrize(
-    ("reason", "middle"),
-    [
-        ("unreachable", "Meanwhile callers get 503."),
-        ("everything_gone", "Meanwhile callers get 503, or 404 where there is no copy."),
-    ],
-)
-def test_line_without_stale_copies(
-    reason: str, middle: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The page quotes what replaces the middle."""
-    resolver = InstanceResolver(config_service_backend=Silent(reason), use_stale_on_error=False)
-    ask(resolver, "acme")
-    assert f" {middle} " in caplog.text
-    assert f'"{middle}' in _SECTION
-
-
 def test_lines_are_all_there_are() -> None:
-    """Of each line of the page there is a test above."""
-    assert len(LINES) == len(set(LINES)) == len(SERVICE) + len(OTHERS)
+    """Of each line of the page there is a test above: two lines have one of their own."""
+    assert LINES.keys() == SERVICE.keys() | CACHE.keys() | {"certificate", "cache is read-only"}
+    assert len(set(_LINES)) == len(_LINES)
