@@ -160,3 +160,23 @@ def test_scenario_without_redis() -> None:
     done = subprocess.run(module, cwd=ROOT, capture_output=True, check=True, timeout=60)
     (attach,) = json.loads(done.stdout)
     assert set(attach["samples"]) == {"WSGI without", "WSGI with", "ASGI without", "ASGI with"}
+
+
+def test_path_is_no_longer_than_it_was() -> None:
+    """A lookup that passes more functions or files than these has to say why, in this table."""
+    module = [sys.executable, "-m", "benchmarks.path", "--json"]
+    done = subprocess.run(module, cwd=ROOT, capture_output=True, check=True, timeout=60)
+    found = json.loads(done.stdout)
+    at_most = {
+        "near": {"calls": 13, "files": 8, "returns": 0},
+        "shared": {"calls": 46, "files": 19, "returns": 12},
+        "miss": {"calls": 162, "files": 37, "returns": 72},
+        "stale": {"calls": 152, "files": 31, "returns": 70},
+    }
+    grown = [
+        f"{kind}: {found[kind][what]} {what}, at most {bound}"
+        for kind, bounds in at_most.items()
+        for what, bound in bounds.items()
+        if found[kind][what] > bound
+    ]
+    assert grown == []
