@@ -16,7 +16,7 @@ from time import time
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from django.core.cache import caches
+from django.core.cache import InvalidCacheBackendError, caches
 from django.core.cache.backends.dummy import DummyCache
 from msgspec import Struct
 
@@ -82,9 +82,8 @@ class SharedTier(Generic[D]):
         self._negative_ttl = settings.negative_ttl
         self._entry_life = math.ceil(settings.stale_max_age)
         self.known_life = self._entry_life + _MARGIN
-        self._unknown_life = (
-            math.ceil(settings.config_service_timeout + settings.negative_ttl) + _MARGIN
-        )
+        unknown = settings.config_service_timeout + settings.negative_ttl
+        self._unknown_life = math.ceil(unknown) + _MARGIN
         self._keys = lru_cache(_KEYS_KEPT)(partial(Keys.of, kind))
         self._memory = lru_cache(_ENTRIES_REMEMBERED)(lambda _asked: _Memory[D]())
         self._codec = Codec(settings)
@@ -95,9 +94,9 @@ class SharedTier(Generic[D]):
 
         ``since`` goes into the reading. Only without ``again`` what is unusable is counted.
         """
-        keys, cache = self._keys(asked), caches[self._alias]
+        keys = self._keys(asked)
         try:
-            found = cache.get_many(keys)
+            found = dict(caches[self._alias].get_many(keys))  # one may answer with no dict at all
         except UNREADABLE:
             found = self._get_readable(keys, asked)
         except Exception as exc:
@@ -118,7 +117,7 @@ class SharedTier(Generic[D]):
         """Return what one look finds fresh of many ids. ``since`` of each goes into its reading."""
         keys = {asked: self._keys(asked) for asked in since}
         try:
-            found = caches[self._alias].get_many({*chain.from_iterable(keys.values())})
+            found = dict(caches[self._alias].get_many({*chain.from_iterable(keys.values())}))
         except UNREADABLE:
             return {}
         except Exception as exc:
@@ -137,7 +136,7 @@ class SharedTier(Generic[D]):
         """Look at what is stored for an id without changing anything: for inspection."""
         keys = self._keys(asked)
         try:
-            found = caches[self._alias].get_many(keys)
+            found = dict(caches[self._alias].get_many(keys))
         except UNREADABLE:
             return Peek(None, None, unreadable=True)
         except Exception as exc:
@@ -280,14 +279,15 @@ class SharedTier(Generic[D]):
 
     @contextmanager
     def _backend(self, verb: str, asked: str | None) -> Iterator[BaseCache]:
-        cache = caches[self._alias]
         try:
-            yield cache
+            yield caches[self._alias]
         except Exception as exc:
             raise self.failure(verb, asked, exc) from exc
 
     def failure(self, verb: str, asked: str | None, exc: Exception) -> CacheError:
         """Count a failure of the backend, and return the error for it."""
+        if isinstance(exc, InvalidCacheBackendError):
+            raise exc  # a mistake in the settings, not an outage
         self._count("errors")
         clear_frames(exc.__traceback__)  # the backend's hold the value, and so the keys in it
         return self._error(verb, asked, exc)

@@ -114,9 +114,9 @@ class TieredCache(Generic[D]):
         is_calm = breaker.is_closed and breaker.closings == self._rejoined
         if not is_calm and not breaker.enter():
             return Reading(None, self._buffer.answer(asked), since)
-        read, outside = self.shared.read, self._outside
+        read = self.shared.read
         try:
-            if outside is None:
+            if (outside := self._outside) is None:
                 reading = read(asked, since=since, again=again)
             else:
                 reading = outside.call(read, asked, since=since, again=again)
@@ -137,7 +137,7 @@ class TieredCache(Generic[D]):
 
         What else there is, such as finding out whether it is up again, takes a read of its own.
         """
-        breaker, outside = self.health.breaker, self._outside
+        breaker = self.health.breaker
         if not self.near.is_open:
             self.near.open(self)
         since, began = {asked: self._epochs.of(asked) for asked in ids}, monotonic()
@@ -145,7 +145,7 @@ class TieredCache(Generic[D]):
             return {}
         read = self.shared.read_many
         try:
-            found = read(since) if outside is None else outside.call(read, since)
+            found = read(since) if (outside := self._outside) is None else outside.call(read, since)
         except CacheError as exc:
             self.health.failed(exc)
             return {}
@@ -153,8 +153,8 @@ class TieredCache(Generic[D]):
             for asked, reading in found.items():
                 self._put_near(asked, reading, began)
             return found
-        counting = {asked: self._reconcile(asked, found[asked], began) for asked in found}
-        return {asked: reading for asked, reading in counting.items() if reading.entry}
+        counting = ((asked, self._reconcile(asked, found[asked], began)) for asked in found)
+        return {asked: reading for asked, reading in counting if reading.entry}
 
     def _put_near(self, asked: str, reading: Reading[D], began: float) -> None:
         """Put what the shared tier holds into the near tier, if it is fresh and still counts."""
@@ -217,10 +217,8 @@ class TieredCache(Generic[D]):
         # Unmarked, what the cache holds would be served again.
         since = self._epochs.change(asked, None if is_unseen and is_doubtful else mark)
         if is_last:
-            ttl = self._settings.negative_ttl
-            self._keep(
-                asked, DOES_NOT_EXIST, generation, since, cached_at=asked_at, ttl=ttl, etag=None
-            )
+            about = About(cached_at=asked_at, ttl=self._settings.negative_ttl, etag=None)
+            self._keep(asked, DOES_NOT_EXIST, generation, since, **about)
 
     def write(
         self, asked: str, body: bytes, *, generation: Generation, **about: Unpack[About]
@@ -296,4 +294,7 @@ class TieredCache(Generic[D]):
 
     @cached_property
     def _outside(self) -> OutsideTransaction | None:
-        return outside_transaction(self._settings.cache_alias)
+        try:
+            return outside_transaction(self._settings.cache_alias)
+        except Exception as exc:  # the backend cannot be made
+            raise self.shared.failure("read", None, exc) from exc
