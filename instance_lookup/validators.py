@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from types import NoneType
@@ -50,10 +51,10 @@ def complain(value: Any, hint: Any) -> str | None:
     if checks := [note for note in notes if not isinstance(note, Meta)]:
         return next(filter(None, (check(value) for check in (*checks, hashable))), None)
     try:
-        # A set would become a tuple, in any order.
-        if msgspec.convert(value, hint) == value:
+        # A set would become a tuple, in any order. A Decimal passes for a float, and adds to none.
+        if msgspec.convert(value, hint) == value and not isinstance(value, Decimal):
             return None
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeError):  # the latter for text that is no Unicode
         pass
     what = " ".join(note.description for note in notes if note.description)
     return f"must be {what}." if is_secret(hint) else f"must be {what}, not {value!r}."

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,7 +69,7 @@ BAD: list[tuple[Callable[[Any], str | None], list[Any], str]] = [
     (of(is_valid.Flag), ["False", 0, 1, None], "must be True or False, not "),
     (
         of(is_valid.Seconds),
-        [0, -1, True, "5", None, math.nan, math.inf],
+        [0, -1, True, "5", "\udc80", None, math.nan, math.inf, Decimal(5)],
         "must be a positive number",
     ),
     (of(is_valid.Whole), [-1, 1.0, True, "1", None], "must be 0 or a positive integer"),
