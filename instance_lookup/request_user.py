@@ -166,13 +166,14 @@ class Seen(Struct, eq=False, frozen=True):
         try:
             # Identical values are not compared: with no change this takes nanoseconds.
             is_unchanged = fields == self.fields
-        except Exception:  # noqa: BLE001  # a value that was replaced is lazy, and failed to load
+            has_same_tenants = self.tenants is None or [*fields["tenant_ids"]] == self.tenants
+        except Exception:  # noqa: BLE001  # what was replaced fails to load or compare, or is gone
             return False
         return (
             getattr(request, "user", None) is self.user_attribute
             and request.__dict__.get("auth") is self.auth
             and (is_unchanged or self._is_public_unchanged(fields))
-            and (self.tenants is None or [*fields["tenant_ids"]] == self.tenants)
+            and has_same_tenants
             and (self.wrapped is empty or _wrapped(self.user_attribute) is self.wrapped)
             and (self.surroundings is None or self.surroundings.are_same(request))
         )

@@ -15,7 +15,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory, override_settings
 from django.test.client import ClientHandler
 from django.urls import path, resolve
-from django.utils.functional import SimpleLazyObject
+from django.utils.functional import SimpleLazyObject, cached_property
 from django.views.decorators.cache import cache_page
 
 from instance_lookup import AccessDenied, InvalidContext, LookupContext, LookupUser, get_resolver
@@ -849,6 +849,52 @@ async def test_default_that_is_needed_only_later_is_loaded_then(service: Any) ->
 
     with pytest.raises(AccessDenied, match="sams"):
         await request.ainstance_config()
+
+
+class Member(Somebody):
+    """A user whose tenants are found once, and kept."""
+
+    class Meta:
+        proxy = True
+        app_label = "auth"
+
+    @cached_property
+    def tenant_ids(self) -> Any:
+        return ["t"]
+
+
+class Incomparable:
+    """Like an array: what ``==`` returns is neither true nor false."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda user: delattr(user, "tenant_ids"), id="forgotten"),
+        pytest.param(lambda user: setattr(user, "tenant_ids", None), id="none"),
+        pytest.param(lambda user: setattr(user, "tenant_ids", [Incomparable()]), id="replaced"),
+        pytest.param(
+            lambda user: user.tenant_ids.__setitem__(0, Incomparable()), id="changed in place"
+        ),
+    ],
+)
+def test_lookup_is_made_again_if_tenants_cannot_be_compared(
+    service: Any, change: Callable[[Any], object]
+) -> None:
+    """Of a user who keeps them in a ``cached_property``, or has odd ones: it raises nothing."""
+    user = Member("olga")
+    user.tenant_ids = [Incomparable()]
+    request = asking("acme", user=user)
+    first = request.instance_lookup.config
+
+    change(user)
+
+    assert request.instance_lookup.config == first
 
 
 def test_page_cache_decides_for_itself_until_the_instance_is_read(request_: Any) -> None:
