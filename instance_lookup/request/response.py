@@ -67,16 +67,16 @@ class ResponseState(Struct, eq=False):
         """Give a response the headers that it needs so far. Harmless when repeated."""
         if not self.touched:
             return
-        # Past Django's own "in" and "[]=", which parse and check: these took as long as the lookup.
-        stored = response.headers._store  # noqa: SLF001
-        if "vary" in stored:
+        headers = response.headers
+        present = _stored(headers) or {name.lower() for name in headers}
+        if "vary" in present:
             patch_vary_headers(response, self.vary_headers)
         elif self.vary_headers:
-            stored["vary"] = _checked("Vary", self.vary_headers)
+            _put(headers, "Vary", self.vary_headers)
         # Vary cannot say that the response depends on the user as well.
-        if "cache-control" not in stored:
-            stored["cache-control"] = _checked("Cache-Control", ("private",))
-        elif "public" not in response.headers["Cache-Control"]:
+        if "cache-control" not in present:
+            _put(headers, "Cache-Control", ("private",))
+        elif "public" not in headers["Cache-Control"]:
             patch_cache_control(response, private=True)
         if self.failed and response.status_code >= HTTPStatus.BAD_REQUEST:
             response.headers["Cache-Control"] = "no-store"
@@ -107,6 +107,21 @@ class ResponseState(Struct, eq=False):
         self._started = True
         async for part in content:
             yield part
+
+
+def _stored(headers: Any) -> dict[str, tuple[str, str]] | None:
+    """Return what Django's own headers hold; ``None`` where a response has others.
+
+    Past their "in" and "[]=", which parse and check: these took as long as the lookup.
+    """
+    return headers._store if type(headers) is ResponseHeaders else None  # noqa: SLF001
+
+
+def _put(headers: Any, name: str, values: tuple[str, ...]) -> None:
+    if (stored := _stored(headers)) is None:
+        headers[name] = ", ".join(values)
+    else:
+        stored[name.lower()] = _checked(name, values)
 
 
 @lru_cache(maxsize=16)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import django
 import pytest
 from django.contrib.auth.models import User
+from django.http import HttpResponse
+from django.http.response import ResponseHeaders
 from django.test import RequestFactory
 
 from instance_lookup import (
@@ -18,6 +20,7 @@ from instance_lookup import (
     get_resolver,
 )
 from instance_lookup.request.problems import error_response
+from instance_lookup.request.response import ResponseState
 from tests.support.doors import BROWSER, CALLERS, NO_STORE, PROBLEM, Caller, owned_by, serve
 from tests.support.lookups import SECRET
 from tests.support.monotonic import Monotonic
@@ -308,3 +311,27 @@ def test_debug_page_shows_the_frames(olga: User, settings: Any) -> None:
     response = Caller(is_async=False).login(olga)("broken", "acme", accept=BROWSER)
 
     assert "LazyLookup of request.instance_config" in response.text
+
+
+class Traced(ResponseHeaders):
+    """A project's own headers, which see what is set."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.__dict__.setdefault("seen", []).append(key)
+
+
+@pytest.mark.parametrize("kind", [Traced, dict])
+def test_headers_of_a_projects_own_are_set_through_their_own(kind: Any) -> None:
+    """Only Django's own are written past their setter."""
+    state, response = ResponseState(), HttpResponse()
+    response.headers = kind({"Content-Type": "text/plain"})
+    state.touch(("X-Instance-ID",))
+
+    state.finish(response)
+
+    assert (response.headers["Vary"], response.headers["Cache-Control"]) == (
+        "X-Instance-ID",
+        "private",
+    )
+    assert kind is dict or response.headers.seen[-2:] == ["Vary", "Cache-Control"]  # type: ignore[attr-defined]
