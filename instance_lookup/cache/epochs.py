@@ -37,10 +37,13 @@ class Marks(Expiring[N]):
 
     def mark(self, asked: str | None, number: N) -> None:
         """Mark an id, or all."""
+        before = self.get(asked)
         if len(self.items) >= _LIMIT:
+            before = max(each for _, each in self.items.values())
             self.clear()
             asked = None
-        self.put(asked, number)
+        # What is late, such as the answer to a question from before the last one, lowers no mark.
+        self.put(asked, number if before is None else max(number, before))
 
     def of(self, asked: str) -> N | int:
         """Return the mark of an id; 0: it has none."""

@@ -254,3 +254,18 @@ def test_buffer_is_used_while_it_holds_something(
     known.gone("acme", clock.now)
     seen.append(known.buffer.is_used)
     assert seen == [False, True, False, True]
+
+
+def test_late_404_lowers_no_mark(known: Known) -> None:
+    """Two questions overlap: the answer to the earlier one may come last."""
+    known.gone("acme", 100.0)
+    known.gone("acme", 90.0)
+    assert known.is_gone("acme", answered(95.0))
+
+
+def test_mark_for_all_ids_lowers_no_mark(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the place of those for which there is no more room."""
+    monkeypatch.setattr("instance_lookup.cache.epochs._LIMIT", 1)
+    known.gone("acme", 100.0)
+    known.gone("other", 90.0)
+    assert known.is_gone("acme", answered(95.0))
