@@ -78,8 +78,7 @@ class SharedTier(Generic[D]):
     def __init__(self, kind: Kind[D], settings: Settings, counters: Counters) -> None:
         self.kind = kind
         self._alias = settings.cache_alias
-        self._stale_max_age = settings.stale_max_age
-        self._negative_ttl = settings.negative_ttl
+        self._stale_max_age, self._negative_ttl = settings.stale_max_age, settings.negative_ttl
         self._entry_life = math.ceil(settings.stale_max_age)
         self.known_life = self._entry_life + _MARGIN
         unknown = settings.config_service_timeout + settings.negative_ttl
@@ -190,8 +189,8 @@ class SharedTier(Generic[D]):
             )
             cache.touch(keys.own, self.known_life)
 
-    def write_missing(self, asked: str, *, generation: Generation, asked_at: float) -> None:
-        """Remember that an id does not exist.
+    def write_missing(self, asked: str, *, generation: Generation, asked_at: float) -> bool | None:
+        """Remember that an id does not exist; tell whether that was stored, if the cache tells.
 
         Under a new generation, so that an older "here it is" still under way cannot bring it back.
         Not if it was invalidated meanwhile: then this answer may be the older one.
@@ -200,19 +199,20 @@ class SharedTier(Generic[D]):
         with self._backend("store", asked) as cache:
             now = as_token(cache.get(keys.everything)), as_token(cache.get(keys.own))
             if now != (generation.everything, generation.own):
-                return
-            fresh = generation._replace(own=new_token())
+                return None if None in now else False
+            fresh, ttl, kind = generation._replace(own=new_token()), self._negative_ttl, self.kind
             missing = pack(
-                self.kind,
+                kind,
                 asked,
                 DOES_NOT_EXIST,
                 generation=fresh,
                 cached_at=asked_at,
-                ttl=self._negative_ttl,
+                ttl=ttl,
                 etag=None,
             )
             cache.set(keys.own, fresh.own, self._unknown_life)
-            cache.set(keys.entry, self._codec.encode(missing), math.ceil(self._negative_ttl))
+            cache.set(keys.entry, self._codec.encode(missing), math.ceil(ttl))
+            return True
 
     def invalidate(self, asked: str) -> bool:
         """Have nothing served that was stored or fetched so far; tell if there was an entry."""
@@ -272,8 +272,8 @@ class SharedTier(Generic[D]):
                 return
         what = asked or "all instances"
         raise CacheError(
-            f"The cache {self._alias!r} did not keep an invalidation of {what!r}: what it holds may"
-            " still be served. Invalidate again when the cache accepts writes.",
+            f"The cache {self._alias!r} did not keep an invalidation of {what!r}:"
+            " what it holds may still be served. Invalidate again when the cache accepts writes.",
             instance_id=asked,
         )
 

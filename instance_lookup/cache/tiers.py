@@ -114,8 +114,8 @@ class TieredCache(Generic[D]):
         is_calm = breaker.is_closed and breaker.closings == self._rejoined
         if not is_calm and not breaker.enter():
             return Reading(None, self._buffer.answer(asked), since)
-        read = self.shared.read
         try:
+            read = self.shared.read
             if (outside := self._outside) is None:
                 reading = read(asked, since=since, again=again)
             else:
@@ -158,8 +158,7 @@ class TieredCache(Generic[D]):
 
     def _put_near(self, asked: str, reading: Reading[D], began: float) -> None:
         """Put what the shared tier holds into the near tier, if it is fresh and still counts."""
-        entry = reading.entry
-        if self.near.size and entry is not None and entry.freshness is Freshness.FRESH:
+        if self.near.size and (entry := reading.entry) and entry.freshness is Freshness.FRESH:
             self.near.listen(self)
             self._epochs.keep(asked, reading.since, partial(self.near.put, asked, entry, began))
 
@@ -180,9 +179,8 @@ class TieredCache(Generic[D]):
             self._buffer.drop(asked)  # the cache holds something newer
             self._put_near(asked, reading, began)
             return reading
-        return structs.replace(
-            reading, entry=self._buffer.unwritten(asked, reading.generation) or entry
-        )
+        entry = self._buffer.unwritten(asked, reading.generation) or entry
+        return structs.replace(reading, entry=entry)
 
     def store(self, asked: str, body: bytes, reading: Reading[D], **about: Unpack[About]) -> None:
         """Store a document of the Config Service, under the generation that ``reading`` told.
@@ -205,8 +203,7 @@ class TieredCache(Generic[D]):
 
         If that ``is_doubtful``, a copy that the cache may hold, and cannot tell of, stays.
         """
-        is_last = reading.since == self._epochs.of(asked)
-        generation = reading.generation
+        is_last, generation = reading.since == self._epochs.of(asked), reading.generation
         if generation is not None and self.health.takes(
             partial(self._write_missing, asked, generation, asked_at)
         ):
@@ -229,9 +226,11 @@ class TieredCache(Generic[D]):
         self._epochs.apart(partial(self.near.drop, asked))  # no change: what is under way counts
 
     def _write_missing(self, asked: str, generation: Generation, asked_at: float) -> None:
-        self.shared.write_missing(asked, generation=generation, asked_at=asked_at)
-        self._buffer.taken(asked)
-        self.forget(asked)
+        if is_stored := self.shared.write_missing(asked, generation=generation, asked_at=asked_at):
+            self._buffer.taken(asked)
+        # A cache that swallows its failures may hold a copy, and show it when it is back.
+        is_lost, mark = is_stored is None, partial(self._buffer.mark_gone, asked, asked_at)
+        self._epochs.change(asked, mark if is_lost else None)
         self._publish(asked)
 
     def _keep(
@@ -243,8 +242,9 @@ class TieredCache(Generic[D]):
         **about: Unpack[About],
     ) -> None:
         """Keep an answer in this process, unless something changed ``since``."""
-        stored = pack(self.kind, asked, body, generation=generation, **about)
-        entry = unpack(self.kind, asked, stored)
+        entry = unpack(
+            self.kind, asked, pack(self.kind, asked, body, generation=generation, **about)
+        )
         self._epochs.keep(asked, since, partial(self._buffer.keep, asked, entry))
 
     def invalidate(self, asked: str) -> bool:
