@@ -62,10 +62,13 @@ class NearTier(Generic[D]):
         come at the same moment find the same.
         """
         size = self._settings.near_cache_size
-        if size is None:
-            size = SIZE if self._channel is not None else 0
-        if size:
-            self.listen(hearer)
+        try:
+            if size is None:
+                size = SIZE if self._channel is not None else 0
+            if size:
+                self.listen(hearer)
+        except Exception:  # noqa: BLE001  # the read that follows says what is wrong with the cache
+            return  # not for ever: the next read tries again
         self.size = size
         self.is_open = True
 
@@ -83,10 +86,7 @@ class NearTier(Generic[D]):
     def _channel(self) -> Channel | None:
         if self._settings.near_cache_size == 0:
             return None
-        try:
-            return channel_of(self._settings.cache_alias)
-        except Exception:  # noqa: BLE001  # the read that follows says what is wrong with the cache
-            return None
+        return channel_of(self._settings.cache_alias)
 
     def __len__(self) -> int:
         return len(self._known) + len(self._unknown)

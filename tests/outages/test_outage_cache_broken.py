@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +52,7 @@ def caches_with(backend: type) -> Any:
 def make_resolver() -> InstanceResolver:
     return InstanceResolver(
         cache_alias=ALIAS,
+        near_cache_size=None,
         config_service_backend=DictConfigService(
             {"acme": ACME, "beta": {**ACME, "instance_id": "beta"}}
         ),
@@ -101,3 +103,18 @@ def test_coroutines_are_answered_if_backend_is_broken(backend: Any) -> None:
 
     with caches_with(backend):
         assert async_to_sync(both)(make_resolver()) == [Source.SERVICE] * 2
+
+
+def test_near_tier_is_opened_once_the_backend_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the process would tell no other of its invalidations for as long as it lives."""
+    resolver = make_resolver()
+    near = resolver.cache.tiers.near
+    with caches_with(Unmakeable):
+        resolver.resolve(asks())
+        assert not near.is_open
+    told: list[Any] = []
+    channel = SimpleNamespace(listen=lambda _hearer: None, publish=lambda *what: told.append(what))
+    monkeypatch.setattr("instance_lookup.cache.near.channel_of", lambda _alias: channel)
+    with caches_with(AnswersNone):
+        resolver.invalidate_cache("acme")
+    assert told == [("instance", "acme")]

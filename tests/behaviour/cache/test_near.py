@@ -272,7 +272,7 @@ def test_doubt_about_what_was_read_before(near: Near, clocks: Clocks) -> None:
 
 
 def test_open_without_a_cache() -> None:
-    """What is wrong with it, the read that follows says; there is nothing to keep coherent."""
+    """What is wrong with it, the read that follows says; the next read tries to open it again."""
     near: Near = NearTier(build_settings({"cache_alias": "nowhere"}))
     near.open(Hearer())
-    assert (near.is_open, near.size) == (True, 0)
+    assert (near.is_open, near.size) == (False, 0)
