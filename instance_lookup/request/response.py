@@ -67,15 +67,17 @@ class ResponseState(Struct, eq=False):
         """Give a response the headers that it needs so far. Harmless when repeated."""
         if not self.touched:
             return
-        headers = response.headers
-        present = _stored(headers) or {name.lower() for name in headers}
+        headers: Any = response.headers
+        # Past Django's own "in" and "[]=", which parse and check: these took as long as the lookup.
+        stored = headers._store if type(headers) is ResponseHeaders else None  # noqa: SLF001
+        present = {name.lower() for name in headers} if stored is None else stored
         if "vary" in present:
             patch_vary_headers(response, self.vary_headers)
         elif self.vary_headers:
-            _put(headers, "Vary", self.vary_headers)
+            _put(headers, stored, "Vary", self.vary_headers)
         # Vary cannot say that the response depends on the user as well.
         if "cache-control" not in present:
-            _put(headers, "Cache-Control", ("private",))
+            _put(headers, stored, "Cache-Control", ("private",))
         elif "public" not in headers["Cache-Control"]:
             patch_cache_control(response, private=True)
         if self.failed and response.status_code >= HTTPStatus.BAD_REQUEST:
@@ -109,16 +111,9 @@ class ResponseState(Struct, eq=False):
             yield part
 
 
-def _stored(headers: Any) -> dict[str, tuple[str, str]] | None:
-    """Return what Django's own headers hold; ``None`` where a response has others.
-
-    Past their "in" and "[]=", which parse and check: these took as long as the lookup.
-    """
-    return headers._store if type(headers) is ResponseHeaders else None  # noqa: SLF001
-
-
-def _put(headers: Any, name: str, values: tuple[str, ...]) -> None:
-    if (stored := _stored(headers)) is None:
+def _put(headers: Any, stored: dict[str, Any] | None, name: str, values: tuple[str, ...]) -> None:
+    """Set a header: in what Django's own headers hold, else by the setter of the project's."""
+    if stored is None:
         headers[name] = ", ".join(values)
     else:
         stored[name.lower()] = _checked(name, values)
