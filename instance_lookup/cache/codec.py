@@ -44,7 +44,7 @@ class Codec:
     def decode(self, stored: object) -> str | bytes:
         """Return the text of a stored value. Raise ``ValueError`` for what we did not store.
 
-        With encryption on, plain entries are refused: who can write to the cache could forge them.
+        With encryption on, plain entries are refused: any writer to the cache could forge them.
         """
         if self._encryption is None and type(stored) is str and stored[:1] == "{":
             return stored

@@ -53,16 +53,16 @@ class Freshness(Enum):
 
 
 def freshness(cached_at: float, ttl: float, stale_max_age: float, now: float) -> Freshness:
-    """Tell what an entry is good for at ``now``. Ages count from ``cached_at``; all in seconds."""
+    """Tell how fresh an entry is at ``now``. Ages count from ``cached_at``; all in seconds."""
     age = now - cached_at
     if age >= stale_max_age:
         return Freshness.PURGED
-    # An entry from the future would be fresh for ever: some clock is wrong, so ask.
+    # An entry from the future would be fresh for ever. Some clock is wrong, so ask the service.
     return Freshness.FRESH if -CLOCK_SKEW <= age < ttl else Freshness.STALE
 
 
 class Generation(NamedTuple):
-    """What an entry was stored under. Written anew by whoever invalidates."""
+    """The three random tokens that an entry was stored under. An invalidation replaces one."""
 
     everything: str
     """Changed by ``invalidate_all``."""
@@ -104,7 +104,7 @@ class Entry(Struct, Generic[D], frozen=True):
     freshness: Freshness = Freshness.FRESH
     """As of when it was last looked at, see :meth:`under`."""
     expired: bool = False
-    """Stale because somebody said so, not by age."""
+    """Stale because of ``expire``, not by age."""
 
     @property
     def body(self) -> SecretBytes:
@@ -113,7 +113,11 @@ class Entry(Struct, Generic[D], frozen=True):
         return SecretBytes(stored.config or stored.project)
 
     def under(self, generation: Generation, stale_max_age: float, now: float) -> Entry[D] | None:
-        """Return it as of ``now``; ``None`` if it is purged or of another generation."""
+        """Return the entry as of ``now``; ``None`` if it is purged or of another generation.
+
+        ``generation`` is what the cache holds now, ``stale_max_age`` is in seconds, ``now`` is Unix
+        time.
+        """
         everything, own, expiry = generation
         if not self.generation.startswith(f"{everything}.{own}."):
             return None
@@ -121,7 +125,7 @@ class Entry(Struct, Generic[D], frozen=True):
         return self.aged(stale_max_age, now, expired=expired)
 
     def aged(self, stale_max_age: float, now: float, *, expired: bool = False) -> Entry[D] | None:
-        """Return it as of ``now``, ``None`` if it is too old for anything."""
+        """Return the entry as of ``now`` (Unix time); ``None`` if it is too old to be served."""
         state = freshness(self.cached_at, self.ttl, stale_max_age, now)
         if state is Freshness.PURGED:
             return None
@@ -132,7 +136,7 @@ class Entry(Struct, Generic[D], frozen=True):
         return replace(self, freshness=state, expired=expired)
 
     def ttl_remaining(self, now: float) -> float:
-        """Return the seconds for which it stays fresh."""
+        """Return the seconds for which the entry stays fresh; ``now`` is Unix time."""
         return (
             max(0.0, self.cached_at + self.ttl - now) if self.freshness is Freshness.FRESH else 0.0
         )
@@ -143,7 +147,7 @@ class Peek(Generic[D]):
     """What a look that leaves no trace found: nothing minted, counted or deleted."""
 
     stored: object = field(repr=False)
-    """The entry's value as the backend gave it; ``None``: there is none, or nobody can read it."""
+    """The entry's value as the backend gave it; ``None``: there is none, or it cannot be read."""
     entry: Entry[D] | None
     """What a lookup would make of it."""
     unreadable: bool = False
@@ -159,7 +163,12 @@ def pack(
     ttl: float,
     etag: str | None,
 ) -> str:
-    """Return the stored form of an entry. ``body`` is UTF-8, as ``read_document`` has made sure."""
+    """Return the stored form of an entry of the id ``asked``.
+
+    ``body`` is the document's JSON, UTF-8 without a byte order mark. ``cached_at`` is Unix time,
+    ``ttl`` is in seconds from then. ``generation`` ``None``: of no generation, never served from
+    the shared cache. ``etag`` is the service's.
+    """
     envelope = kind.envelope(
         v=FORMAT,
         instance_id=asked,
@@ -173,7 +182,7 @@ def pack(
 
 
 def unpack(kind: Kind[D], asked: str, stored: str | bytes) -> Entry[D]:
-    """Return what is stored for the id ``asked``; :meth:`Entry.under` tells what it is good for.
+    """Return what is stored for the id ``asked``; :meth:`Entry.under` tells if it may be served.
 
     Raises ``Rejected`` for anything that is not an entry of this id in this format.
     """

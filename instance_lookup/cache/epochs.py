@@ -71,13 +71,16 @@ class Epochs(Guarded):
         self._last = 0
 
     def of(self, asked: str) -> int:
-        """Return the number of the last change that concerns an id; 0: none."""
+        """Return the number of the last change that concerns an id; 0: none.
+
+        Reads call it without the lock, before they begin; a change after that makes ``keep`` fail.
+        """
         return self._changes.of(asked) if self._changes.items else 0
 
     def change(self, asked: str | None, mark: Callable[[], object] | None = None) -> int:
-        """Drop what is kept about an id (``None``: any id), and what is under way; return when.
+        """Drop what is kept about an id (``None``: any id); return the number of this change.
 
-        ``mark`` is called in the same step.
+        Reads that are under way will not be kept. ``mark`` is called in the same step.
         """
         with self._lock:
             self._last += 1
@@ -89,12 +92,15 @@ class Epochs(Guarded):
             return self._last
 
     def keep(self, asked: str, since: int, put: Callable[[], object]) -> None:
-        """Call ``put``, which keeps something about an id, unless that changed ``since``."""
+        """Call ``put``, which keeps something about an id, if ``since`` is still its last change.
+
+        ``put`` runs under the lock: it must be short, and not call back.
+        """
         with self._lock:
             if since == self.of(asked):
                 put()
 
     def apart(self, work: Callable[[], object]) -> None:
-        """Call ``work`` while nothing is compared, kept or dropped."""
+        """Call ``work`` under the lock: no keep and no change runs at the same time."""
         with self._lock:
             work()

@@ -31,7 +31,7 @@ class CacheHealth:
         self._alias = alias
 
     def answered(self) -> None:
-        """Note that it was read."""
+        """Note that the cache was read."""
         self.breaker.succeeded()
         self.log.ok()
 
@@ -49,7 +49,7 @@ class CacheHealth:
         return True
 
     def failed(self, exc: Exception) -> None:
-        """Note that it did not answer: it is left alone for a while."""
+        """Note that the cache did not answer: it is left alone for a while."""
         self.breaker.failed()
         self.log.failed(
             "down",
@@ -58,10 +58,10 @@ class CacheHealth:
         )
 
     def unwritable(self, exc: Exception, began: float) -> None:
-        """Note that it failed to write, in an operation that ``began`` then (monotonic clock).
+        """Note that a write failed, which ``began`` at that time (monotonic clock).
 
-        A cache that says no at once can still be read. One that took its time is left alone, so
-        that it costs no other lookup that time.
+        A cache that fails at once can still be read. A slow one is left alone, so that other
+        lookups do not wait for it.
         """
         if monotonic() - began >= _SLOW:
             self.failed(exc)

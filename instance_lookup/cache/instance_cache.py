@@ -1,6 +1,6 @@
-"""The cache of configurations, for management and tests. It gives configs to whoever asks.
+"""The cache of configurations, for management and tests. It checks no permissions.
 
-Views go through the resolver, which alone checks who may have what.
+Views use the resolver, which checks that the user may have the config.
 """
 
 from __future__ import annotations
@@ -27,14 +27,18 @@ if TYPE_CHECKING:
 class InstanceCache:
     """The configurations in one cache alias.
 
-    Methods raise ``CacheError`` when the backend fails and ``InvalidContext`` for an id that is
-    none; each one that does I/O has an ``a`` twin.
+    Methods raise ``CacheError`` when the backend fails and ``InvalidContext`` for a malformed id.
+    Each method that does I/O has an async twin with ``a`` before its name.
     """
 
     def __init__(
         self, alias: str = "default", ttl: float = 300, stale_max_age: float = 3600
     ) -> None:
-        """Open the cache ``alias``; ``ttl`` and ``stale_max_age`` are in seconds."""
+        """Open the cache ``alias``.
+
+        Entries are fresh for ``ttl`` seconds, and may be served stale until they are
+        ``stale_max_age`` seconds old. Raises ``ImproperlyConfigured`` for values that are wrong.
+        """
         self._setup(
             apply_options({"cache_alias": alias, "cache_ttl": ttl, "stale_max_age": stale_max_age})
         )
@@ -74,7 +78,7 @@ class InstanceCache:
         )
 
     def generation(self, instance_id: str) -> str:
-        """Return what to hand to :meth:`set`; read it *before* fetching what is to be set."""
+        """Return the generation for :meth:`set`; read it *before* you fetch the config to set."""
         generation = self.tiers.shared.read(self._checked(instance_id)).generation
         if generation is None:
             raise CacheError(
@@ -92,10 +96,13 @@ class InstanceCache:
         *,
         generation: str | None = None,
     ) -> None:
-        """Store a config, fresh for ``ttl`` seconds.
+        """Store ``config`` for ``instance_id``.
 
-        Without ``generation`` an invalidation since ``config`` was fetched is not noticed.
-        Raises ``ValueError`` for a config of another instance and for a ``ttl`` that is none.
+        It is fresh for ``ttl`` seconds from now; ``None``: for the ``ttl`` of this cache.
+
+        ``generation`` is what :meth:`generation` returned before ``config`` was fetched. Without
+        it, an invalidation since then is not noticed. Raises ``ValueError`` for a config of another
+        instance, and for a malformed ``ttl`` or ``generation``.
         """
         if config.instance_id != instance_id:
             raise ValueError(f"the config is of {config.instance_id!r}, not of {instance_id!r}")
@@ -126,12 +133,12 @@ class InstanceCache:
         return reached
 
     def invalidate_all(self) -> None:
-        """Do the same for every instance and project."""
+        """Never serve any entry again, of instances or projects, nor what is being fetched."""
         self.tiers.invalidate_all()
         instance_invalidated.send_robust(type(self), instance_id=None, expired=False)
 
     def warm(self, configs: Iterable[InstanceConfig]) -> int:
-        """Store configs that are at hand; return how many."""
+        """Store the given configs, each as :meth:`set` does; return how many. Raises as that."""
         stored = 0
         for stored, config in enumerate(configs, 1):  # noqa: B007
             self.set(config.instance_id, config)
@@ -139,23 +146,23 @@ class InstanceCache:
 
     @property
     def stats(self) -> CacheStats:
-        """What this cache did so far."""
+        """The counts since the start, or since :meth:`reset_stats`."""
         return self.counters.read()
 
     def reset_stats(self) -> None:
-        """Count from nought."""
+        """Count from zero."""
         self.counters.reset()
 
     async def aget(self, instance_id: str, allow_stale: bool = False) -> CacheEntry | None:  # noqa: FBT001, FBT002
-        """Twin of :meth:`get`."""
+        """Return what :meth:`get` does, without blocking the event loop. Raises as that."""
         return await in_executor(self.get, instance_id, allow_stale)
 
     async def ahas(self, instance_id: str) -> bool:
-        """Twin of :meth:`has`."""
+        """Return what :meth:`has` does, without blocking the event loop. Raises as that."""
         return await in_executor(self.has, instance_id)
 
     async def ageneration(self, instance_id: str) -> str:
-        """Twin of :meth:`generation`."""
+        """Return what :meth:`generation` does, without blocking the event loop. Raises as that."""
         return await in_executor(self.generation, instance_id)
 
     async def aset(
@@ -166,23 +173,23 @@ class InstanceCache:
         *,
         generation: str | None = None,
     ) -> None:
-        """Twin of :meth:`set`."""
+        """Store a config like :meth:`set`, without blocking the event loop. Raises as that."""
         await in_executor(self.set, instance_id, config, ttl, generation=generation)
 
     async def aexpire(self, instance_id: str) -> None:
-        """Twin of :meth:`expire`."""
+        """Expire an entry like :meth:`expire`, without blocking the event loop. Raises as that."""
         await in_executor(self.expire, instance_id)
 
     async def ainvalidate(self, instance_id: str) -> bool:
-        """Twin of :meth:`invalidate`."""
+        """Return what :meth:`invalidate` does, without blocking the event loop. Raises as that."""
         return await in_executor(self.invalidate, instance_id)
 
     async def ainvalidate_all(self) -> None:
-        """Twin of :meth:`invalidate_all`."""
+        """Do :meth:`invalidate_all` without blocking the event loop. Raises as that."""
         await in_executor(self.invalidate_all)
 
     async def awarm(self, configs: Iterable[InstanceConfig]) -> int:
-        """Twin of :meth:`warm`."""
+        """Store configs like :meth:`warm`, without blocking the event loop. Raises as that."""
         return await in_executor(self.warm, configs)
 
     def _checked(self, instance_id: object) -> str:

@@ -71,7 +71,7 @@ def as_token(value: object) -> str | None:
 
 def new_token() -> str:
     """Return a random part for a new generation."""
-    # A letter in front: django-redis gives text of digits only back as a number.
+    # A letter in front: django-redis returns a number for text that is only digits.
     return "g" + secrets.token_hex(8)
 
 

@@ -1,4 +1,4 @@
-"""Ready entries in this process: the answers that take neither I/O nor waiting."""
+"""Entries in the memory of this process: answers without I/O and without waiting."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ class _Near(Struct, Generic[D], frozen=True):
 class NearTier(Generic[D]):
     """Entries of one kind, of which those that were used least recently make room.
 
-    "Does not exist" is kept apart: callers who make up ids push out no others. Reads take no lock.
-    What writes does so in a step of :class:`Epochs`, so that no two write at the same time.
+    "Does not exist" is kept apart: callers who make up ids push out no others.
+
+    Reads take no lock. Writes run in a step of :class:`Epochs`, so one at a time. A read may come
+    between any two lines of a write; it gets a whole entry all the same, since entries are frozen.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -58,8 +60,8 @@ class NearTier(Generic[D]):
     def open(self, hearer: Hears) -> None:
         """Find out how many entries to keep, and have ``hearer`` told of invalidations.
 
-        Before the first read: what that finds may be news by the time it is kept. Threads that
-        come at the same moment find the same.
+        Call it before the first read: what changes after the read has to be heard. Threads may come
+        together: they find the same size, and the channel starts one thread.
         """
         size = self._settings.near_cache_size
         try:
@@ -107,12 +109,12 @@ class NearTier(Generic[D]):
             return None
         try:
             entries.move_to_end(asked)
-        except KeyError:  # pushed out, or invalidated, this very moment
+        except KeyError:  # a writer dropped it since the lookup above: pushed out, or invalidated
             return None
         return near.entry
 
     def put(self, asked: str, entry: Entry[D], read_at: float) -> None:
-        """Keep an entry that was read from the cache at ``read_at`` of the monotonic clock."""
+        """Keep an entry. The read of the cache began at ``read_at`` (monotonic clock)."""
         if read_at <= self._doubted_at:
             return
         entries, others = self._known, self._unknown
@@ -126,6 +128,7 @@ class NearTier(Generic[D]):
             sure_until=read_at + min(self._ttl, DOUBTFUL),
             until=read_at + self._ttl,
         )
+        # After the line above: a reader in between finds an entry, the old or the new one.
         others.pop(asked, None)
         entries.move_to_end(asked)
         if len(entries) > self.size:
@@ -140,6 +143,6 @@ class NearTier(Generic[D]):
                 entries.pop(asked, None)
 
     def doubt(self) -> None:
-        """Forget all, and keep nothing that was read so far."""
+        """Forget all, and refuse what reads that began before now will put."""
         self._doubted_at = monotonic()
         self.drop(None)

@@ -1,4 +1,4 @@
-"""What this process knows better than the shared cache, while that is down and just after."""
+"""What this process knows and the shared cache does not: during an outage, and just after."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ class OutageBuffer(Generic[D]):
     """
 
     def __init__(self, *, answers_live: float, entries_live: float, stale_max_age: float) -> None:
-        """Keep answers for ``answers_live`` seconds, and 404s for longer than any entry lives."""
+        """Keep answers for ``answers_live`` seconds, and 404s for ``entries_live`` seconds.
+
+        ``entries_live`` is longer than any entry lives in the cache. ``stale_max_age`` is the age,
+        in seconds, up to which an answer may be served.
+        """
         self._answers: Expiring[Entry[D]] = Expiring(answers_live, limit=1024)
         self._gone: Marks[float] = Marks(entries_live)
         self._stale_max_age = stale_max_age
@@ -39,15 +43,15 @@ class OutageBuffer(Generic[D]):
         self._answers.put(asked, entry)
 
     def answer(self, asked: str) -> Entry[D] | None:
-        """Return what the service answered a moment ago, where the cache tells nothing."""
+        """Return what the service answered a moment ago; for when the cache cannot be read."""
         entry = self._answers.get(asked)
         return entry and entry.aged(self._stale_max_age, time())
 
     def unwritten(self, asked: str, under: Generation | None) -> Entry[D] | None:
         """Return what the service answered a moment ago, and a read-only or full cache lacks.
 
-        Only what was asked for under the generation that the cache tells: so it hears
-        invalidations. What is of another generation is dropped.
+        Only an answer of the generation ``under``, which the cache holds now: so invalidations
+        count here as well. An answer of another generation is dropped.
         """
         if (entry := self.answer(asked)) and entry.generation == str(under or ""):
             return entry
@@ -62,7 +66,7 @@ class OutageBuffer(Generic[D]):
             self._answers.drop(asked)
 
     def mark_gone(self, asked: str, asked_at: float) -> None:
-        """Believe no copy of an id from before ``asked_at``, when the service had none."""
+        """Believe no copy from before ``asked_at`` (Unix time): the service answered 404 then."""
         self._gone.mark(asked, asked_at)
 
     def is_gone(self, asked: str, entry: Entry[D]) -> bool:

@@ -21,29 +21,33 @@ if TYPE_CHECKING:
     from django.core.cache.backends.base import BaseCache
 
 DOUBTFUL = 1.0
-"""Seconds for which an entry is served though it is not sure that an invalidation is heard."""
+"""Seconds for which an entry may be served without proof that invalidations are heard."""
 _PULSE = 0.2
-"""Seconds between two questions whether we are still heard."""
+"""Seconds between two PINGs, which prove that the subscription works."""
 _PAUSES = (0.1, 0.2, 0.5, 1.0)
 """Seconds until the next try, after the first failure, the second, …"""
 EVERYTHING = "*"
 
 
 class Hears(Protocol):
-    """Who wants to know of invalidations."""
+    """What is told of invalidations, by the thread of a :class:`Channel`."""
 
     def hear(self, kind: str | None, asked: str | None) -> None:
-        """Trust nothing about an id any more; ``None``: about any, of either kind."""
+        """Forget an id of a ``kind``; ``None`` for both: everything."""
 
     def doubt(self) -> None:
-        """Have nothing at hand that was read so far: something may have gone unheard."""
+        """Forget everything read so far: an invalidation may have been missed."""
 
 
 class Channel(Guarded):
-    """The channel of one cache alias, as this process hears it. Made by :func:`channel_of`."""
+    """The channel of one cache alias, as this process hears it. Made by :func:`channel_of`.
+
+    The lock protects ``_hearers`` and ``_thread``: one thread listens, however many ask for it.
+    ``sure_until`` is written by that thread only, and read without the lock.
+    """
 
     sure_until: float
-    """By the monotonic clock: whatever was invalidated a second before that is known here."""
+    """By the monotonic clock: until then each invalidation older than a second is known here."""
     _thread: Thread | None
 
     def __init__(self, alias: str, name: str) -> None:
@@ -60,14 +64,14 @@ class Channel(Guarded):
         client_of(caches[self._alias]).publish(self.name, message.encode(errors="surrogatepass"))
 
     def listen(self, hearer: Hears) -> None:
-        """Have ``hearer`` told from now on. Starts the process's one thread for it, if need be."""
+        """Tell ``hearer`` of invalidations from now on. Starts the one thread, if none runs."""
         if self._thread is None or hearer not in self._hearers:
             with self._lock:
                 self._hearers.add(hearer)
                 if self._thread is None:
                     name = f"instance-lookup-{self._alias}"
                     thread = Thread(target=self._run, name=name, daemon=True)
-                    # Without it nothing is vouched for, and a process short of threads lives on.
+                    # Without the thread entries are used for DOUBTFUL seconds; lookups go on.
                     with suppress(RuntimeError):
                         thread.start()
                         self._thread = thread
@@ -85,6 +89,8 @@ class Channel(Guarded):
                     f" in-memory copies are used for {DOUBTFUL:g} s at most.",
                 )
                 sleep(next(pauses, _PAUSES[-1]))
+        # A hearer added since the last look is left without a thread until it calls "listen" again,
+        # with each entry that it keeps. Until then "sure_until" runs out, so nothing old is served.
         with self._lock:
             self._thread = None
 
@@ -104,6 +110,8 @@ class Channel(Guarded):
                         self._tell_doubt()
                     case "pong":
                         answered = now
+                        # From when the PING was sent: the server sends in order, so what was
+                        # published before the PING reached it has come before this answer.
                         self.sure_until = float(message["data"] or 0) + DOUBTFUL
                         self._health.ok(line=self._is_back)
                     case "message":
@@ -122,8 +130,9 @@ class Channel(Guarded):
         )
 
     def _doubt(self) -> bool:
-        """Serve nothing that is at hand; tell whether it was heard until now."""
+        """Have entries dropped and no longer trusted; tell whether the channel worked until now."""
         was_sure = bool(self.sure_until)
+        # First this: from here on no entry is served for longer than DOUBTFUL after its read.
         self.sure_until = 0.0
         self._tell_doubt()
         return was_sure
@@ -137,7 +146,7 @@ class Channel(Guarded):
             hearer.doubt()
 
     def _those_who_hear(self) -> tuple[Hears, ...]:
-        with self._lock:  # or it fails where one more begins to listen meanwhile
+        with self._lock:  # another thread may add a hearer meanwhile, which breaks the iteration
             return tuple(self._hearers)
 
     def _start_anew(self) -> None:
@@ -152,7 +161,8 @@ def channel_of(alias: str) -> Channel | None:
     if client_of(cache) is None:
         return None
     name = f"{cache.key_prefix}:instance_invalidations"
-    # Without a lock, which a fork could leave locked; of two made at once one wins.
+    # "setdefault" is one step: of two channels made at the same moment one is used. No lock, which
+    # a fork could leave locked.
     return _channels.setdefault((alias, name), Channel(alias, name))
 
 

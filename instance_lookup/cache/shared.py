@@ -59,7 +59,7 @@ class Reading(Struct, Generic[D], frozen=True):
     """What one look into the cache found."""
 
     generation: Generation | None
-    """What a new entry is to be stored under; ``None``: unknown, so nothing may be stored."""
+    """The generation to store a new entry under; ``None``: unknown, so nothing may be stored."""
     entry: Entry[D] | None
     since: int = 0
     """The last change that the process itself knew of, before the look."""
@@ -89,9 +89,9 @@ class SharedTier(Generic[D]):
         self._count = counters.add
 
     def read(self, asked: str, *, since: int = 0, again: bool = False) -> Reading[D]:
-        """Return the entry of an id, and the generation that a new one is to be stored under.
+        """Return the entry of the id ``asked``, and the generation to store a new one under.
 
-        ``since`` goes into the reading. Only without ``again`` what is unusable is counted.
+        ``since`` is put into the reading. With ``again`` an unusable entry is not counted again.
         """
         keys = self._keys(asked)
         try:
@@ -149,10 +149,7 @@ class SharedTier(Generic[D]):
             return Peek(stored, None, unreadable=True)
 
     def stored_ids(self) -> set[str] | None:
-        """Return the ids of which an entry is stored, ``None`` where the cache cannot tell.
-
-        For inspection: it changes nothing, and takes longer the more the cache holds.
-        """
+        """Return the ids of all entries, ``None`` where the cache cannot list them. Slow."""
         try:
             return stored_ids(caches[self._alias], self.kind, self._codec)
         except Exception as exc:
@@ -168,10 +165,13 @@ class SharedTier(Generic[D]):
         ttl: float,
         etag: str | None,
     ) -> None:
-        """Store a document under the generation that was read before it was asked for."""
+        """Store the JSON ``body``, fresh for ``ttl`` seconds from ``cached_at`` (Unix time).
+
+        ``generation`` was read before the document was asked for. ``etag`` is the service's.
+        """
         keys = self._keys(asked)
         with self._backend("store", asked) as cache:
-            # No local variable of it: where locals are shown, keys would be.
+            # Not in a local variable: debug pages show those, and it holds API keys.
             cache.set(
                 keys.entry,
                 self._codec.encode(
@@ -192,8 +192,8 @@ class SharedTier(Generic[D]):
     def write_missing(self, asked: str, *, generation: Generation, asked_at: float) -> bool | None:
         """Remember that an id does not exist; tell whether that was stored, if the cache tells.
 
-        Under a new generation, so that an older "here it is" still under way cannot bring it back.
-        Not if it was invalidated meanwhile: then this answer may be the older one.
+        Under a new generation, so that an older document still under way cannot bring it back.
+        Not if ``generation`` is outdated: after an invalidation this answer may be the older one.
         """
         keys = self._keys(asked)
         with self._backend("store", asked) as cache:
@@ -215,7 +215,7 @@ class SharedTier(Generic[D]):
             return True
 
     def invalidate(self, asked: str) -> bool:
-        """Have nothing served that was stored or fetched so far; tell if there was an entry."""
+        """Never serve what was stored or fetched so far; tell whether there was an entry."""
         keys = self._keys(asked)
         self._renew(keys.own, asked, self.known_life)
         with self._backend("invalidate", asked) as cache:
@@ -225,7 +225,7 @@ class SharedTier(Generic[D]):
             return bool(cache.delete(keys.entry))
 
     def invalidate_all(self) -> None:
-        """Have nothing served of any id, of both kinds, that was stored or fetched so far."""
+        """Never serve what was stored or fetched so far, of any id, of both kinds."""
         self._renew(EVERYTHING, None, None)
 
     def expire(self, asked: str) -> None:
@@ -234,7 +234,7 @@ class SharedTier(Generic[D]):
 
     def _entry(self, asked: str, stored: object, generation: Generation) -> Entry[D] | None:
         memory = self._memory(asked)
-        last = memory.last  # once: another thread may change it
+        last = memory.last  # read once: another thread may swap it
         if last is not None and last[0] == stored:
             entry = last[1]
         else:
@@ -256,13 +256,13 @@ class SharedTier(Generic[D]):
         return found
 
     def _mint(self, keys: Keys, found: dict[str, Any], asked: str) -> Generation | None:
-        """Make up for generations that are absent: that is not "none", it is "unknown"."""
+        """Write the generations that are absent. Absent means "unknown", not "none"."""
         with self._backend("store", asked) as cache:
             everything = mint(cache, keys.everything, found, None)
             own = everything and mint(cache, keys.own, found, self._unknown_life)
         generation = keys.generation({**found, keys.everything: everything, keys.own: own})
         if generation is None and not isinstance(cache, DummyCache):
-            # It swallows its failures, as some do when told to, or keeps nothing: as good as down.
+            # The cache hides its failures (IGNORE_EXCEPTIONS), or keeps nothing: treat it as down.
             raise self.failure("read", asked, LookupError("it keeps nothing"))
         return generation
 

@@ -12,7 +12,11 @@ _NAMES = [field.name for field in fields(CacheStats)]
 
 
 class Counters(Guarded):
-    """The numbers behind :class:`CacheStats`. Whoever counts takes no lock: ``next`` is atomic."""
+    """The numbers behind :class:`CacheStats`. Counting takes no lock: ``next`` is atomic.
+
+    The lock keeps two reads apart, and a read from a reset: each read adds one to every number,
+    which the next one subtracts.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,11 +30,11 @@ class Counters(Guarded):
     def read(self) -> CacheStats:
         """Return the numbers as of now."""
         with self._lock:
-            looks, self._looks = self._looks, self._looks + 1  # a look counts as well
+            looks, self._looks = self._looks, self._looks + 1  # "next" below adds one
             return CacheStats(**{name: next(each) - looks for name, each in self._counts.items()})
 
     def reset(self) -> None:
-        """Start again at nought."""
+        """Start again at zero."""
         with self._lock:
             self._counts = {name: count() for name in _NAMES}
             self._looks = 0

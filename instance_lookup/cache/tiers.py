@@ -34,10 +34,10 @@ D = TypeVar("D", bound=Struct)
 
 
 class About(TypedDict):
-    """What there is to tell of a document of the Config Service."""
+    """The facts about a document of the Config Service that are stored with it."""
 
     cached_at: float
-    """When it was asked for, by the wall clock."""
+    """Unix time at which it was asked for."""
     ttl: float
     """For how many seconds it is fresh."""
     etag: str | None
@@ -65,7 +65,7 @@ class TieredCache(Generic[D]):
         self.near: NearTier[D] = NearTier(settings)
         self._epochs = Epochs(self.shared.known_life, self.near, self._buffer)
         self._rejoined = 0
-        """How often the cache had come back when the answers of an outage were last forgotten."""
+        """``breaker.closings`` when the answers of an outage were last forgotten."""
         self._coalesced = CoalescedReads[Reading[D]]()
         self._batches = BatchedReads[Reading[D]]()
 
@@ -87,7 +87,7 @@ class TieredCache(Generic[D]):
         return await self.aread_shared(asked)
 
     def read_shared(self, asked: str) -> Reading[D]:
-        """Return what the shared tier holds of an id, whatever is near."""
+        """Return what the shared tier holds of an id; do not look at the near tier."""
         return self._coalesced.get(asked, self._read)
 
     async def aread_shared(self, asked: str) -> Reading[D]:
@@ -101,7 +101,7 @@ class TieredCache(Generic[D]):
         return Either(partial(self.read_shared, asked), partial(self.aread_shared, asked))
 
     def read_again(self, asked: str) -> Reading[D]:
-        """Return what the shared tier holds by now, not counting once more what is unusable."""
+        """Return what the shared tier holds now; do not count an unusable entry again."""
         return self._read(asked, again=True)
 
     def _read(self, asked: str, *, again: bool = False) -> Reading[D]:
@@ -109,7 +109,7 @@ class TieredCache(Generic[D]):
         near, breaker = self.near, self.health.breaker
         if not near.is_open:
             near.open(self)
-        # Both before the read: what changes while it is under way may not be in what it finds.
+        # Both before the read: it may miss what changes meanwhile, and then is not kept near.
         since, began = self._epochs.of(asked), monotonic()
         is_calm = breaker.is_closed and breaker.closings == self._rejoined
         if not is_calm and not breaker.enter():
@@ -120,7 +120,7 @@ class TieredCache(Generic[D]):
                 reading = read(asked, since=since, again=again)
             else:
                 reading = outside.call(read, asked, since=since, again=again)
-        except CacheUnwritable as exc:  # what it holds of other ids is as good as ever
+        except CacheUnwritable as exc:  # entries of other ids can still be read
             self.health.unwritable(exc, began)
             reading = Reading(None, self._buffer.unwritten(asked, None), since)
         except CacheError as exc:
@@ -133,9 +133,9 @@ class TieredCache(Generic[D]):
         return reading
 
     def _read_many(self, ids: Collection[str]) -> dict[str, Reading[D]]:
-        """Return what one look finds fresh; nothing while the cache is down.
+        """Return the ids that one look finds fresh; none while the cache is down.
 
-        What else there is, such as finding out whether it is up again, takes a read of its own.
+        The others get a read of their own, which also finds out whether the cache is up again.
         """
         breaker = self.health.breaker
         if not self.near.is_open:
@@ -163,11 +163,10 @@ class TieredCache(Generic[D]):
             self._epochs.keep(asked, reading.since, partial(self.near.put, asked, entry, began))
 
     def _reconcile(self, asked: str, reading: Reading[D], began: float) -> Reading[D]:
-        """Return what counts: what the cache holds, or what it did not take."""
+        """Return what counts after an outage: what the cache holds, or what it did not take."""
         self.health.answered()
-        closings = self.health.breaker.closings
-        if self._rejoined != closings:
-            # What was answered in the outage has not heard what others invalidated meanwhile.
+        if self._rejoined != (closings := self.health.breaker.closings):
+            # Answers kept in the outage missed what other processes invalidated meanwhile.
             self._rejoined = closings
             self.forget(None)
         if reading.generation is None:
@@ -183,15 +182,15 @@ class TieredCache(Generic[D]):
         return structs.replace(reading, entry=entry)
 
     def store(self, asked: str, body: bytes, reading: Reading[D], **about: Unpack[About]) -> None:
-        """Store a document of the Config Service, under the generation that ``reading`` told.
+        """Store the JSON ``body`` of the id ``asked``, with what is known :class:`About` it.
 
-        What the cache does not take is kept in this process for a moment: or each lookup of what
-        a full cache does not hold would be a call.
+        ``reading``, from before the call, has the generation to store it under. What the cache does
+        not take this process keeps for a moment, so that not each lookup becomes a call.
         """
         generation = reading.generation
         if generation is not None and self.health.takes(
             partial(self.write, asked, body, generation=generation, **about)
-        ):  # an older answer than another one takes back nothing of that
+        ):  # "keep": an answer that is older than a change does not undo it
             self._epochs.keep(asked, reading.since, partial(self._buffer.taken, asked))
         else:
             self._keep(asked, body, generation, reading.since, **about)
@@ -199,9 +198,10 @@ class TieredCache(Generic[D]):
     def store_missing(
         self, asked: str, reading: Reading[D], *, asked_at: float, is_doubtful: bool
     ) -> None:
-        """Remember that the Config Service said, at ``asked_at``, that an id does not exist.
+        """Remember the service's answer that the id ``asked`` does not exist.
 
-        If that ``is_doubtful``, a copy that the cache may hold, and cannot tell of, stays.
+        ``reading`` is from before the call, made at ``asked_at`` (Unix time). If the answer
+        ``is_doubtful``, a copy that the cache may hold, but that cannot be read now, stays.
         """
         is_last, generation = reading.since == self._epochs.of(asked), reading.generation
         if generation is not None and self.health.takes(
@@ -211,7 +211,7 @@ class TieredCache(Generic[D]):
         # A cache that cannot be read may hold a copy of this id, or none.
         is_unseen = generation is None and reading.entry is None
         mark = partial(self._buffer.mark_gone, asked, asked_at)
-        # Unmarked, what the cache holds would be served again.
+        # Without the mark a copy in the cache would be served again.
         since = self._epochs.change(asked, None if is_unseen and is_doubtful else mark)
         if is_last:
             about = About(cached_at=asked_at, ttl=self._settings.negative_ttl, etag=None)
@@ -220,7 +220,7 @@ class TieredCache(Generic[D]):
     def write(
         self, asked: str, body: bytes, *, generation: Generation, **about: Unpack[About]
     ) -> None:
-        """Write an entry to the shared tier, and keep nothing older in this process."""
+        """Write an entry to the shared tier; drop what this process holds. Raise ``CacheError``."""
         self.shared.write(asked, body, generation=generation, **about)
         self._buffer.drop(asked)
         self._epochs.apart(partial(self.near.drop, asked))  # no change: what is under way counts
@@ -271,7 +271,7 @@ class TieredCache(Generic[D]):
         self._publish(asked)
 
     def forget(self, asked: str | None) -> None:
-        """Keep nothing about an id (``None``: any id) in this process, nor what is under way."""
+        """Drop what this process holds of an id (``None``: any), and what reads under way find."""
         self._epochs.change(asked)
 
     def hear(self, kind: str | None, asked: str | None) -> None:
@@ -280,9 +280,9 @@ class TieredCache(Generic[D]):
             self.forget(asked)
 
     def doubt(self) -> None:
-        """Have nothing near that was read so far: a change may have gone unheard.
+        """Empty the near tier, and refuse what was read so far: a change may have been missed.
 
-        It is no change: answers under way are as good, and callers who wait for one still do.
+        This is not a change: answers of the service that are under way still count.
         """
         self._epochs.apart(self.near.doubt)
 

@@ -29,14 +29,17 @@ class OutsideTransaction:
         self._database = database
 
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return ``function(*args, **kwargs)``."""
+        """Return ``function(*args, **kwargs)``. Raises what that raises.
+
+        Within a transaction another thread runs it, on a connection of its own; this one waits.
+        """
         if not transaction.get_connection(self._database).in_atomic_block:
             return function(*args, **kwargs)
         return pools.reads.submit(partial(function, *args, **kwargs)).result()
 
 
 def outside_transaction(alias: str) -> OutsideTransaction | None:
-    """Return what a cache alias is to be read with, ``None`` where it is in no database."""
+    """Return what has to call the reads of a cache alias; ``None`` if it is not in a database."""
     cache = caches[alias]
     if not isinstance(cache, BaseDatabaseCache):
         return None

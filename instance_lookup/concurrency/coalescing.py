@@ -1,4 +1,4 @@
-"""Reads that are wanted at the same moment, done once: by threads, and by coroutines."""
+"""Reads that several threads or coroutines need at the same moment, done once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class CoalescedReads(Guarded, Generic[V]):
     """
 
     def get(self, key: str, read: Callable[[str], V]) -> V:
-        """Return ``read(key)``, of this thread or another one. Raises what it raises."""
+        """Return ``read(key)``, by this thread or another one. Raises what ``read`` raises."""
         mine: _Round[V] = _Round()
         if self._under_way.setdefault(key, mine) is not mine:
             if (shared := self._next(key)) is None:
@@ -88,7 +88,7 @@ class CoalescedReads(Guarded, Generic[V]):
         try:
             in_time = turn.acquire(timeout=_PATIENCE)
         except BaseException:
-            if leads:  # then no thread does
+            if leads:  # then no thread leads it
                 self._end(key, mine)
             raise
         if in_time:
@@ -98,13 +98,13 @@ class CoalescedReads(Guarded, Generic[V]):
         with self._lock:
             now.next = None
             if self._under_way.get(key) is now:
-                self._under_way[key] = mine  # which overtakes
+                self._under_way[key] = mine  # overtakes the one that hangs
         return mine
 
     def _end(self, key: str, mine: _Round[V]) -> None:
         with self._lock:
             mine.is_over = True
-            # Else the next one has overtaken this, or this is the child of a fork.
+            # Otherwise the next round has overtaken this one, or this is a forked child.
             following, mine.next = mine.next, None
             if self._under_way.get(key) is mine:
                 if following is None or following.is_over:
@@ -122,11 +122,11 @@ class CoalescedReads(Guarded, Generic[V]):
 Find = Callable[[Collection[str]], Mapping[str, V]]
 
 _LARGEST = 64
-"""Keys of one look: all that it finds is worked through before any of it is delivered."""
+"""Keys of one look: all of them are decoded before the first is delivered."""
 
 
 class BatchedReads(Generic[V]):
-    """What the coroutines of an event loop want, until a look is on its way."""
+    """The keys that the coroutines of an event loop ask for, until one look for all starts."""
 
     def __init__(self) -> None:
         self._next: dict[AbstractEventLoop, _Batch[V]] = {}
@@ -134,16 +134,18 @@ class BatchedReads(Generic[V]):
     async def get(self, key: str, find: Find[V], read: Callable[[str], V]) -> V:
         """Return the value of a key, looked up from now on. Raises what ``read`` raises.
 
-        ``find`` finds what it can of many keys, ``read`` gets any single one. Both may block. They
-        are handed over each time, since the owner of a gathering would else be part of a circle.
+        ``find`` returns what it can of many keys, ``read`` the value of any single one. Both run in
+        a thread, and may block. They are passed with each call: kept here, they would make a
+        reference cycle with the owner. No lock: only the loop's own thread uses its batch.
         """
         loop = get_running_loop()
         mine = self._next.get(loop)
         if mine is None:
-            # Before another can join what would never set off.
-            loop.call_soon(self._set_off, loop)  # after all who are ready to run now
+            # First this, which may raise: others must not join a batch that never sets off. It
+            # runs after all coroutines that are ready now, so these can join.
+            loop.call_soon(self._set_off, loop)
             mine = self._next[loop] = _Batch(loop, find, read)
-        return await shield(mine.want(key))  # for the others who wait for it
+        return await shield(mine.want(key))  # a cancelled caller ends nothing for the others
 
     def _set_off(self, loop: AbstractEventLoop) -> None:
         if mine := self._next.pop(loop, None):
@@ -151,7 +153,7 @@ class BatchedReads(Generic[V]):
 
 
 class _Batch(Generic[V]):
-    """What is wanted of one look, in one event loop."""
+    """The keys of one look, in one event loop."""
 
     def __init__(self, loop: AbstractEventLoop, find: Find[V], read: Callable[[str], V]) -> None:
         self._loop = loop
@@ -182,7 +184,7 @@ class _Batch(Generic[V]):
         return {key: self._read(key) for key in keys}
 
     def _return(self, wanted: Wanted[V], job: Future[Mapping[str, V]]) -> None:
-        with suppress(RuntimeError):  # the loop is closed, and none waits
+        with suppress(RuntimeError):  # the loop is closed, and no coroutine waits
             self._loop.call_soon_threadsafe(self._deliver, wanted, job)
 
     def _deliver(self, wanted: Wanted[V], job: Future[Mapping[str, V]]) -> None:
@@ -199,4 +201,4 @@ class _Batch(Generic[V]):
 
 def _fail(future: Awaited[V], error: Exception) -> None:
     future.set_exception(error)
-    future.exception()  # it is no news to asyncio where all who wanted it have left
+    future.exception()  # read once, or asyncio logs it when no coroutine waits any more

@@ -36,7 +36,7 @@ async def once_loaded(ask: Callable[[], T]) -> T:
             await missing.load()
 
 
-class deferred(cached_property[T]):  # noqa: N801  # reads like cached_property, which it is
+class deferred(cached_property[T]):  # noqa: N801  # lower case like cached_property, which it is
     """A cached property that takes I/O, and so refuses to be read first in an event loop."""
 
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:

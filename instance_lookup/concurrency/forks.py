@@ -1,4 +1,4 @@
-"""What a forked child starts anew: it has one thread, and of the others only what they locked."""
+"""What a forked child builds again: it has one thread, and the locks that other threads held."""
 
 from __future__ import annotations
 

@@ -20,10 +20,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BRIEF = 0.5
-"""Seconds: these come in bursts, and stand still between two outages."""
+"""Seconds: these jobs come in bursts, during outages."""
 
 event_loops = DaemonPool("instance-lookup", max_workers=32)
-"""What coroutines may not do themselves: a read of the cache, a query.
+"""What coroutines may not do themselves, because it blocks: a read of the cache, a query.
 
 Not Django's ``thread_sensitive`` thread: there a slow Config Service would hold up every ORM call.
 """
@@ -32,7 +32,7 @@ flights = DaemonPool("instance-lookup-flight", max_workers=64, idle_seconds=_BRI
 fetches = DaemonPool("instance-lookup-fetch", max_workers=64, idle_seconds=_BRIEF)
 """Calls of the Config Service beside another process, for which a flight waits."""
 refreshes = DaemonPool("instance-lookup-refresh", max_workers=32)
-"""``arefresh()``: it asks whatever the cache holds, and so takes as long as the service."""
+"""``arefresh()``: it always asks the service, and takes as long as that does."""
 reads = DaemonPool("instance-lookup-read", max_workers=8, idle_seconds=_BRIEF)
 """Reads of a database cache outside the caller's transaction."""
 names = DaemonPool("instance-lookup-dns", max_workers=4, idle_seconds=_BRIEF)

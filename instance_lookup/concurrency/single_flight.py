@@ -1,4 +1,4 @@
-"""One fetch for all who want the same thing at the same time."""
+"""One fetch for all callers that need the same thing at the same time."""
 
 from __future__ import annotations
 
@@ -33,29 +33,40 @@ class SingleFlight(StartsAnew, Generic[V]):
     """The fetches under way in this process, by what they fetch."""
 
     def __init__(self, pool: DaemonPool, *, longest: float, overdue: Callable[[], object]) -> None:
-        """Fly for ``longest`` seconds; of those that do not land by then tell ``overdue``."""
+        """Run the work on ``pool``.
+
+        A flight that has not ended after ``longest`` seconds is overdue: the next caller begins
+        another one, and calls ``overdue``.
+        """
         self._pool = pool
         self._longest = longest
         self._overdue = overdue
         super().__init__()
 
     def join(self, key: Hashable, work: Callable[[], V]) -> Flight[V]:
-        """Return the flight for ``key``, having begun one with ``work`` if there was none.
+        """Return the flight for ``key``; begin one that runs ``work`` if there is none.
 
-        Raises ``RuntimeError`` where the process can start no more threads.
+        ``key`` is what two callers must have in common to share a flight; ``work`` runs on the
+        pool, once. Raises ``RuntimeError`` where the process can start no more threads.
         """
         board = self._board
+        # The lock makes "there is none" and "begin one" one step: of callers that come together
+        # one begins, the others join. It is not held while ``work`` runs.
         with board.lock:
             flight: Flight[V] | None = board.flights.get(key)
             is_overdue = flight is not None and monotonic() > flight.began + self._longest
             if flight is not None and not is_overdue:
                 return flight
             flight = Flight(Future(), monotonic())
-            # Running from the start: a pending one is cancelled by any who stops waiting.
+            # Running from the start: a pending future would be cancelled, for all, by the first
+            # caller that stops waiting.
             flight.future.set_running_or_notify_cancel()
+            # Work that ends at once waits in ``_leave`` for the lock, so the flight is on the
+            # board by then. If the pool refuses, nothing is on the board.
             job = self._pool.submit(_fly, board, key, flight, work)
             board.flights[key] = flight
-        # Also where the pool fails before it comes to the work; it may have, and takes the lock.
+        # For a job that fails before it comes to the work. Outside the lock: the job may have
+        # ended already, then ``_land`` runs here and takes the lock. ``overdue`` writes logs.
         job.add_done_callback(partial(_land, board, key, flight))
         if is_overdue:
             self._overdue()
@@ -66,7 +77,7 @@ class SingleFlight(StartsAnew, Generic[V]):
 
 
 class _Board:
-    """The flights of one process: in a child after a fork, nobody flies those of the parent."""
+    """The flights of one process. A forked child has none: no thread of it runs the parent's."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -74,9 +85,11 @@ class _Board:
 
 
 def _fly(board: _Board, key: Hashable, flight: Flight[V], work: Callable[[], V]) -> None:
+    # Off the board first, then the result: a caller that finds a flight on the board gets an answer
+    # that was not there yet when the caller came.
     try:
         result = work()
-    except BaseException as exc:  # noqa: BLE001  # whoever waits gets it
+    except BaseException as exc:  # noqa: BLE001  # the waiting callers get it
         _leave(board, key, flight)
         flight.future.set_exception(passable(exc))
     else:
@@ -86,7 +99,7 @@ def _fly(board: _Board, key: Hashable, flight: Flight[V], work: Callable[[], V])
 
 def _leave(board: _Board, key: Hashable, flight: Flight[Any]) -> None:
     with board.lock:
-        if board.flights.get(key) is flight:
+        if board.flights.get(key) is flight:  # an overdue flight has been replaced
             del board.flights[key]
 
 

@@ -1,6 +1,6 @@
 """One course of decisions for the sync and the async twin, which differ in how they wait.
 
-A generator yields steps and is sent what came of them; who drives it decides where they run.
+A generator yields steps and is sent what came of them; its driver decides where they run.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Load(Struct, frozen=True):
         raise self.missing
 
     async def arun(self) -> None:
-        """Load it."""
+        """Load it, without blocking the event loop."""
         await self.missing.load()
 
 
 class Blocking(Struct, frozen=True):
-    """Something that waits for the network."""
+    """A call that waits for the network."""
 
     run: Callable[[], Any]
 
@@ -62,7 +62,10 @@ class Wait(Struct, frozen=True):
         return self.future.result() if done else None
 
     async def arun(self) -> Any:
-        """Do the same without a thread; whoever gives up here ends nothing for the others."""
+        """Return its result, ``None`` when time is up, without blocking the event loop.
+
+        A coroutine that is cancelled here does not cancel the future for the others.
+        """
         waiting = asyncio.wrap_future(self.future)
         done, _ = await asyncio.wait([waiting], timeout=self.seconds)
         return waiting.result() if done else None
@@ -87,10 +90,10 @@ class Step(Protocol):
     """What is waited for, in a thread or in an event loop."""
 
     def run(self) -> Any:
-        """Return what came of it."""
+        """Wait in this thread, and return what came of it."""
 
     async def arun(self) -> Any:
-        """Twin of :meth:`run`."""
+        """Return what :meth:`run` does, without blocking the event loop. Raises as :meth:`run`."""
 
 
 Steps = Generator[Step, Any, T]

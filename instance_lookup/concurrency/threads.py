@@ -1,4 +1,4 @@
-"""Daemon threads for work that nobody may have to wait for.
+"""Daemon threads: the exit of the process never waits for their work.
 
 ``ThreadPoolExecutor`` joins its threads when the process exits, so one stuck name lookup would hold
 up every restart. These threads are left behind instead.
@@ -27,7 +27,7 @@ class DaemonPool(StartsAnew):
     """Run functions on at most ``max_workers`` daemon threads.
 
     Threads start with the first job and end after ``idle_seconds`` without one. A job must never
-    wait for another of the same pool: with all workers waiting nobody is left to work.
+    wait for another of the same pool: if all workers wait, none is left to work.
 
     Context variables stay behind: Django keeps ``caches`` in one, so that a request under ASGI has
     clients of its own. The workers keep theirs from job to job, which spares making them.
@@ -40,13 +40,17 @@ class DaemonPool(StartsAnew):
         super().__init__()
 
     def submit(self, fn: Callable[[*Ts], T], *args: *Ts) -> Future[T]:
-        """Have ``fn(*args)`` called by a worker, and return the future of its result."""
+        """Have ``fn(*args)`` called by a worker, and return the future of its result.
+
+        Raises ``RuntimeError`` or ``MemoryError`` if there is no worker and none can start.
+        """
         future: Future[T] = Future()
         job = partial(_run, future, partial(fn, *args))
         crew = self._crew
         with crew.changed:
-            # One that is starting starts others: to start a thread is to wait until it runs, and
-            # an event loop that did so for each job would stand still for long.
+            # At most one worker starts at a time, and it starts the next one itself. Starting a
+            # thread waits until it runs; an event loop that waited for each job would stand still.
+            # No deadlock: the new thread runs before it asks for the lock that is held here.
             if not crew.starting and crew.hires(self._max_workers, jobs=len(crew.jobs) + 1):
                 self._start_worker(crew)
             crew.jobs.append(job)
@@ -57,10 +61,10 @@ class DaemonPool(StartsAnew):
         try:
             Thread(target=self._work, args=[crew], name=self._name, daemon=True).start()
         except (RuntimeError, MemoryError):  # the system has no more threads to give
-            with crew.changed:
+            with crew.changed:  # re-entrant: "submit" holds it, "_work" does not
                 crew.workers -= 1
                 crew.starting = False
-            # Before the job is queued: where nobody could do it, nothing is left behind.
+            # Before the job is queued: a job that no worker will do is not left behind.
             if not crew.workers:
                 raise
 
@@ -82,6 +86,8 @@ class DaemonPool(StartsAnew):
 
 class _Crew:
     """The workers of one process, and what is left for them to do.
+
+    ``changed`` is the lock for all fields. It is not held while a job runs.
 
     A worker keeps to its own crew: after a fork the child makes a new one, whatever state the lock
     of the old one was in.
@@ -108,6 +114,8 @@ class _Crew:
             self.idle += 1
             self.changed.wait_for(lambda: self.jobs, patience)
             self.idle -= 1
+            # Under the lock since the wait ended: a job that came before is taken here, and
+            # "submit" of a later one no longer counts on this worker.
             if self.jobs:
                 return self.jobs.popleft()
             self.workers -= 1
@@ -120,19 +128,19 @@ def _run(future: Future[T], call: Callable[[], T]) -> None:
     try:
         result = _with_own_connections(call)
     except StopIteration as exc:
-        # No generator's end here, and one that asyncio's futures refuse: who awaits would hang.
+        # asyncio's futures refuse StopIteration: the coroutine that awaits would hang.
         error = RuntimeError(f"a job raised StopIteration({exc})")
         error.__cause__ = exc
         future.set_exception(error)
-    except BaseException as exc:  # noqa: BLE001 - the worker lives on, whoever waits gets it
+    except BaseException as exc:  # noqa: BLE001 - the worker lives on, the waiting caller gets it
         future.set_exception(exc)
     else:
         future.set_result(result)
 
 
 def _with_own_connections(call: Callable[[], T]) -> T:
-    """Do for the thread's database connections what Django does around a request."""
-    if not settings.configured:  # then nobody has a database
+    """Return ``call()``; close old database connections before and after, as Django does."""
+    if not settings.configured:  # then there is no database
         return call()
     close_old_connections()
     try:
@@ -142,7 +150,7 @@ def _with_own_connections(call: Callable[[], T]) -> T:
 
 
 def passable(exc: BaseException) -> Exception:
-    """Return what to raise in others.
+    """Return what to raise in the callers who wait for a job that ended with ``exc``.
 
     ``CancelledError`` or ``SystemExit`` would end them too, and asyncio refuses ``StopIteration``.
     """

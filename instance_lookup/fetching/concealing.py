@@ -1,4 +1,4 @@
-"""Loads for sites where nobody learns what exists (``CONCEAL_DENIED``).
+"""Loads for sites where callers do not learn what exists (``CONCEAL_DENIED``).
 
 What is not a user's own is looked up as if nothing were known of it, whatever the cache holds: the
 miss budget is asked first, then the Config Service. So what is denied gets the same answer as what
@@ -63,8 +63,10 @@ class ConcealingLoader(Loader[D]):
     ) -> Steps[Found[D]]:
         """Return the document of an id: from the cache only if ``is_theirs`` allows what it holds.
 
-        Without ``is_theirs`` the id is one that a project led to, and the project has been paid
-        for. The caller says with :meth:`settle` how it ended.
+        ``asked`` is the id, ``context`` says who asks, ``deadline`` is the end of the lookup.
+        Without ``is_theirs`` a project led to the id, and the user has paid for the project.
+        The caller says with :meth:`settle` how the lookup ended. Raises as :meth:`Loader.load`,
+        and ``MissBudgetSpent``.
         """
         if is_theirs is None:
             return (yield from super().load(asked, context, deadline))
@@ -132,7 +134,7 @@ class ConcealingLoader(Loader[D]):
         return False
 
     def _charge(self, asked: str, reading: Reading[D], asker: Asker, outcome: Outcome[D]) -> None:
-        """Charge the one who guessed, for what exists as well: whose it is shows later.
+        """Charge the user who guessed, for what exists as well: whose it is shows later.
 
         This is done where the call ends, because the user may not wait for that.
         """

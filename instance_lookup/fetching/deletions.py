@@ -23,7 +23,7 @@ class Fate(Enum):
 
     DROP = "drop"
     DROP_AGAIN = "drop again"
-    """It is counted already: two calls for it were under way at one time."""
+    """It is counted already: two calls for it were under way at the same time."""
     KEEP = "keep"
 
 

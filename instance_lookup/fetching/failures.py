@@ -1,4 +1,4 @@
-"""Errors that speak of what the caller named, not of what that led to."""
+"""Errors that name what the caller named, not what it led to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from instance_lookup.identifiers import InstanceRef, Ref, about
 
 
 def denied(ref: Ref, *, conceal: bool) -> InstanceLookupError:
-    """Return the error for those who may not have it; to ``conceal``: as if there were none."""
+    """Return the error for a caller who may not have it; with ``conceal``: a 404."""
     return (
         not_found(ref)
         if conceal
@@ -27,7 +27,7 @@ def not_found(ref: Ref) -> InstanceNotFound:
 
 
 def renamed(ref: Ref, error: InstanceLookupError) -> InstanceLookupError:
-    """Return the error as one that speaks of what the caller named, not of what that led to."""
+    """Return the error as one that names what the caller named, not what it led to."""
     if not isinstance(error, ConfigServiceUnavailable):
         return not_found(ref)
     details = {key: value for key, value in error.details.items() if not key.endswith("_id")}

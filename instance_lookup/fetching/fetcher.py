@@ -1,4 +1,4 @@
-"""Ask the Config Service for one document, once for all who want it, and store the answer."""
+"""Ask the Config Service for one document, once for all its callers, and store the answer."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Outcome(Struct, Generic[D], frozen=True):
 
     found: Found[D] | None = None
     error: InstanceLookupError | None = None
-    """Neither: another process is at it, or takes longer than a caller who has a copy waits."""
+    """Neither: another process is fetching, or takes longer than a caller with a copy waits."""
     by: tuple[bool, str | None] | None = None
     """Who asked, where the answer is this one user's."""
 
@@ -70,7 +70,7 @@ class Asker(Struct, frozen=True):
     user_id: str | None
     request_id: str
     limited: bool = False
-    """Whether the asker's miss budget has a say."""
+    """Whether the asker's miss budget may refuse the call."""
 
 
 class Fetcher(Generic[D]):
@@ -95,7 +95,7 @@ class Fetcher(Generic[D]):
         return asked, reading.generation, reading.since
 
     def rests(self, asked: str, reading: Reading[D]) -> bool:
-        """Tell whether a call would be vain, since the last one failed a moment ago."""
+        """Tell whether to ask nothing now, since the last call failed a moment ago."""
         until = self._resting.get(self.key(asked, reading))
         return (
             until in {_ALWAYS, self.service_health.deletions.documents}
@@ -105,9 +105,14 @@ class Fetcher(Generic[D]):
     def fetch(  # noqa: PLR0911  # one return for each kind of answer
         self, asked: str, reading: Reading[D], asker: Asker, deadline: Deadline
     ) -> Outcome[D]:
-        """Ask once, unless the circuit breaker is open, and store the answer."""
+        """Ask once, unless the circuit breaker is open, and store the answer.
+
+        ``asked`` is the id, ``reading`` what the cache held before the call (the answer is stored
+        under its generation), ``asker`` the user for whom the service is asked, ``deadline`` the
+        end of the call.
+        """
         service_health = self.service_health
-        # A value for each way it can end: the many who wait for it raise an error of their own.
+        # A value for each way it can end: many callers wait for it, and each raises its own error.
         if not deadline.remaining():  # waited too long for a worker
             return Outcome(error=self.unavailable(asked, "timeout"))
         if not service_health.breaker.enter():
@@ -127,7 +132,7 @@ class Fetcher(Generic[D]):
         except AccessDenied as exc:
             service_health.service_is_up()
             return Outcome(error=Refused(str(exc)), by=asker.identity)
-        except BaseException as exc:  # noqa: BLE001  # a backend may be anybody's
+        except BaseException as exc:  # noqa: BLE001  # of any backend
             status = answer.status if isinstance(answer, Document) else None
             return Outcome(error=self._failure(asked, reading, exc, status))
         service_health.document_received(self._part(asked), drops)
@@ -144,7 +149,11 @@ class Fetcher(Generic[D]):
     def unavailable(
         self, asked: str, reason: str, *, retry_after: float | None = None, **details: object
     ) -> ConfigServiceUnavailable:
-        """Return the error for "no usable answer"."""
+        """Return the error for "no usable answer" about the id ``asked``.
+
+        ``reason`` is a key of ``reasons``, or a backend's own; ``retry_after`` is in seconds
+        (``None``: ``RETRY_AFTER``). ``details`` go into the error.
+        """
         return ConfigServiceUnavailable(
             f"The configuration of {self.kind.name} {asked!r} is not available at the moment.",
             retry_after=RETRY_AFTER if retry_after is None else retry_after,
@@ -166,7 +175,7 @@ class Fetcher(Generic[D]):
     def _missing(
         self, asked: str, reading: Reading[D], asked_at: float, exc: InstanceNotFound
     ) -> Outcome[D]:
-        """Return "not found" and forget the copy that there may be; not if too many are gone."""
+        """Return "not found" and forget the copy, if any; keep it if too many are gone."""
         service_health, about = self.service_health, self._part(asked)
         service_health.service_is_up()
         if (held := _held(reading)) is not None:
@@ -187,12 +196,12 @@ class Fetcher(Generic[D]):
     def _failure(
         self, asked: str, reading: Reading[D], exc: BaseException, status: int | None = None
     ) -> ConfigServiceUnavailable:
-        """Return the error for whatever went wrong, having logged it if it is news."""
+        """Log what went wrong, if it is news, and return the error for it."""
         service_health = self.service_health
         details, retry_after = {}, None
         if isinstance(exc, ConfigServiceUnavailable):
             details, retry_after = exc.details, exc.retry_after
-        if retry_after is not None:  # of a backend that does not see to it itself
+        if retry_after is not None:  # backends need not bound it themselves
             retry_after = min(retry_after, _LONGEST_RETRY_AFTER)
         rejected = isinstance(exc, Rejected)
         reason = "rejected" if rejected else details.get("reason", type(exc).__name__)

@@ -1,4 +1,4 @@
-"""One fetch per fleet: a lease in the shared cache says that some process is at it."""
+"""One fetch for all processes: a lease in the shared cache says that one of them is fetching."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ class Lease:
         """
         began = monotonic()
         try:
+            # "add" is one step on the server: of processes that come together one gets the lease.
+            # (On file-based caches two may get it, which costs one call more.)
             return caches[self._alias].add(self._key, "taken", self._life) is not False
         except Exception as exc:  # noqa: BLE001  # whatever the backend raises
             self._health.unwritable(exc, began)
@@ -55,8 +57,12 @@ class Lease:
             return True
 
     def release(self) -> None:
-        """Give it back. One that ran out meanwhile and is another's now costs one call more."""
-        if self._health.breaker.wait():  # it is down, and the lease ends by itself
+        """Give the lease back.
+
+        If it ran out meanwhile, it may belong to another process now. It is deleted all the same:
+        that costs one call more, and a comparison would cost each release a read.
+        """
+        if self._health.breaker.wait():  # the cache is down, and the lease ends by itself
             return
         began = monotonic()
         try:

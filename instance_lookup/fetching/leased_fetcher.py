@@ -1,4 +1,4 @@
-"""One fetch for all processes on one cache: the one that holds the lease is at it."""
+"""One fetch for all processes on one cache: the process that holds the lease does it."""
 
 from __future__ import annotations
 
@@ -41,9 +41,11 @@ class LeasedFetcher(Generic[D]):
     def fetch(
         self, asked: str, seen: Reading[D], asker: Asker, deadline: Deadline, *, patient: bool
     ) -> Outcome[D]:
-        """Return what came of a fetch, ours or another process's.
+        """Return what came of a fetch, by this process or by another one.
 
-        Without ``patient``, which is for those who have a copy: nothing, if another is at it.
+        ``asked`` is the id, ``seen`` what the cache held before, ``asker`` the user for whom the
+        service is asked, ``deadline`` the end of the call. ``patient`` callers wait for another
+        process that is fetching; others, who have a copy, get an empty outcome at once.
         """
         if seen.generation is None:
             return self._fetcher.fetch(asked, seen, asker, deadline)
@@ -54,16 +56,17 @@ class LeasedFetcher(Generic[D]):
                 return Outcome()
             return self._follow(asked, seen, asker, deadline, lease)
         try:
-            # Somebody may have fetched it between our look and our lease.
+            # Another process may have stored it between our read and our lease.
             latest = self._cache.read_again(asked)
             return _newer(latest, seen) or self._fetcher.fetch(asked, latest, asker, deadline)
         finally:
+            # After the store: those who see that the lease is gone find the entry.
             lease.release()
 
     def _follow(
         self, asked: str, seen: Reading[D], asker: Asker, deadline: Deadline, lease: Lease
     ) -> Outcome[D]:
-        """Wait for the other process; half way, or when it has given up, fetch as well."""
+        """Wait for the other process; fetch as well half way, or when its lease is gone."""
         half_way = monotonic() + deadline.remaining() / 2
         pause = _FIRST_PAUSE
         own: Future[Outcome[D]] | None = None

@@ -39,7 +39,7 @@ _LANDING = 1.0
 
 
 class Loader(Generic[D]):
-    """Loads the documents of one kind: what section by section the cache and the service allow."""
+    """Loads the documents of one kind, from the cache or from the Config Service."""
 
     def __init__(
         self,
@@ -70,9 +70,11 @@ class Loader(Generic[D]):
         deadline: Deadline,
         is_theirs: LetsIn[D] | None = None,
     ) -> Steps[Found[D]]:
-        """Return the document of an id. ``is_theirs`` is of use where denials are concealed.
+        """Return the document of the id ``asked``.
 
-        Raises ``InstanceNotFound``, ``Refused`` or ``ConfigServiceUnavailable``.
+        ``context`` says who asks, ``deadline`` is the end of the lookup. ``is_theirs`` is used
+        only where denials are concealed. Raises ``InstanceNotFound``, ``Refused``,
+        ``ConfigServiceUnavailable``, and its ``MissBudgetSpent``.
         """
         if self._refusals.any:
             yield from self._refusals.check(context.user, asked)
@@ -99,7 +101,7 @@ class Loader(Generic[D]):
         return None if entry is None or (user, asked) in self._refusals else entry.document
 
     def settle(self, user: LookupUser, asked: str, *, theirs: bool) -> None:
-        """Hear how a lookup ended: of use where denials are concealed."""
+        """Note how a lookup ended. Does nothing here: :class:`ConcealingLoader` needs it."""
 
     def _renew(
         self, asked: str, reading: Reading[D], context: LookupContext, deadline: Deadline
@@ -128,7 +130,7 @@ class Loader(Generic[D]):
             if latest.entry is None or latest.entry.document is None:
                 if exc.details["reason"] != "busy":
                     raise
-                # The fetch goes on, and there is nothing to serve instead: wait like all others.
+                # The fetch goes on, and there is no copy left to serve: wait for it.
                 return (
                     yield from self._fetch(
                         asked, latest, asker, deadline, user=context.user, copy=None
@@ -137,7 +139,7 @@ class Loader(Generic[D]):
             return self._stale(latest.entry)
 
     def refresh(self, asked: str, context: LookupContext, deadline: Deadline) -> Found[D]:
-        """Ask the Config Service whatever the cache holds, and store the answer. Blocks.
+        """Ask the Config Service, even if the cache has a fresh entry; store the answer. Blocks.
 
         Raises as :meth:`load`.
         """
@@ -203,7 +205,7 @@ class Loader(Generic[D]):
         deadline = Deadline.after(self._settings.config_service_timeout)
         work: Callable[[], Outcome[D]]
         work = partial(self._leased.fetch, asked, reading, asker, deadline, patient=patient)
-        if of is not None:  # asked beside the lease: who holds it may be refused as well
+        if of is not None:  # without the lease: its holder may be a user who is refused
             work = partial(self._fetcher.fetch, asked, reading, asker, deadline)
         noting = partial(self._noting, asked, reading, asker, work)
         try:
@@ -214,7 +216,7 @@ class Loader(Generic[D]):
     def _noting(
         self, asked: str, reading: Reading[D], asker: Asker, work: Callable[[], Outcome[D]]
     ) -> Outcome[D]:
-        """Remember what one asker was told, even if he has not waited for it."""
+        """Remember what the asker was told, even if they no longer wait for it."""
         # Again: while this waited for a worker, many before it may have spent what there was.
         if overspent := self._overspent(asked, asker):
             return Outcome(error=overspent, by=asker.identity)
@@ -225,7 +227,7 @@ class Loader(Generic[D]):
         return outcome
 
     def _charge(self, asked: str, reading: Reading[D], asker: Asker, outcome: Outcome[D]) -> None:
-        """Charge the one who asked for a miss."""
+        """Charge the asker for a miss."""
         is_guess = isinstance(outcome.error, Refused) and reading.entry is None
         if is_guess or isinstance(outcome.error, InstanceNotFound):
             self._budget.spend(asker.identity)
@@ -259,7 +261,7 @@ class Loader(Generic[D]):
         return self._hit(asked, entry, (partial(self._refresh_ahead, asked, reading, document),))
 
     def _refresh_ahead(self, asked: str, reading: Reading[D], document: D) -> None:
-        """Begin to fetch in the background what is about to become stale, if no other has."""
+        """Begin to fetch in the background what is about to become stale, unless that has begun."""
         owner = document.metadata.owner if isinstance(document, InstanceConfig) else None
         user_id = owner or self._settings.config_service_user_id
         asker = Asker((not owner, user_id), user_id, fresh_request_id())
@@ -269,12 +271,12 @@ class Loader(Generic[D]):
             self._begin(asked, reading, asker, patient=False)
 
     def _stale(self, copy: Entry[D]) -> Found[D]:
-        assert copy.document is not None  # noqa: S101  # or it would be no copy
+        assert copy.document is not None  # noqa: S101  # a copy has a document
         self._count("stale_hits")
         return Found(copy.document, Source.STALE_CACHE, copy.cached_at, 0.0)
 
     def _is_due(self, asked: str, entry: Entry[D]) -> bool:
-        """Tell whether to refresh ahead: from a moment that is another for each entry.
+        """Tell whether to refresh ahead: from a moment that differs for each entry.
 
         Else a thousand entries that were warmed together would be fetched together for ever.
         """

@@ -1,4 +1,4 @@
-"""What each reason for "no usable answer" means: for whom, for how long, and what to do."""
+"""What each reason for "no usable answer" means: for which ids, for how long, and what to do."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Meaning(NamedTuple):
     is_until_a_document: bool = False
     """Whether only a document ends it, not an answer of any kind."""
     without_copy: int = 503
-    """Status for callers of whom the cache holds no copy."""
+    """Status where the cache holds no copy."""
 
 
 EVERYTHING_GONE = "everything_gone"
-"""The service answers 404, which is not believed of what a copy is held of."""
+"""The service answers 404 for everything. This is not believed of ids with a copy."""
 _PASSING = Meaning("It is asked again by itself.")
 _MEANINGS = MappingProxyType(
     {

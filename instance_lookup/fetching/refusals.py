@@ -33,7 +33,7 @@ LetsIn = Callable[["LookupUser", D], "Steps[bool]"]
 
 
 class Refused(AccessDenied):
-    """The Config Service itself said that this user may not."""
+    """The Config Service itself refused this user."""
 
 
 class _User(Protocol):
@@ -54,12 +54,13 @@ class Refusals(Generic[D]):
         self._refused: Expiring[bool] = Expiring(ttl)
         self._untold: Expiring[bool] = Expiring(ttl)
         self.any = self._refused.items
-        """Empty where no user was refused anything."""
+        """Empty while no refusal is remembered."""
 
     def note(self, user: _User, asked: str) -> None:
         """Remember that the service refused ``asked`` to ``user``."""
         pair = user.identity, asked
-        # In this order: a lookup that sees the refusal finds that it is the first to tell of it.
+        # In this order: lookups in other threads look at "refused" first. One that sees the
+        # refusal must find it in "untold", or no lookup would invalidate the copy.
         self._untold.put(pair, True)  # noqa: FBT003  # a set's value
         self._refused.put(pair, True)  # noqa: FBT003
 
@@ -71,6 +72,7 @@ class Refusals(Generic[D]):
         """Raise ``Refused`` if the service refused ``asked`` to ``user`` a moment ago."""
         if (user, asked) not in self:
             return
+        # "drop" is one step: of lookups that see the refusal together, one goes on.
         if self._lets_in is not None and self._untold.drop((user.identity, asked)):
             reading: Reading[D] = yield self._cache.step(asked)
             copy = reading.entry.document if reading.entry else None

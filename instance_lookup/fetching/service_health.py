@@ -42,7 +42,7 @@ class ServiceHealth:
         self.deletions = Deletions()
 
     def document_received(self, about: str, drops: int) -> None:
-        """Note a document, asked for when so many copies were dropped (see ``Deletions``)."""
+        """Note a document. ``drops`` is :attr:`Deletions.drops` from before the call."""
         self.service_is_up()
         self.service.ok(about)
         if self.deletions.note_document(drops):
@@ -66,7 +66,12 @@ class ServiceHealth:
         retry_after: float | None = None,
         bug: BaseException | None = None,
     ) -> None:
-        """Note that there was no usable answer for what it is ``about``, and what was ``said``."""
+        """Note that there was no usable answer, and log it if that is news.
+
+        ``reason`` is a key of ``reasons``, or a backend's own. ``about`` names the document, as in
+        ``instance 'acme'``; ``said`` is the message. ``retry_after`` is in seconds, by the service.
+        ``bug`` is the exception of a backend that is broken: the log shows its traceback.
+        """
         meaning = meaning_of(reason)
         if meaning.is_there:
             self.breaker.succeeded()
@@ -106,7 +111,7 @@ class ServiceHealth:
         logger.warning(line)
 
     def everything_gone(self, about: str, said: str) -> str:
-        """Return what to say of a "does not exist" that is not believed."""
+        """Return the message for a "does not exist" that is not believed."""
         return (
             f"{self._unknown(about, said)}, nor the last {BELIEVED} of which there was a copy: it"
             " says that everything is gone."

@@ -1,7 +1,7 @@
 """Stop asking a service that does not answer, and find out when it does again.
 
-By hand, because of what PyPI has: ``pybreaker`` holds a lock for as long as a call takes, which
-would put all calls in a row; ``circuitbreaker`` lets any number of probes through when half open.
+Not from PyPI: ``pybreaker`` holds a lock for as long as a call takes, so that calls run one after
+the other; ``circuitbreaker`` lets any number of probes through when half open.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ class Breaker(Guarded):
         probe: float,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Open for ``reset`` seconds after ``failures`` in a row.
+        """Open for ``reset`` seconds after so many ``failures`` in a row.
 
-        A probe that has said nothing for ``probe`` seconds is given up.
+        After ``probe`` seconds without a report from the probe the next call is one. ``clock``
+        returns seconds, and is for tests.
         """
         super().__init__()
         self._failures = failures
@@ -48,7 +49,11 @@ class Breaker(Guarded):
         return not self._in_a_row and not self._told_until
 
     def enter(self) -> bool:
-        """Tell whether to call. Whoever does says afterwards how it went."""
+        """Tell whether to call. Then report with :meth:`succeeded` or :meth:`failed`.
+
+        The lock makes "half open" and "take the probe" one step: of callers that come together
+        one gets the probe.
+        """
         if self.is_closed:
             return True
         now = self._clock()
@@ -64,7 +69,7 @@ class Breaker(Guarded):
     def succeeded(self) -> None:
         """Note an answer, of whatever kind: the service is there.
 
-        Not if that comes late, of a call from before it opened: the probe is to find out.
+        An answer to a call from before it opened does not close it: the probe has to find out.
         """
         if self._in_a_row:
             with self._lock:
@@ -73,7 +78,7 @@ class Breaker(Guarded):
                     self._in_a_row, self._open_until, self._probing = 0, 0.0, False
 
     def failed(self, retry_after: float | None = None) -> None:
-        """Note a failure. ``retry_after`` seconds are what the service itself asked for."""
+        """Note a failure. ``retry_after``: seconds that the service itself asked to wait."""
         with self._lock:
             now = self._clock()
             self._in_a_row += 1
@@ -84,5 +89,5 @@ class Breaker(Guarded):
                 self._told_until = max(self._told_until, now + retry_after)
 
     def wait(self) -> float:
-        """Return the seconds for which nobody is let through."""
+        """Return the seconds for which no call is let through; 0.0: none."""
         return max(0.0, max(self._open_until, self._told_until) - self._clock())

@@ -1,4 +1,4 @@
-"""How many ids that nobody knows one user may have the Config Service asked for."""
+"""How many ids that do not exist one user may have the Config Service asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 _LIMIT = 10_000
-"""Users that are told apart; of one forgotten nothing is held against him."""
+"""Users that are told apart. A forgotten user starts with a full budget."""
 _MINUTE = 60.0
 _ROUNDING = 1e-6
 """Seconds that a sum of shares of a minute may be off."""

@@ -36,12 +36,12 @@ class Expiring(Guarded, Generic[V]):
                 self.items.popitem(last=False)
 
     def get(self, key: Hashable) -> V | None:
-        """Return what is kept, ``None`` if nothing is or its time is over."""
+        """Return what is kept; ``None``: nothing is, or its time is over. Takes no lock."""
         until, value = self.items.get(key, (0.0, None))
         return value if self._clock() < until else None
 
     def drop(self, key: Hashable) -> bool:
-        """Forget an item; tell whether there was one, if only one whose time is over."""
+        """Forget an item; tell whether there was one, even one whose time was over."""
         with self._lock:
             return self.items.pop(key, None) is not None
 
@@ -49,6 +49,6 @@ class Expiring(Guarded, Generic[V]):
         return next(iter(self.items.values()))[0]
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all items."""
         with self._lock:
             self.items.clear()

@@ -10,7 +10,7 @@ from instance_lookup.concurrency.forks import Guarded
 logger = logging.getLogger("instance_lookup")
 
 _LIMIT = 1_000
-"""Parts that are remembered as failing; of one forgotten there is one more line."""
+"""Parts that are remembered as failing. A forgotten one is logged once more."""
 
 
 class Health(Guarded):
@@ -38,14 +38,16 @@ class Health(Guarded):
         part: str = "",
         bug: BaseException | None = None,
     ) -> None:
-        """Note that it does not: ``reason`` is the state, ``line`` is for the log.
+        """Note that it does not work. Logs ``line`` at ``level`` if ``reason`` is news.
 
-        The log shows the traceback of ``bug``.
+        ``reason`` is the state, ``part`` what fails (``""``: the whole). The log shows the
+        traceback of ``bug``.
         """
         if self.failing.get(part) != reason and self._changes(part, reason):
             logger.log(level, line, exc_info=bug)
 
     def _changes(self, part: str, reason: str | None) -> bool:
+        # One step: of threads that see the change together, one logs it.
         with self._lock:
             before = self.failing.pop(part, None)
             if reason is not None:
