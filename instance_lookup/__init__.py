@@ -1,4 +1,13 @@
-"""Which tenant instance a request works in, and that instance's configuration."""
+"""Which tenant instance a request works in, and that instance's configuration.
+
+Here, in the root: what a project imports or names in settings. One request takes one way:
+
+``middleware`` → ``request`` → ``resolver`` (``selection``: which instance, by ``identifiers``;
+``access``: may they) → ``fetching`` → ``cache``, and past that ``backends``
+
+``resilience`` and ``concurrency`` are what these stand on. A room imports only rooms below it.
+Each folder's own first lines say what lives there and what does not.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """From the cache, else from the Config Service, else the stale copy.
 
 ``loader``: the order of things for one document. ``concealing``: the same where denials are hidden.
-``fetcher``: asks the service, and has the answer stored. ``lease``: in one process.
+``fetcher``: asks the service, and has the answer stored.
+``lease`` and ``leased_fetcher``: of several processes one asks, and the others wait for it.
 ``refusals``: what a 403 of the service means, here only.
 ``deletions``, ``omissions``, ``reasons``: what is believed. ``service_health``: what the log says.
 ``projects``: which instance a project belongs to.

@@ -1,1 +1,6 @@
-"""Management commands: they parse and print, the work is in modules of its own."""
+"""Management commands: they parse and print.
+
+The work is done by functions that a project may call as well: ``instance_lookup.warming``,
+``invalidation`` and ``inspection``, with what came of it in ``outcomes``.
+``base``, ``progress`` and ``table`` are what the commands share.
+"""
