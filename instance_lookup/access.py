@@ -1,4 +1,4 @@
-"""Who may have it? Policies are values; ``authorize`` is the one place that asks them."""
+"""Which user may have which instance. Only ``authorize`` lets a config out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Allows(Protocol):
 
 
 def _is_policy(other: object) -> bool:
-    """Tell a policy from what is easily written for it: its class, without the parentheses."""
+    """Tell a policy from its class: the parentheses are easily forgotten."""
     return not isinstance(other, type) and hasattr(other, "allows")
 
 
@@ -134,7 +134,7 @@ class AnyOf(Policy):
         return False
 
     def bind(self, settings: Settings) -> Policy:
-        """Bind each."""
+        """Bind each of the policies."""
         return replace(self, policies=tuple(bind(policy, settings) for policy in self.policies))
 
 
@@ -153,11 +153,11 @@ class Not(Policy):
     policy: Allows
 
     def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
-        """Ask, and turn the answer round."""
+        """Ask, and return the opposite."""
         return not verdict(self.policy, user, config)
 
     def bind(self, settings: Settings) -> Policy:
-        """Bind the inner one."""
+        """Bind the inner policy."""
         return Not(bind(self.policy, settings))
 
 
@@ -168,8 +168,9 @@ owner_or_admin = IsOwner() | IsAdmin()
 def authorize(user: LookupUser, config: InstanceConfig, policy: Allows) -> Grant:
     """Return the proof that ``user`` may have ``config``.
 
-    ``policy`` is asked, bound to the settings already; for the site itself it is not. Every answer
-    of a resolver passes here: fresh or stale, from the service or a cache. Raises ``AccessDenied``.
+    ``policy`` is bound to the settings already; the site itself needs none. Every answer of a
+    resolver passes here: fresh or stale, from the service or a cache. Raises ``AccessDenied``, and
+    ``TypeError`` if the policy does not answer with a bool.
     """
     answer = user.is_service or policy.allows(user, config)
     if answer is True:
@@ -203,5 +204,5 @@ def _undecided(policy: Allows, answer: object) -> TypeError:
 
 
 def same_id(left: str | None, right: str | None) -> bool:
-    """Compare two ids exactly; what is absent or blank is equal to nothing."""
+    """Compare two ids exactly; an absent or blank id equals no other."""
     return left == right and left is not None and left.strip() != ""

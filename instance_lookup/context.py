@@ -1,4 +1,4 @@
-"""What a lookup is asked with."""
+"""The input of a lookup."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RequestMetadata(Struct, frozen=True):
 
     @classmethod
     def from_request(cls, request: HttpRequest) -> RequestMetadata:
-        """Return that of a request, Django's or DRF's: the same one each time.
+        """Return the metadata of a request, Django's or DRF's. One request always has the same.
 
         A missing or odd ``X-Request-ID`` is replaced by a fresh one.
         """
@@ -55,11 +55,11 @@ class LookupContext(Struct, frozen=True):
     project_id: str | None = None
     """What :class:`ProjectIdentifier` uses before it looks at the request."""
     request_metadata: RequestMetadata = RequestMetadata()
-    """Where none is given, a lookup that goes beyond what is at hand takes the request's."""
+    """Where none is given, a lookup that needs the cache or the service takes the request's."""
     request: HttpRequest | None = None
     """What identifiers may look at."""
 
-    # The request takes no part: it is no value, and shows what it was sent.
+    # Without the request: it is not a value, and its repr shows what the client sent.
 
     def __repr__(self) -> str:
         shown = (f"{name}={value!r}" for name, value in self._values().items())

@@ -31,7 +31,7 @@ def instance_required(view: View) -> View: ...
 @overload
 def instance_required(*, policy: Allows | None = None) -> Callable[[View], View]: ...
 def instance_required(view: Any = None, *, policy: Allows | None = None) -> Any:
-    """Let a sync or async view run only for those who may have the request's instance.
+    """Run a sync or async view only for users who may have the request's instance.
 
     ``policy`` has to allow it too, beside ``ACCESS_POLICY``: to be stricter, such as ``IsOwner()``.
     Around ``dispatch`` of a DRF view it waits until DRF knows the user.
@@ -75,7 +75,7 @@ def instance_required(view: Any = None, *, policy: Allows | None = None) -> Any:
 
 
 class InstanceRequiredMixin:
-    """The same for class-based views, sync and async; comes first among the bases."""
+    """``@instance_required`` for class-based views, sync and async. It is the first base."""
 
     instance_policy: Allows | None = None
     """Has to allow it too, beside ``ACCESS_POLICY``."""
@@ -89,7 +89,7 @@ class InstanceRequiredMixin:
 
 
 def _awaiting(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the coroutine function that ``dispatch`` of an async view, a plain one, is not."""
+    """Return ``view`` as a coroutine function: ``dispatch`` of an async view is a plain one."""
 
     async def awaiting(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return await view(request, *args, **kwargs)
@@ -117,7 +117,7 @@ def _answered(request: HttpRequest, error: InstanceLookupError) -> HttpResponseB
 
 
 def _finished(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    # The middleware does this too, where there is one; twice is as good as once.
+    # The middleware does this too, where there is one; twice does no harm.
     if isinstance(response, HttpResponseBase):  # else Django says better what is wrong
         lookup_for(request).state.finish(response)
     return response

@@ -10,7 +10,7 @@
     │   └── MissBudgetSpent        429
     └── CacheError                 500  (cache management only, never from ``resolve``)
 
-The Django bases make an error that nobody catches come out as the right response.
+The Django bases turn an error that is not caught into the right response.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def _freeze_list(value: list[Any] | tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _freeze_struct(value: Struct) -> Struct:
-    """Freeze the fields in place: nobody else holds what has just been decoded."""
+    """Freeze the fields in place: the value was just decoded, and no other code holds it."""
     for field in value.__struct_fields__:
         held = getattr(value, field)
         if (frozen := freeze(held)) is not held:

@@ -34,7 +34,7 @@ class State(StrEnum):
     ABSENT = "absent"
     """Ask the Config Service."""
     UNREADABLE = "unreadable"
-    """The same: not an entry of this instance in this format, or encrypted with another key."""
+    """Ask the Config Service: the entry is of another id or format, or its key is not known."""
 
 
 class IdFrom(StrEnum):
@@ -73,7 +73,7 @@ class Inspection:
     id_from: IdFrom = IdFrom.ARGUMENT
 
     def as_dict(self, *, show_config: bool = False) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the values as a dict for JSON; the config only with ``show_config``."""
         values: dict[str, Any] = msgspec.to_builtins(self)
         config = values.pop("config")
         return values | {"config": config} if show_config else values

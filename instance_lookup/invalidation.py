@@ -1,4 +1,4 @@
-"""Taking entries out of service, one id after another, whatever becomes of the others."""
+"""Invalidates entries one after another. A failure does not stop the others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Invalidated:
     """``None``: not known."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the values as a dict for JSON."""
         return {f"{self.kind}_id": self.id, "was_cached": self.was_cached}
 
 
@@ -39,9 +39,10 @@ def invalidate(
     expire: bool = False,
     dry_run: bool = False,
 ) -> Iterator[Invalidated | Failure]:
-    """Invalidate instances, or with ``expire`` mark them stale, and forget projects.
+    """Invalidate ``instance_ids``, or with ``expire`` mark them stale, and forget ``project_ids``.
 
-    Yields each, or a failure. With ``dry_run`` ids are checked and nothing is changed.
+    Yields each as it is done, or a failure; raises neither ``CacheError`` nor ``InvalidContext``.
+    With ``dry_run`` ids are checked and nothing is changed. ``resolver`` has the cache.
     """
     instance_verb = resolver.cache.expire if expire else resolver.invalidate_cache
     work: list[tuple[str, Callable[[str], bool | None], Iterable[str]]] = [

@@ -67,7 +67,7 @@ class Failure:
         return f"{self.name}: " + printable(f"{self.error}{reason}: {self.message}")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the values as a dict for JSON."""
         return {
             f"{self.kind}_id": self.id,
             "error": self.error,

@@ -1,4 +1,4 @@
-"""The order of things: who asks, for which instance, where it comes from, and may they have it."""
+"""The steps of a lookup: who asks, for which instance, where it comes from, may they have it."""
 
 from __future__ import annotations
 
@@ -95,12 +95,16 @@ class InstanceResolver:
         return drive(self._resolve(context, ref)) if result is None else result
 
     async def aresolve(self, context: LookupContext, ref: Ref | None = None) -> LookupResult:
-        """Twin of :meth:`resolve`."""
+        """Return what :meth:`resolve` does, without blocking the event loop. Raises as that."""
         result = self._resolve_near(context, ref)
         return await adrive(self._resolve(context, ref)) if result is None else result
 
     def refresh(self, instance_id: str) -> LookupResult:
-        """Fetch a configuration for the site itself, whatever the cache holds, and store it."""
+        """Fetch a configuration for the site itself, even if the cache has it, and store it.
+
+        Raises ``InvalidContext``, ``InstanceNotFound``, ``AccessDenied`` or
+        ``ConfigServiceUnavailable``.
+        """
         context = LookupContext(user=LookupUser.service(), instance_id=instance_id)
         ref = self.naming.check(InstanceRef(instance_id))
         try:
@@ -110,7 +114,7 @@ class InstanceResolver:
         return _result(found, authorize(context.user, found.document, self.policy))
 
     async def arefresh(self, instance_id: str) -> LookupResult:
-        """Twin of :meth:`refresh`."""
+        """Return what :meth:`refresh` does, without blocking the event loop. Raises as that."""
         return await in_pool(pools.refreshes, self.refresh, instance_id)
 
     def instance_ids(self) -> Iterator[str]:
@@ -139,19 +143,19 @@ class InstanceResolver:
             seen.add(cursor)
 
     def warm_cache(self, configs: Iterable[InstanceConfig]) -> int:
-        """Store configs that are at hand; return how many. Raise ``CacheError``."""
+        """Store the given configs; return how many. Raise ``CacheError``."""
         return self.cache.warm(configs)
 
     async def awarm_cache(self, configs: Iterable[InstanceConfig]) -> int:
-        """Twin of :meth:`warm_cache`."""
+        """Store configs like :meth:`warm_cache`, without blocking the event loop."""
         return await self.cache.awarm(configs)
 
     def invalidate_cache(self, instance_id: str) -> bool:
-        """Never serve what is cached or under way; tell if it was cached. Raise ``CacheError``."""
+        """Never serve what was stored or fetched so far; tell if it was. Raise ``CacheError``."""
         return self.cache.invalidate(instance_id)
 
     async def ainvalidate_cache(self, instance_id: str) -> bool:
-        """Twin of :meth:`invalidate_cache`."""
+        """Return what :meth:`invalidate_cache` does, without blocking the event loop."""
         return await self.cache.ainvalidate(instance_id)
 
     def invalidate_project(self, project_id: str) -> bool:
@@ -160,7 +164,7 @@ class InstanceResolver:
         return self.projects.invalidate(project_id)
 
     async def ainvalidate_project(self, project_id: str) -> bool:
-        """Twin of :meth:`invalidate_project`."""
+        """Return what :meth:`invalidate_project` does, without blocking the event loop."""
         return await in_executor(self.invalidate_project, project_id)
 
     def invalidate_all_caches(self) -> None:
@@ -170,7 +174,7 @@ class InstanceResolver:
         self.projects.forget(None)  # again: one may have been read meanwhile
 
     async def ainvalidate_all_caches(self) -> None:
-        """Twin of :meth:`invalidate_all_caches`."""
+        """Invalidate all like :meth:`invalidate_all_caches`, without blocking the event loop."""
         await in_executor(self.invalidate_all_caches)
 
     def permits(self, policy: Allows, user: LookupUser, config: InstanceConfig) -> bool:
@@ -182,9 +186,9 @@ class InstanceResolver:
         return self.cache.stats
 
     def _resolve_near(self, context: LookupContext, ref: Ref | None) -> LookupResult | None:
-        """Return what takes no I/O, no signal is to tell of, and this user may have.
+        """Return the answer if it takes no I/O and no signal, and the user may have it.
 
-        The straight line through :meth:`_resolve`, which has the other cases.
+        This is the short way of :meth:`_resolve`, which handles all other cases.
         """
         user = context.user
         if not self._near.size or instance_resolved.receivers or user.is_anonymous:
@@ -220,7 +224,7 @@ class InstanceResolver:
             ref = yield from asking(partial(self.naming.select, context), missing)
         try:
             found, grant = yield from self._authorized(ref, context, deadline)
-            # Not before: whether a project is of an instance, only those learn who may have that.
+            # After the check: only users who may have the instance learn what its projects are.
             if type(ref) is InstanceRef and ref.within is not None:
                 mapped = yield from self._projects.agree(
                     ref.within.project_id, ref.instance_id, context, deadline

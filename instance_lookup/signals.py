@@ -20,4 +20,4 @@ instance_invalidated = Signal()
 """An entry was invalidated or, if ``expired``, marked stale. ``instance_id`` ``None``: all."""
 
 access_denied = Signal()
-"""Somebody was refused. ``user_id``, ``request_id``, ``by``: ``"policy"`` or ``"service"``."""
+"""A user was refused. ``user_id``, ``request_id``, ``by``: ``"policy"`` or ``"service"``."""

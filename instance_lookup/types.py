@@ -51,7 +51,7 @@ class InstanceMetadata(Struct, frozen=True, kw_only=True):
     name: str | None = None
     description: str | None = None
     owner: str | None = None
-    """The ``user_id`` of the owner. Absent or blank: nobody but admins gets in."""
+    """The ``user_id`` of the owner. Absent or blank: only admins get in."""
     tenant_id: str | None = None
     created_at: Moment | None = None
     updated_at: Moment | None = None
@@ -132,7 +132,7 @@ class CacheEntry(Struct, frozen=True, kw_only=True):
 
 
 class Grant(Struct, frozen=True):
-    """Proof that ``authorize`` let somebody have this very config. Nobody else makes one."""
+    """Proof that a user may have this very config. Only ``authorize`` makes one."""
 
     config: InstanceConfig
 

@@ -1,4 +1,4 @@
-"""Filling the cache ahead of need: every configuration is fetched again and stored."""
+"""Fills the cache before it is needed: each configuration is fetched again and stored."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def warm(
 ) -> Iterator[str | Failure]:
     """Fetch and store instances, ``concurrency`` at a time; yield the id of each, or a failure.
 
-    ``instance_ids`` is read as it is needed, and an id that comes twice is asked for once. With
-    ``fail_fast`` nothing is begun after the first failure; what is under way is still told about.
+    ``resolver`` fetches and has the cache. ``instance_ids`` is read as it is needed; an id that
+    comes twice is fetched once. With ``fail_fast`` nothing is begun after the first failure; what
+    is under way is still yielded.
     Raises ``ValueError`` for a ``concurrency`` that is not from 1 to ``MAX_CONCURRENCY``.
     """
     if not 1 <= concurrency <= MAX_CONCURRENCY:
@@ -64,7 +65,7 @@ def _warm_one(resolver: InstanceResolver, instance_id: str) -> str | Failure:
     try:
         for _ in range(2):
             resolver.refresh(instance_id)
-            # A lookup does not mind a cache that keeps nothing; here that is the only point.
+            # A lookup works with a cache that keeps nothing; here that is a failure.
             if resolver.cache.tiers.shared.peek(instance_id).entry is not None:
                 return instance_id
             # Once more: it may have been invalidated meanwhile.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """How to ask: for whom, until when, and which copy is already held."""
+    """How to ask: for which user, until when, and which copy is already held."""
 
     deadline: Deadline
     request_id: str
@@ -48,7 +48,7 @@ class Page:
 
 
 def describe(backend: object) -> str:
-    """Return what log lines call a backend; one of a project's own need not be a subclass."""
+    """Return what log lines call a backend; a project's own need not be a subclass."""
     location = getattr(backend, "location", "")
     at = f"at {location}" if location else f"({type(backend).__name__})"
     return f"The Config Service {at}"

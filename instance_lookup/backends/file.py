@@ -8,7 +8,7 @@
     }
 
 ``projects`` may be left out. The file is read again when it changes; write a new file and rename it
-over the old one, and nobody ever sees half of it.
+over the old one, so that half a file is never read.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ class HttpConfigService(ConfigServiceBackend):
             raise verdict(reply, subject)
         try:
             document = _json(self.parse(kind, reply.body))
-        except Exception as exc:  # noqa: BLE001  # an override may be anybody's
+        except Exception as exc:  # noqa: BLE001  # of an override
             error = f"{type(exc).__name__} in {type(self).__name__}.parse"
         else:
             return Document(document, valid_etag(reply.headers.get("ETag")), reply.status)
@@ -216,7 +216,7 @@ class HttpConfigService(ConfigServiceBackend):
             path = self.path_of(kind, name)
             # Without the slash it would go on with the name of the host.
             usable = path.startswith("/") and (name not in path or _segment(name) in path)
-        except Exception as exc:  # noqa: BLE001  # an override may be anybody's
+        except Exception as exc:  # noqa: BLE001  # of an override
             error = f"{type(exc).__name__} in {type(self).__name__}.path_of"
         else:
             if usable:

@@ -27,7 +27,7 @@ class Catalogue(NamedTuple):
 
 
 class LocalConfigService(ConfigServiceBackend):
-    """A source that has every configuration at hand; a subclass says where.
+    """A source that holds every configuration itself; a subclass says where.
 
     ``ETag`` is a digest of the document. All ids fit on one page.
     """

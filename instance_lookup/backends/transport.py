@@ -99,7 +99,7 @@ class DeadlineSocket(socket.socket):
 
 
 class DeadlineTLSSocket(DeadlineSocket, ssl.SSLSocket):
-    """The same over TLS; OpenSSL's handshake keeps to the timeout as a whole by itself."""
+    """A :class:`DeadlineSocket` over TLS. OpenSSL bounds the handshake as a whole by itself."""
 
 
 def connect(
@@ -174,7 +174,7 @@ class DeadlineConnection(HTTPConnection):
 
 
 class DeadlineTLSConnection(DeadlineConnection, HTTPSConnection):
-    """The same over TLS."""
+    """A :class:`DeadlineConnection` over TLS."""
 
 
 class _Pool(HTTPConnectionPool):

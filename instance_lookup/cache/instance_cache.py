@@ -185,7 +185,7 @@ class InstanceCache:
         return await in_executor(self.invalidate, instance_id)
 
     async def ainvalidate_all(self) -> None:
-        """Do :meth:`invalidate_all` without blocking the event loop. Raises as that."""
+        """Invalidate all like :meth:`invalidate_all`, without blocking the event loop."""
         await in_executor(self.invalidate_all)
 
     async def awarm(self, configs: Iterable[InstanceConfig]) -> int:

@@ -1,4 +1,4 @@
-"""Values that take I/O, and so are not read first in an event loop, which it would block."""
+"""Values whose first read does I/O, so that it is refused in an event loop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def once_loaded(ask: Callable[[], T]) -> T:
 
 
 class deferred(cached_property[T]):  # noqa: N801  # lower case like cached_property, which it is
-    """A cached property that takes I/O, and so refuses to be read first in an event loop."""
+    """A cached property that does I/O: its first read raises ``NotLoaded`` in an event loop."""
 
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
         if instance is not None and in_event_loop():

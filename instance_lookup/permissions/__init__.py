@@ -89,7 +89,7 @@ class IsInstanceOwner(InstancePermission):
 
 
 class IsInstanceAdmin(InstancePermission):
-    """Admins, whoever owns the instance."""
+    """Admins, also of instances that others own."""
 
     policy = object_policy = IsAdmin()
 

@@ -1,4 +1,4 @@
-"""What a request gets: ``instance_config``, ``instance_lookup``, and their twins to await."""
+"""What a request gets: ``instance_config``, ``instance_lookup``, and their async twins."""
 
 from __future__ import annotations
 

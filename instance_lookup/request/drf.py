@@ -1,7 +1,7 @@
 """Requests and views of Django REST framework: its user decides, however late it authenticates.
 
 DRF wraps Django's request in its own, and authenticates when a view first reads the user. Until
-then Django's request holds the session's user, whom the view may not accept. DRF must be installed
+then Django's request holds the session's user, which the view may not accept. DRF must be installed
 only for the last lines.
 """
 

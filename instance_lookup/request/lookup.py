@@ -1,4 +1,4 @@
-"""The lookup of one request: made when it is first needed, and again when what decides changes."""
+"""The lookup of one request: made when first needed, and again when its user or id changes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NOBODY = LookupUser.anonymous()
 
 
 class _Outcome(Struct, eq=False):
-    """What came of one lookup: for whom it was made, and for what."""
+    """The outcome of one lookup: for which user it was made, and for which instance."""
 
     user_attribute: object
     """``request.user`` before the lookup, loaded or not."""

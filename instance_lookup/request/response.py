@@ -1,4 +1,4 @@
-"""What the response to a request has to say, for what its lookups used and found."""
+"""The headers of a response that follow from the lookups of its request."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class ResponseState(Struct, eq=False):
     """What the lookups of one request mean for its response.
 
-    A copied request has one of its own, and what happens there counts for the original as well: a
-    view answers with what it read from a copy.
+    A copied request has its own. What happens there counts for the original as well: a view answers
+    with what it read from a copy.
     """
 
     _original: ResponseState | None = None
@@ -64,7 +64,7 @@ class ResponseState(Struct, eq=False):
             self.finish(self._response)
 
     def finish(self, response: HttpResponseBase) -> None:
-        """Give a response the headers that it needs so far. Harmless when repeated."""
+        """Give a response the headers that it needs so far. May be called again."""
         if not self.touched:
             return
         headers: Any = response.headers

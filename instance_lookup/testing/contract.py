@@ -74,7 +74,7 @@ class ConfigServiceContract:
 
     def refuse(self, user_id: str, instance_id: str) -> None:
         """Have the source of the last backend refuse this user this instance."""
-        raise SkipTest("This source refuses nobody.")
+        raise SkipTest("This source refuses no user.")
 
     def break_down(self) -> None:
         """Have the source of the last backend fail."""
@@ -111,7 +111,7 @@ class ConfigServiceContract:
             assert len(set(bodies)) == 1, "the document depends on the user"
 
     def test_etag_is_of_the_document(self) -> None:
-        """The same document has the same tag, another one another."""
+        """An unchanged document keeps its tag, a changed one has another."""
         changed = {**INSTANCES, "contract-1": {**FIRST, "r2_bucket": "changed"}}
         etags = []
         for instances in (INSTANCES, INSTANCES, changed):
@@ -121,7 +121,7 @@ class ConfigServiceContract:
         assert etags[0] is None or etags[0] != etags[2], "one tag for two documents"
 
     def test_held_copy_is_current(self) -> None:
-        """Whoever holds it is told so, or given it again."""
+        """A caller with the current copy is told so, or given it again."""
         with self.backend(INSTANCES, PROJECTS) as backend:
             first = _document(backend.get_instance("contract-1", query()))
             second = backend.get_instance("contract-1", query(etag=first.etag))
@@ -131,7 +131,7 @@ class ConfigServiceContract:
                 assert _document(second) == first, "another answer to the same question"
 
     def test_held_copy_is_outdated(self) -> None:
-        """Whoever holds another one gets the document."""
+        """A caller with an old copy gets the document."""
         with self.backend(INSTANCES, PROJECTS) as backend:
             tag = _document(backend.get_instance("contract-1", query())).etag
         changed = {**INSTANCES, "contract-1": {**FIRST, "r2_bucket": "changed"}}
@@ -170,7 +170,7 @@ class ConfigServiceContract:
             asked = list(INSTANCES) * 8
             answers = threads.map(lambda name: backend.get_instance(name, query()), asked)
             told = [json.loads(_document(answer).body)["instance_id"] for answer in answers]
-            assert told == asked, "somebody got another's answer"
+            assert told == asked, "a caller got the answer to another question"
 
     def test_spent_deadline(self) -> None:
         """With no time left there is an answer at once, or ``ConfigServiceUnavailable``."""

@@ -36,7 +36,7 @@ class override_instance_config(TestContextDecorator):  # noqa: N801  # as overri
     """Have every lookup answered with one config: no header, no cache, no Config Service needed.
 
     ``fields`` are those of ``CONFIG_CLASS``; nested ones may be dicts. With ``enforce_access``
-    the project's ``ACCESS_POLICY`` decides as usual, else everybody is let in, logged in or not.
+    the project's ``ACCESS_POLICY`` decides as usual, else every user is let in, logged in or not.
     A decorator for test classes and for sync and async functions, and a context manager for both.
     Raises ``TypeError`` for a field that a config does not have, and ``msgspec.ValidationError``
     for a value that it could not have.
@@ -108,7 +108,7 @@ class _Everyone(Policy):
 
 
 class _FixedResolver(InstanceResolver):
-    """Finds the same config whatever it is asked for."""
+    """Answers every lookup with one config."""
 
     def __init__(self, config: InstanceConfig, *, enforce_access: bool) -> None:
         let_in: dict[str, Any] = {"access_policy": _Everyone(), "allow_anonymous": True}
@@ -121,7 +121,7 @@ class _FixedResolver(InstanceResolver):
         self._enforce_access = enforce_access
 
     def permits(self, policy: Allows, user: LookupUser, config: InstanceConfig) -> bool:
-        """Let everybody pass for the owner, a member and an admin; features are still looked at."""
+        """Treat every user as owner, member and admin; features are still looked at."""
         if not self._enforce_access:
             metadata = replace(config.metadata, owner="test", tenant_id="test")
             user = LookupUser("test", roles=_AnyRole(), tenant_ids=("test",))

@@ -36,7 +36,7 @@ class FakeConfigService:
 
     ``instances`` maps an id to the fields of its configuration (``instance_id`` is added where it
     is missing), ``projects`` a project id to an instance id; both may be changed at any time.
-    With ``token`` it answers nobody else. Of the faults, the last one counts, from the next request
+    With ``token`` it refuses requests without it. The last fault counts, from the next request
     on and until :meth:`recover`; :meth:`delay` goes with any of them.
     """
 
