@@ -58,7 +58,7 @@ class Identifier:
 
 @dataclass(frozen=True)
 class _InHeader(Identifier):
-    """Base of those that look at a request header of their own."""
+    """Base of identifiers that look at one request header."""
 
     header: str
 
@@ -149,7 +149,7 @@ class SubdomainIdentifier(Identifier):
 
     domain: str
     ignore: tuple[str, ...] = ("www",)
-    """Names that are no instance."""
+    """Host names that are not an instance."""
     explicit = True
 
     @classmethod

@@ -61,9 +61,9 @@ class Inspection:
     ttl_left: float | None = None
     """Until it is stale."""
     purged_in: float | None = None
-    """Until not even a failing Config Service makes it be served."""
+    """Until it is not served any more, even if the Config Service fails."""
     generation: str | None = None
-    """What it was stored under."""
+    """The generation that it was stored under."""
     owner: str | None = None
     api_keys: tuple[str, ...] = ()
     """The names only."""
@@ -197,7 +197,7 @@ def masked(config: InstanceConfig) -> dict[str, Any]:
 
 
 def masked_url(url: str) -> str:
-    """Return a URL without what works as a credential."""
+    """Return a URL without its credentials."""
     # Up to the last "@" first: an unquoted "?" in a password would leave half of it before the cut.
     url = re.sub(r"^(\w[\w+.-]*://)?.*@", rf"\1{MASK}@", url, flags=re.DOTALL)
     return re.sub(r"[?#].*", f"?{MASK}", url, flags=re.DOTALL)

@@ -50,7 +50,7 @@ class InstanceConfigMiddleware:
             vars(self)["process_template_response"] = self._aprocess_template_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Attach, and pass on."""
+        """Attach the lookup, and call the next middleware or view."""
         known = request.__dict__.get("_instance_lookup")
         # Known already: of a middleware outside of this one, or of what the request is a copy of.
         state = (attach(request) if known is None else lookup_for(request)).state

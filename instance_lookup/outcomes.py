@@ -1,4 +1,4 @@
-"""What management tells about one id after another: a failure never loses the others."""
+"""The results of management, one for each id: a failure of one does not stop the others."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Failure:
 
     @classmethod
     def of(cls, name: str | None, error: Exception, kind: str = "instance") -> Failure:
-        """Return what to tell about ``error``; an unexpected one is logged with its traceback."""
+        """Return the failure for ``error``; an unexpected error is logged with its traceback."""
         if isinstance(error, InstanceLookupError):
             reason = error.details.get("reason")
             return cls(name, error.type.value, reason and str(reason), str(error), kind)
@@ -122,7 +122,7 @@ def check_id(instance_id: str, resolver: InstanceResolver) -> None:
 
 
 def checked_ids(instance_ids: Iterable[str], resolver: InstanceResolver) -> Iterator[str | Failure]:
-    """Yield each id once, or why it is none."""
+    """Yield each id once, or the failure of a malformed one."""
     for instance_id in once_each(instance_ids):
         try:
             check_id(instance_id, resolver)
@@ -133,7 +133,7 @@ def checked_ids(instance_ids: Iterable[str], resolver: InstanceResolver) -> Iter
 
 
 def once_each(instance_ids: Iterable[str]) -> Iterator[str]:
-    """Yield the ids as they come, each the first time only."""
+    """Yield the ids in their order, each only once."""
     seen: set[str] = set()
     for instance_id in instance_ids:
         if instance_id not in seen:

@@ -57,7 +57,7 @@ async def aresolve_instance(context: LookupContext, **options: Unpack[Options]) 
 
 @contextmanager
 def replace_resolver(resolver: InstanceResolver) -> Iterator[None]:
-    """Have ``resolver`` answer for every other one, in all threads: for tests."""
+    """Have :func:`get_resolver` return ``resolver``, in all threads: for tests."""
     _overrides.append(resolver)
     try:
         yield

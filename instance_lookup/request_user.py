@@ -1,4 +1,4 @@
-"""Who is asking on a request: its user, as ``USER_CONTEXT`` describes it."""
+"""The user of a request, as ``USER_CONTEXT`` describes them."""
 
 from __future__ import annotations
 
@@ -97,25 +97,25 @@ def peek_lookup_user(request: HttpRequest) -> LookupUser | None:
 
 
 class Seen(Struct, eq=False, frozen=True):
-    """What of a request decided, to tell whether a lookup would come out the same. Does no I/O."""
+    """The parts of a request that decide a lookup; tells whether they changed. Does no I/O."""
 
     user_attribute: object
-    """``request.user`` as it stood there, loaded or not."""
+    """``request.user`` at that time, loaded or not."""
     user: object
-    """The user that it stood for."""
+    """The Django user behind it."""
     wrapped: object
     """What ``request.user`` holds, if it is lazy and was loaded."""
     fields: dict[str, object]
-    """The user's own. A view may change the user where it stands."""
+    """The user's own. A view may change the user object in place."""
     tenants: list[object] | None
-    """The user's tenants, where they are a list or a set, which may be changed in the same way."""
+    """The user's tenants, where they are a list or a set, which may be changed in place as well."""
     auth: object
     surroundings: Surroundings | None
     """What else a project's own ``USER_CONTEXT`` may look at; ``None`` for the default one."""
     match: Any
     """The ``resolver_match``: ``None`` before the URL is resolved."""
     kwargs: dict[str, object] | None
-    """What the URL names. A middleware may change it where it stands."""
+    """What the URL names. A middleware may change it in place."""
     keys: Collection[str] | None
     """What identifiers look at in ``request.META``; ``None``: unknown."""
     values: list[object]
@@ -131,7 +131,7 @@ class Seen(Struct, eq=False, frozen=True):
         user: object,
         keys: Collection[str] | None,
     ) -> Seen | None:
-        """Return what is to be seen now; ``None`` if another user stands there meanwhile.
+        """Return what decides now; ``None`` if the request has another user meanwhile.
 
         ``user_attribute`` is what ``request.user`` was before ``user`` was loaded from it: a
         coroutine of the same request may have replaced it since.

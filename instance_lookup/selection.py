@@ -1,4 +1,4 @@
-"""Which instance does a context name? The rules that stand above the single identifiers.
+"""Which instance a context names: the rules above the single identifiers.
 
 What an identifier finds malformed fails the lookup: falling through to the next one would run a
 mistyped tenant's job in another tenant.
@@ -54,7 +54,7 @@ class Naming:
         self._matches = settings.id_regex.fullmatch
 
     def select(self, context: LookupContext) -> Ref:
-        """Return what the context names. Raise ``InvalidContext`` where that is not one thing.
+        """Return what the context names. Raise ``InvalidContext`` if it names nothing, or several.
 
         An instance comes with the project that the URL or the calling code names as well.
         """

@@ -1,4 +1,4 @@
-"""Who is asking: the value a lookup is asked with, made from a Django user."""
+"""The user of a lookup: a frozen value, made from a Django user."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _none() -> str | None:
 
 @dataclass(frozen=True)
 class LookupUser:
-    """Who is asking. All of it comes from the site, none of it from the request's headers."""
+    """The user of a lookup. All of it comes from the site, nothing from the request's headers."""
 
     is_service: ClassVar[bool] = False
     """Whether this is the site itself."""
@@ -85,16 +85,16 @@ class ServiceUser(LookupUser):
 
 
 class DjangoUser(LookupUser):
-    """A Django user. What may cost a query is read when something asks for it, and once."""
+    """A Django user. A field that may cost a query is read when first needed, and once."""
 
     _user: Any
     is_anonymous = False  # :func:`user_context` makes none of those who are
 
     @classmethod
     def of(cls, user: Any, user_id: str) -> DjangoUser:
-        """Wrap a user, whose key is ``user_id``, which is not blank. Does no I/O."""
+        """Wrap a Django user. ``user_id`` is their key, not blank. Does no I/O."""
         self = cls.__new__(cls)
-        # Frozen, and its other fields are not to be read yet: so past __init__ and __setattr__.
+        # Not by __init__: it would read the other fields now, and the object is frozen.
         fields = self.__dict__
         fields["user_id"] = user_id
         fields["_user"] = user
@@ -103,7 +103,7 @@ class DjangoUser(LookupUser):
             fields["default_instance_id"] = default
         return self
 
-    # To show or compare one must cost no query either, in a debug page for instance.
+    # "repr" and "==" must cost no query either: debug pages call them.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
@@ -164,7 +164,7 @@ class DjangoUser(LookupUser):
 
 
 def user_context(user: Any, request: HttpRequest | None = None) -> LookupUser:  # noqa: ARG001  # USER_CONTEXT
-    """Return what a lookup has to know about a Django user: the default of ``USER_CONTEXT``.
+    """Return a lookup's user for a Django user: the default of ``USER_CONTEXT``.
 
     Knows the site's user model, its proxies and subclasses, and the ``TokenUser`` of simplejwt.
     All others are anonymous: an API client of a model of its own has keys of its own, and the one

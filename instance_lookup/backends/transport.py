@@ -54,12 +54,12 @@ class DeadlineSocket(socket.socket):
     received = 0
     """Bytes received so far. 0: nothing was ever answered on this connection."""
     surplus = False
-    """An answer was followed by more, which no request asked for."""
+    """More bytes than the answer has arrived: the connection cannot be used again."""
     _until: float | None = 0.0
     """``None``: nothing waits."""
 
     def settimeout(self, value: float | None) -> None:
-        """Have all that follows end ``value`` seconds from now."""
+        """Set the time, ``value`` seconds from now, by which all later calls must end."""
         if value is None or value <= 0:  # None would mean for ever, and 0 not to wait
             raise TimeoutError("timed out")
         self._until = monotonic() + value

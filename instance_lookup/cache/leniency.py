@@ -1,4 +1,4 @@
-"""A document as real services write it, made into one that the strict decoder reads. All pure.
+"""Changes a document, as real services write it, so that the strict decoder reads it. All pure.
 
 A value that is only for people or optional (a feature flag, a worker URL, a date) is left out if it
 cannot be read. Everything that decides access or a limit stays as it is, and the decoder refuses it
@@ -79,7 +79,7 @@ def _shape(decoder: msgspec.json.Decoder[Any]) -> Type:
 
 
 class _Walk:
-    """One way through a document, along the types that it is to be read into."""
+    """One walk through a document, along the types that it is read into."""
 
     def __init__(self) -> None:
         self.left_out: list[LeftOut] = []
@@ -152,7 +152,7 @@ def _types(kind: Type) -> list[Type]:
 
 
 def _without_null(kind: Type) -> Type:
-    """Return what a value other than ``null`` is read as, if that is one thing."""
+    """Return the one type for values other than ``null``; ``kind`` if there are several."""
     types = [each for each in _types(kind) if not isinstance(each, NoneType)]
     return types[0] if len(types) == 1 else kind
 

@@ -46,7 +46,7 @@ def _id_under(name: str, cache: BaseCache, kind: Kind[Any], codec: Codec) -> str
 
 
 def scan(cache: BaseCache, beginning: str) -> Iterator[str] | None:
-    """Return what follows ``beginning`` in the keys of this alias that begin so, in any order.
+    """Return the rest of each key of this alias that starts with ``beginning``, in any order.
 
     A key may come twice, and one that is written or deleted meanwhile may come or not. ``None``
     where the cache cannot tell: it is neither Redis nor Valkey, it is spread over several servers,

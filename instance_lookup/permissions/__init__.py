@@ -35,7 +35,7 @@ class InstancePermission(BasePermission, metaclass=ComposableMetaclass):
 
     policy: ClassVar[Allows]
     object_policy: ClassVar[Allows]
-    """Asked about objects that have an owner but no instance, with that owner as the instance's."""
+    """For objects with an owner but no instance. It sees their owner as the instance's."""
     message = "You may not use this instance."
     code = "access_denied"
 

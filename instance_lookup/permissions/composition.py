@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 
 class ComposableMetaclass(BasePermissionMetaclass, OperandHolder, SingleOperandHolder):
-    """The class of permission classes that are composed here, and of their compositions.
+    """Metaclass of the permission classes that compose with ``|`` and ``&``.
 
-    They are classes like any other. Of "a | b" Python asks b first if its class derives from that
-    of a: so this one derives from those of DRF's classes and compositions.
+    In "a | b" Python asks b first if b's class derives from that of a. So this metaclass derives
+    from the classes of DRF's permission classes and compositions.
     """
 
     __init__ = type.__init__

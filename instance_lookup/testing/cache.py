@@ -44,13 +44,13 @@ class CacheFaults:
         self._slow = frozenset(verbs)
 
     def recover(self) -> None:
-        """Let all be well again, also for those who are waiting."""
+        """End all faults, also for calls that are waiting."""
         self._error = None
         self._seconds = 0.0
         self._recovered.set()
 
     def strike(self, verb: str) -> None:
-        """Note a call, and do to it what was said."""
+        """Note a call of the method ``verb``; delay it or fail it as told."""
         self.calls.append(verb)
         if self._seconds and verb in (self._slow or {verb}):
             self._recovered.wait(self._seconds)
@@ -83,7 +83,7 @@ class FaultyCache(BaseCache):
         return getattr(cache, verb)(*args, **kwargs)
 
     def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> Any:
-        """Store what is not there yet."""
+        """Store a value if the key has none."""
         return self._call("add", key, value, timeout, version)
 
     def get(self, key: Any, default: Any = None, version: Any = None) -> Any:
