@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 GONE = frozenset({404, 410})
-"""What says that an instance or project does not exist, or no longer."""
+"""The statuses that say that an instance or project does not exist, or no longer."""
 MAX_RETRY_AFTER = 60.0
 _JSON = "application/json"
 _LONGEST_SHOWN = 100
@@ -45,17 +45,17 @@ class Reason(StrEnum):
     CLIENT_ERROR = "client_error"
     """Any other 4xx: we asked wrongly."""
     NOT_THE_SERVICE = "not_the_service"
-    """404 or 410 with a page instead of JSON: what answers there is not the Config Service."""
+    """404 or 410 with a page instead of JSON: another server than the Config Service answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back; a traceback that shows local variables shows the status only."""
+    """An answer; a traceback that shows local variables shows its status only."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
-    """``None`` where it was refused or is of no interest."""
+    """``None`` where it was refused or is not needed."""
     refused: str = ""
     """Why it was refused, where the status does not say it."""
     is_from_service: bool = False
@@ -63,12 +63,12 @@ class Reply:
 
 
 class Subject(NamedTuple):
-    """What was asked for, in words and, where it is one thing, by its id."""
+    """What was asked for, in words, and its id if it is one document."""
 
     text: str
     ids: dict[str, Any]
     service: str
-    """Who was asked, such as "The Config Service at https://config.example.com"."""
+    """The service that was asked, such as "The Config Service at https://config.example.com"."""
 
     @classmethod
     def of(cls, kind: str, name: str, service: str) -> Subject:
@@ -77,7 +77,7 @@ class Subject(NamedTuple):
 
 
 def verdict(reply: Reply, subject: Subject) -> InstanceLookupError:
-    """Return the error that an answer without a usable body amounts to."""
+    """Return the error for an answer without a usable body."""
     status = reply.status
     if status == 403:
         return AccessDenied(
@@ -164,7 +164,7 @@ def retry_after(value: str | None, now: float) -> float | None:
     try:
         date = parsedate_tz(value)
         return date and min(max(mktime_tz(date) - now, 0.0), MAX_RETRY_AFTER)
-    except (ValueError, OverflowError):  # a date that no calendar has
+    except (ValueError, OverflowError):  # a date that does not exist
         return None
 
 

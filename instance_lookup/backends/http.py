@@ -147,7 +147,7 @@ class HttpConfigService(ConfigServiceBackend):
             session.headers["Authorization"] = f"Bearer {self._token}"
         return session
 
-    def path_of(self, kind: str, id: str) -> str:  # noqa: A002  # what it is called everywhere
+    def path_of(self, kind: str, id: str) -> str:  # noqa: A002  # its name in all docs
         """Return the path below ``CONFIG_SERVICE_URL`` at which a document is.
 
         ``kind`` is ``"instance"``, ``"project"``, or ``"list"``, which has no ``id``. The path
@@ -246,7 +246,7 @@ class HttpConfigService(ConfigServiceBackend):
         with self._session.send(
             request, stream=True, allow_redirects=False, timeout=seconds
         ) as response:
-            # What is not read to its end costs the connection, never the memory.
+            # A body that is not read to its end closes the connection; it takes no memory.
             status, headers = response.status_code, response.headers
             body, refused = self._read(response) if status in {200, 304, *GONE} else (None, "")
             if status == 200:
@@ -260,21 +260,21 @@ class HttpConfigService(ConfigServiceBackend):
             return None, f"Content-Encoding: {encoding}"
         too_big = (response.raw.length_remaining or 0) > self._max_bytes
         body, room = b"", 0 if too_big else self._max_bytes + 1
-        # To the empty read at the end: that is the one which tells of a body cut short.
+        # Until an empty read: only that one raises for a body that is cut short.
         while room and (part := response.raw.read(room, decode_content=False)):
             body, room = body + part, room - len(part)
         return (body, "") if room else (None, f"over {self._max_bytes} bytes")
 
 
 def _root(exc: BaseException) -> BaseException:
-    """Return the first cause, whose class says most: ``SSLCertVerificationError``, say."""
+    """Return the first cause: its class says most, as ``SSLCertVerificationError`` does."""
     while cause := exc.__cause__ or exc.__context__ or _wrapped(exc):
         exc = cause
     return exc
 
 
 def _wrapped(exc: BaseException) -> BaseException | None:
-    # urllib3 has some errors as the argument of its own only.
+    # urllib3 keeps some causes only as an argument of its own error.
     return next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
 
 

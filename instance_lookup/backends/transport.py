@@ -136,7 +136,7 @@ def _lookup(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
     try:
         return found.result(deadline.remaining())
     finally:
-        found.cancel()  # its caller has given up, if it is still queued
+        found.cancel()  # if it is still queued: no caller waits for it any more
 
 
 class DeadlineConnection(HTTPConnection):
@@ -209,7 +209,7 @@ _POOLS = {"http": _Pool, "https": _TLSPool}
 
 
 class _Until(Timeout):
-    """A timeout whose every step gets what is left until the deadline."""
+    """A timeout: each step may take the time that is left until the deadline."""
 
     def __init__(self, deadline: Deadline) -> None:
         super().__init__()
@@ -250,7 +250,7 @@ class DeadlineAdapter(HTTPAdapter):
             options = {**self.poolmanager.connection_pool_kw, **kwargs}
             manager = ProxyManager(proxy, 1, proxy_headers=self.proxy_headers(proxy), **options)
             manager.pool_classes_by_scheme = _POOLS
-            # Ready before another thread can see it; of two made at once one wins.
+            # Ready before another thread can see it; of two made at the same moment one is used.
             manager = self.proxy_manager.setdefault(proxy, manager)
         return manager
 

@@ -1,4 +1,4 @@
-"""What the commands have in common: how they are asked, what they print, how they leave."""
+"""What the commands share: their arguments, their output, their exit codes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Exit(IntEnum):
 
 @dataclass
 class Collected(Generic[T]):
-    """What came of a command's work so far."""
+    """The results of a command so far."""
 
     done: list[T] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Collected(Generic[T]):
     interrupted: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what went wrong, for JSON."""
+        """Return the failures as dicts for JSON."""
         return {
             "failed": [failure.as_dict() for failure in self.failures],
             "list_error": self.list_failure.as_dict() if self.list_failure else None,
@@ -66,14 +66,14 @@ class InstanceCommand(BaseCommand):
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Have a mistyped option leave with 1: argparse's 2 means here that some failed."""
+        """Exit with 1 for a mistyped option: argparse's 2 means here that some ids failed."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         leave = parser.exit
         parser.exit = lambda status=0, message=None: leave(min(status, Exit.USAGE), message)  # type: ignore[method-assign]
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take ids and the format."""
+        """Add the arguments for ids and the format."""
         parser.add_argument("instance_ids", nargs="*", metavar="ID", help="Id of an instance.")
         parser.add_argument(
             "--format",
@@ -83,14 +83,14 @@ class InstanceCommand(BaseCommand):
         )
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Leave without a traceback on Ctrl-C."""
+        """Exit without a traceback on Ctrl-C."""
         try:
             return super().execute(*args, **options)
         except KeyboardInterrupt:
             raise CommandError("Interrupted.", returncode=Exit.INTERRUPTED) from None
 
     def make_resolver(self, **options: Any) -> InstanceResolver:
-        """Return the resolver to work with, or leave if the settings do not make one."""
+        """Return the resolver to work with, or exit if the settings are wrong."""
         try:
             resolver = get_resolver(**options)
             alias = resolver.settings.cache_alias
@@ -146,7 +146,7 @@ class InstanceCommand(BaseCommand):
         cache_code: Exit = Exit.CACHE,
         without_list: str = "",
     ) -> None:
-        """Raise ``CommandError`` with the exit code, if there is one to leave with.
+        """Raise ``CommandError`` with the exit code, unless that is 0.
 
         ``cache_code`` is the one for a cache that failed. ``without_list`` is said beside why there
         is no list of instances, or not all of it: what that means, and what to do.

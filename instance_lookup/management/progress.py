@@ -1,4 +1,4 @@
-"""How far a command is: one line on a terminal, drawn over and over; nothing on anything else."""
+"""How far a command is: one line on a terminal, drawn again and again; else nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How inspections look on a terminal: a table of at most 100 columns."""
+"""Inspections on a terminal: a table of at most 100 columns."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _narrow(
             _WIDTH,
             initial_indent="    ",
             subsequent_indent="    ",
-            break_long_words=False,  # they are there to be copied
+            break_long_words=False,  # so that they can be copied
             break_on_hyphens=False,
         )
         blocks.append([*own_line, row, *below])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class LazyLookup(SimpleLazyObject):  # type: ignore[type-arg]  # generic in the stubs only
-    """Stands for something that is looked up when it is touched, each time for the user of then.
+    """Stands for a value that is looked up each time it is used, for the user at that time.
 
     Not a bare ``SimpleLazyObject``: that would keep the first user's answer.
     """
@@ -93,7 +93,7 @@ _FLAG = "_cache_update_cache"
 
 
 class _InstanceAttributes:
-    """What a request gets. In its class, since only there they learn of which request they are."""
+    """The attributes of a request. Set on its class: only descriptors there learn their request."""
 
     _cache_update_cache = _PageCacheFlag()
 
@@ -117,7 +117,7 @@ def _with_attributes(kind: Any) -> Any:
 
 
 def lookup_for(request: Any) -> RequestLookup:
-    """Return the lookup of a request, Django's or DRF's, having attached it if need be.
+    """Return the lookup of a request, Django's or DRF's; attach one if it has none.
 
     Through DRF's request, DRF's user decides: it is authenticated now.
     """

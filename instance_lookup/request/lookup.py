@@ -57,7 +57,7 @@ class _Outcome(Struct, eq=False):
 
 
 class RequestLookup(Struct, eq=False):
-    """What ``request.instance_config`` and its siblings share.
+    """What ``request.instance_config`` and the other attributes share.
 
     Result and error are kept for the user and the instance named. Both are compared at each access,
     without I/O, because they may change: DRF authenticates inside the view, a middleware may look
@@ -73,7 +73,7 @@ class RequestLookup(Struct, eq=False):
 
     @property
     def error(self) -> Exception | None:
-        """What the last lookup failed with, unless something has changed since."""
+        """The error of the last lookup, unless something has changed since."""
         if self._outcome is None or self._outcome.error is None:
             return None
         try:
@@ -141,7 +141,7 @@ class RequestLookup(Struct, eq=False):
         return get_resolver().permits(policy, who, config)
 
     def _recall(self) -> LookupResult | None:
-        """Return the answer if there is one for who asks now, and for what. Does no I/O.
+        """Return the answer if there is one for the user and the id of now. Does no I/O.
 
         Raises the error that the lookup ended with.
         """
@@ -184,7 +184,7 @@ class RequestLookup(Struct, eq=False):
             raise outcome.error from error
 
     def __deepcopy__(self, memo: dict[int, object]) -> RequestLookup:
-        """Go along with a copied request as it is: :func:`lookup_for` tells them apart."""
+        """Return this object: a copied request keeps it, and :func:`lookup_for` notices that."""
         return self
 
 

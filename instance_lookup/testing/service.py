@@ -73,7 +73,7 @@ class FakeConfigService:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port that it listens on."""
         return self._server.port
 
     @property
@@ -105,7 +105,7 @@ class FakeConfigService:
         self._fault = lambda proper: script
 
     def delay(self, seconds: float) -> None:
-        """Wait so long before each answer, and each fault."""
+        """Wait ``seconds`` before each answer, and each fault."""
         self._delay = seconds
 
     def hang(self) -> None:
@@ -125,7 +125,7 @@ class FakeConfigService:
         self._fault = lambda proper: servers.truncated(proper.body)
 
     def redirect(self, location: str, status: int = 302) -> None:
-        """Send the client elsewhere."""
+        """Answer with a redirect."""
         self.answer(servers.redirect(location, status))
 
     def sequence(self, *scripts: int | Answer | Fault | None) -> None:
@@ -204,7 +204,7 @@ def _conditional(body: bytes, held: str | None) -> Answer:
 
 
 def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Answer:
-    """Return an error as RFC 9457 has it."""
+    """Return an error in the format of RFC 9457."""
     title = _TITLES.get(status, "Error")
     problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     kind = {"Content-Type": "application/problem+json"}
