@@ -44,7 +44,10 @@ class Failure:
 
     @classmethod
     def of(cls, name: str | None, error: Exception, kind: str = "instance") -> Failure:
-        """Return the failure for ``error``; an unexpected error is logged with its traceback."""
+        """Return the failure for ``error`` about the id ``name`` of a ``kind``.
+
+        An unexpected error is logged with its traceback.
+        """
         if isinstance(error, InstanceLookupError):
             reason = error.details.get("reason")
             return cls(name, error.type.value, reason and str(reason), str(error), kind)

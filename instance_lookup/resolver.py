@@ -178,7 +178,7 @@ class InstanceResolver:
         await in_executor(self.invalidate_all_caches)
 
     def permits(self, policy: Allows, user: LookupUser, config: InstanceConfig) -> bool:
-        """Tell whether another policy than ``ACCESS_POLICY``, a stricter one, allows it."""
+        """Tell whether ``policy``, beside ``ACCESS_POLICY``, lets ``user`` have ``config``."""
         return verdict(bind(policy, self.settings), user, config)
 
     def get_cache_stats(self) -> CacheStats:

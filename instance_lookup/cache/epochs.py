@@ -92,7 +92,7 @@ class Epochs(Guarded):
             return self._last
 
     def keep(self, asked: str, since: int, put: Callable[[], object]) -> None:
-        """Call ``put``, which keeps something about an id, if ``since`` is still its last change.
+        """Call ``put``, which keeps something about ``asked``, if ``since`` is its last change.
 
         ``put`` runs under the lock: it must be short, and not call back.
         """

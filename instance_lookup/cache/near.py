@@ -114,7 +114,7 @@ class NearTier(Generic[D]):
         return near.entry
 
     def put(self, asked: str, entry: Entry[D], read_at: float) -> None:
-        """Keep an entry. The read of the cache began at ``read_at`` (monotonic clock)."""
+        """Keep the entry of ``asked``. Its read began at ``read_at`` (monotonic clock)."""
         if read_at <= self._doubted_at:
             return
         entries, others = self._known, self._unknown

@@ -220,7 +220,7 @@ class TieredCache(Generic[D]):
     def write(
         self, asked: str, body: bytes, *, generation: Generation, **about: Unpack[About]
     ) -> None:
-        """Write an entry to the shared tier; drop what this process holds. Raise ``CacheError``."""
+        """Write ``body`` to the shared tier, drop what this process holds. Raise ``CacheError``."""
         self.shared.write(asked, body, generation=generation, **about)
         self._buffer.drop(asked)
         self._epochs.apart(partial(self.near.drop, asked))  # no change: what is under way counts

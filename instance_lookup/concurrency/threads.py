@@ -34,6 +34,7 @@ class DaemonPool(StartsAnew):
     """
 
     def __init__(self, name: str, max_workers: int, *, idle_seconds: float = 5.0) -> None:
+        """Name the threads ``name``. None is started yet."""
         self._name = name
         self._max_workers = max_workers
         self._idle_seconds = idle_seconds

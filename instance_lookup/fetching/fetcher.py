@@ -79,6 +79,10 @@ class Fetcher(Generic[D]):
     def __init__(
         self, cache: TieredCache[D], fetch: Fetch, settings: Settings, service_health: ServiceHealth
     ) -> None:
+        """Ask by ``fetch``, a method of the backend, and store answers in ``cache``.
+
+        ``service_health`` is shared by the fetchers of one resolver.
+        """
         self.kind = cache.kind
         self._cache = cache
         self._fetch = fetch

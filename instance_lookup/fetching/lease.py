@@ -28,6 +28,11 @@ class Lease:
         asked: str,
         under: Generation,
     ) -> None:
+        """Name the lease for the id ``asked`` of a ``kind``; takes nothing yet.
+
+        ``under`` is the generation that was read before the fetch. ``settings`` name the cache and
+        how long a call may take, ``health`` is told of failures.
+        """
         self._health = health
         self._alias = settings.cache_alias
         self._life = math.ceil(settings.config_service_timeout)

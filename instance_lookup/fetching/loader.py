@@ -141,7 +141,7 @@ class Loader(Generic[D]):
     def refresh(self, asked: str, context: LookupContext, deadline: Deadline) -> Found[D]:
         """Ask the Config Service, even if the cache has a fresh entry; store the answer. Blocks.
 
-        Raises as :meth:`load`.
+        ``asked`` is the id. Raises as :meth:`load`, and ends by ``deadline`` if the backend does.
         """
         reading = self._cache.read_shared(asked)
         outcome = self._fetcher.fetch(asked, reading, self._asker(context), deadline)

@@ -31,6 +31,10 @@ class Projects:
         load_config: Loader[InstanceConfig],
         is_theirs: LetsIn[InstanceConfig],
     ) -> None:
+        """Load mappings by ``load_project``, and the configurations by ``load_config``.
+
+        ``is_theirs`` tells whether a user may have a configuration.
+        """
         self._load_project = load_project
         self._load_config = load_config
         self._is_theirs = is_theirs
@@ -38,7 +42,11 @@ class Projects:
     def load(
         self, project_id: str, context: LookupContext, deadline: Deadline
     ) -> Steps[Found[InstanceConfig]]:
-        """Return the configuration of a project's instance. Raise as :meth:`Loader.load`."""
+        """Return the configuration of the instance of ``project_id``.
+
+        ``context`` says who asks, ``deadline`` is the end of the lookup. Raises as
+        :meth:`Loader.load`.
+        """
         mapped = yield from self._load_project.load(
             project_id, context, deadline, self._leads_to_theirs
         )
@@ -49,10 +57,11 @@ class Projects:
     def agree(
         self, project_id: str, instance_id: str, context: LookupContext, deadline: Deadline
     ) -> Steps[Found[ProjectMapping]]:
-        """Return the mapping of a project. Raise ``InvalidContext`` if it is not of this instance.
+        """Return the mapping of ``project_id``, which has to belong to ``instance_id``.
 
-        The error is the same if the project does not exist or is refused: only its own members may
-        learn which.
+        ``context`` says who asks, ``deadline`` is the end of the lookup. Raises ``InvalidContext``
+        if the project is of another instance, and ``ConfigServiceUnavailable``. The error is the
+        same if the project does not exist or is refused: only its own members may learn which.
         """
         is_of = partial(_is_of, instance_id)
         with suppress(InstanceNotFound, AccessDenied):

@@ -224,7 +224,7 @@ class ConfigServiceContract:
 
 
 def query(*, seconds: float = 5.0, user_id: str | None = "olga", etag: str | None = None) -> Query:
-    """Return a question such as the resolver would ask."""
+    """Return a query as the resolver makes it; it has to be answered within ``seconds``."""
     return Query(Deadline.after(seconds), fresh_request_id(), user_id, etag)
 
 
