@@ -112,7 +112,7 @@ class Fetcher(Generic[D]):
         """Ask once, unless the circuit breaker is open, and store the answer.
 
         ``asked`` is the id, ``reading`` what the cache held before the call (the answer is stored
-        under its generation), ``asker`` the user for whom the service is asked, ``deadline`` the
+        under its generation), ``asker`` the user that it is asked for, ``deadline`` the
         end of the call.
         """
         service_health = self.service_health

@@ -43,8 +43,8 @@ class LeasedFetcher(Generic[D]):
     ) -> Outcome[D]:
         """Return what came of a fetch, by this process or by another one.
 
-        ``asked`` is the id, ``seen`` what the cache held before, ``asker`` the user for whom the
-        service is asked, ``deadline`` the end of the call. ``patient`` callers wait for another
+        ``asked`` is the id, ``seen`` what the cache held before, ``asker`` the user that the
+        service is asked for, ``deadline`` the end of the call. ``patient`` callers wait for another
         process that is fetching; others, who have a copy, get an empty outcome at once.
         """
         if seen.generation is None:
