@@ -851,7 +851,7 @@ async def test_default_that_is_needed_only_later_is_loaded_then(service: Any) ->
         await request.ainstance_config()
 
 
-class Member(Somebody):
+class Cached(Somebody):
     """A user whose tenants are found once, and kept."""
 
     class Meta:
@@ -887,7 +887,7 @@ def test_lookup_is_made_again_if_tenants_cannot_be_compared(
     service: Any, change: Callable[[Any], object]
 ) -> None:
     """Of a user who keeps them in a ``cached_property``, or has odd ones: it raises nothing."""
-    user = Member("olga")
+    user = Cached("olga")
     user.tenant_ids = [Incomparable()]
     request = asking("acme", user=user)
     first = request.instance_lookup.config
