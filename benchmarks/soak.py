@@ -1,21 +1,22 @@
 """Hours of trouble in minutes: ``python -m benchmarks.soak --minutes 2 [--seed 1]``.
 
 A site of four processes on a real Redis and a Config Service in a process of its own is asked by
-many clients, while tenants change and are invalidated, and service and Redis are stopped, hung and
-started again at random. It exits with 1 if anybody got a wrong answer (another tenant's
-configuration, one invalidated before the request, one past the age limit, a refusal of the owner),
-or if not every tenant was well again in the end.
+many clients, while tenants change and are invalidated. For one tenant the service fails always, and
+one user makes up ids as fast as they are answered. Rough and calm times take turns: in rough ones
+service and Redis are stopped, hung and started again at random; in all of them balancers in front
+of both forget connections that are idle.
+
+It exits with 1 if a client got a wrong answer (another tenant's configuration, one invalidated
+before the request, one past the age limit, a refusal of the owner), if in a calm time a tenant was
+refused for longer than one call may take, or if not every tenant was well again in the end.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -24,91 +25,23 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from benchmarks.soak_ledger import Ledger, report
-from benchmarks.soak_site import RETRY_INTERVAL
+from benchmarks.soak_ledger import RECOVERY, Ledger, report
+from benchmarks.soak_processes import Balancer, Service, site
+from benchmarks.soak_service import POISONED
 from tests.support.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROOT = Path(__file__).parent.parent
 TENANTS = [f"tenant-{number}" for number in range(20)]
-RECOVERY = RETRY_INTERVAL + 10.0
-
-
-class Service:
-    """The Config Service's process, which can be ended and started again on the same port."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self.port = 0
-        self._process: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "benchmarks.soak_service"]
-        command += [str(self._directory), str(self.port)]
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
-        self._process = process
-        assert process.stdout is not None
-        self.port = int(process.stdout.readline())
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-    def pause(self) -> None:
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-
-@contextmanager
-def site(redis_url: str, service_url: str, directory: Path) -> Iterator[int]:
-    """Run the site with gunicorn on a free port, and yield the port."""
-    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
-        command = [sys.executable, "-m", "gunicorn", "benchmarks.soak_site:wsgi()", "--preload"]
-        command += ["--bind", f"fd://{listener.fileno()}", "--workers", "4", "--threads", "4"]
-        command += ["--keep-alive", "60", "--no-control-socket", "--graceful-timeout", "3"]
-        command += ["--worker-tmp-dir", str(directory)]
-        with (directory / "log").open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env={**os.environ, "SOAK_REDIS_URL": redis_url, "SOAK_SERVICE_URL": service_url},
-                pass_fds=[listener.fileno()],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            yield int(listener.getsockname()[1])
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+ROUGH, CALM = 30.0, 30.0
+"""Seconds of each, in turn."""
 
 
 class Soak:
-    """Clients, an operator and a saboteur, each with its own seeded dice, until ``over``."""
+    """Clients, an operator and two saboteurs, each with seeded dice of its own, until ``over``."""
 
     def __init__(self, port: int, directory: Path, seed: int) -> None:
         self.ledger = Ledger()
@@ -132,6 +65,21 @@ class Soak:
                 self._ask(connection, tenant, f"owner-of-{tenant}", expected=200)
         connection.close()
 
+    def unlucky(self) -> None:
+        """Ask for the one instance for which the service always fails."""
+        dice, connection = self._dice("unlucky"), self._connection()
+        while not self.over.wait(dice.uniform(0.01, 0.05)):
+            self._ask(connection, POISONED, f"owner-of-{POISONED}", expected=503)
+        connection.close()
+
+    def greedy(self) -> None:
+        """Ask for ids that do not exist, one after the other; most are refused unasked."""
+        dice, connection = self._dice("greedy"), self._connection()
+        while not self.over.wait(0.002):
+            made_up = f"made-up-{dice.randrange(10**9)}"
+            self._ask(connection, made_up, "greedy", expected=404, unasked=429)
+        connection.close()
+
     def operator(self) -> None:
         """Change tenants, and invalidate most of those that changed."""
         dice, connection = self._dice("operator"), self._connection()
@@ -147,9 +95,11 @@ class Soak:
         connection.close()
 
     def saboteur(self, service: Service, redis: RedisServer) -> None:
-        """Stop, hang and restart the service and Redis, one at a time or both."""
-        dice = self._dice("saboteur")
+        """In rough times stop, hang and restart the service and Redis, one at a time or both."""
+        dice, began = self._dice("saboteur"), monotonic()
         while not self.over.wait(dice.uniform(0.3, 3.0)):
+            if (monotonic() - began) % (ROUGH + CALM) > ROUGH:  # a calm time
+                continue
             chosen = dice.choice(["service", "redis", "service and redis"])
             how, seconds = dice.choice(["stopped", "hung"]), dice.uniform(0.5, 4.0)
             victims: list[Service | RedisServer] = []
@@ -161,6 +111,14 @@ class Soak:
                 self.over.wait(seconds)
                 for victim in victims:
                     victim.resume() if how == "hung" else victim.start()
+
+    def forgetter(self, service: Balancer, redis: Balancer) -> None:
+        """Have the balancers forget idle connections."""
+        dice = self._dice("forgetter")
+        while not self.over.wait(dice.uniform(0.5, 4.0)):
+            side = dice.choice(["service", "redis"])
+            with self.ledger.forgotten(f"{side} connections", redis=side == "redis"):
+                (service if side == "service" else redis).forget()
 
     def recovery(self) -> float | None:
         """Return the seconds until every tenant is answered again, ``None`` if that takes long."""
@@ -190,11 +148,21 @@ class Soak:
             path.with_suffix(".new").rename(path)
             self.ledger.replaced(tenant, self._versions[tenant])
 
-    def _ask(self, connection: HTTPConnection, tenant: str, user: str, *, expected: int) -> None:
+    def _ask(
+        self,
+        connection: HTTPConnection,
+        tenant: str,
+        user: str,
+        *,
+        expected: int,
+        unasked: int | None = None,
+    ) -> None:
         began = monotonic()
         headers = {"X-Instance-ID": tenant, "X-User": user}
         status, body = _get(connection, "/config", headers)
-        self.ledger.answered(status, began, failed=status != str(expected))
+        self.ledger.answered(status, began, failed=status not in {str(expected), str(unasked)})
+        if expected == 200:
+            self.ledger.owner_answered(tenant, began, refused=status != "200")
         if status == str(expected) == "200":
             answer = json.loads(body)
             if answer["instance_id"] == tenant:
@@ -236,12 +204,16 @@ def soak(seconds: float, *, seed: int, clients: int = 8) -> tuple[Ledger, str, b
         directory = Path(temporary)
         redis = stack.enter_context(RedisServer())
         service = stack.enter_context(Service(directory))
-        url = f"http://127.0.0.1:{service.port}"
-        port = stack.enter_context(site(redis.url(), url, directory))
+        to_service = stack.enter_context(Balancer(service.port))
+        to_redis = stack.enter_context(Balancer(redis.port))
+        url = f"http://127.0.0.1:{to_service.port}"
+        redis_url = f"redis://127.0.0.1:{to_redis.port}/0"
+        port = stack.enter_context(site(redis_url, url, directory))
         work = Soak(port, directory, seed)
         if work.recovery() is None:
             raise RuntimeError(f"the site does not start:\n{(directory / 'log').read_text()}")
         jobs: list[Callable[[], None]] = [work.operator, partial(work.saboteur, service, redis)]
+        jobs += [partial(work.forgetter, to_service, to_redis), work.unlucky, work.greedy]
         jobs += [partial(work.client, number) for number in range(clients)]
         threads = [Thread(target=job) for job in jobs]
         with ended(threads, work.over):
@@ -249,7 +221,7 @@ def soak(seconds: float, *, seed: int, clients: int = 8) -> tuple[Ledger, str, b
         recovery = work.recovery()
         calls = (directory / "calls").stat().st_size
         text = report(work.ledger, seconds=seconds, calls=calls, recovery=recovery)
-        return work.ledger, text, not work.ledger.wrong and recovery is not None
+        return work.ledger, text, work.ledger.is_well and recovery is not None
 
 
 def main(arguments: list[str] | None = None) -> int:

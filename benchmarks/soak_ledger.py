@@ -9,7 +9,7 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from benchmarks.soak_site import NEAR_TTL, STALE_MAX_AGE, TIMEOUT
+from benchmarks.soak_site import NEAR_TTL, RETRY_INTERVAL, STALE_MAX_AGE, TIMEOUT
 from instance_lookup.cache.health import CACHE_SKIPPED
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ NEAR_BOUND = TIMEOUT + NEAR_TTL + SLACK
 """How long a process whose cache is down may answer from memory what another one invalidated."""
 DOWN_FOR = CACHE_SKIPPED + SLACK
 """How long after its end an outage of Redis may still have a process skip the cache."""
+
+RECOVERY = RETRY_INTERVAL + 10.0
+"""How long after the end of an outage a tenant may still be refused because of it."""
 
 
 @dataclass
@@ -36,6 +39,10 @@ class Ledger:
     """Invalidated versions within ``NEAR_BOUND`` while Redis was down: as documented."""
     _acknowledged: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
     _replaced: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+    longest_refusal: float = 0.0
+    """Seconds for which the owner of a tenant was refused, in the worst case of a calm time."""
+    _refused_since: dict[str, float] = field(default_factory=dict)
+    _outages: list[list[float]] = field(default_factory=list)
     _redis_outages: list[list[float]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
@@ -45,12 +52,43 @@ class Ledger:
         outage = [monotonic(), float("inf")]
         with self._lock:
             self.disturbances[what] += 1
+            self._outages.append(outage)
             if redis:
                 self._redis_outages.append(outage)
         try:
             yield
         finally:
             outage[1] = monotonic()
+
+    @contextmanager
+    def forgotten(self, what: str, *, redis: bool) -> Iterator[None]:
+        """Note that idle connections end unnoticed: no reason to refuse anything.
+
+        With those to Redis ends the subscription to invalidations, as in an outage of Redis.
+        """
+        moment = [monotonic(), float("inf")]
+        with self._lock:
+            self.disturbances[f"{what} forgotten"] += 1
+            if redis:
+                self._redis_outages.append(moment)
+        yield
+        moment[1] = monotonic()
+
+    def owner_answered(self, tenant: str, began: float, *, refused: bool) -> None:
+        """Note whether the owner of ``tenant`` was refused, who asked then."""
+        with self._lock:
+            if refused:
+                self._refused_since.setdefault(tenant, began)
+            since, now = self._refused_since.get(tenant, began), monotonic()
+            if not _overlaps(self._outages, since - RECOVERY, now):
+                self.longest_refusal = max(self.longest_refusal, now - since if refused else 0.0)
+            if not refused:
+                self._refused_since.pop(tenant, None)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether all answers were right, and no calm refusal took longer than a call may take."""
+        return not self.wrong and self.longest_refusal <= TIMEOUT + SLACK
 
     def replaced(self, instance_id: str, version: int) -> None:
         """Note that the service has nothing older than ``version`` from now on."""
@@ -94,18 +132,19 @@ class Ledger:
         """Excuse it if every invalidation it survived is fresh, and Redis was down since."""
         survived = [at for at, new in self._acknowledged[instance_id] if version < new]
         at = min(survived)
-        if began < at + NEAR_BOUND and self._redis_was_down(at - DOWN_FOR, began):
+        if began < at + NEAR_BOUND and _overlaps(self._redis_outages, at - DOWN_FOR, began):
             self.late += 1
             return
         ago = f"{began - at:.3f} s"
         self.wrong.append(f"{instance_id} {version} was invalidated {ago} before it was asked")
 
-    def _redis_was_down(self, start: float, end: float) -> bool:
-        return any(begin < end and start < over for begin, over in self._redis_outages)
-
     @staticmethod
     def _floor(notes: Sequence[tuple[float, int]], until: float) -> tuple[float, int]:
         return next((note for note in reversed(notes) if note[0] <= until), (0.0, 0))
+
+
+def _overlaps(outages: Sequence[Sequence[float]], start: float, end: float) -> bool:
+    return any(begin < end and start < over for begin, over in outages)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -128,6 +167,7 @@ def report(ledger: Ledger, *, seconds: float, calls: int, recovery: float | None
         "invalidations": _counts(ledger.invalidations),
         "answered late": f"{ledger.late}, within {NEAR_BOUND:.0f} s while Redis was down",
         "latency": ", ".join(f"{name} {1000 * value:.1f} ms" for name, value in times),
+        "longest refusal": f"{ledger.longest_refusal:.1f} s of a tenant, in calm times",
         "all tenants well": recovered,
         "wrong answers": str(len(ledger.wrong)),
     }

@@ -12,9 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from instance_lookup.testing import FakeConfigService
+from instance_lookup.testing.servers import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from instance_lookup.testing.servers import Received
+
+POISONED = "poisoned"
+"""The one instance for which the service answers 500."""
+
+
+class Service(FakeConfigService):
+    def _document(self, kind: str, name: str, request: Received) -> Answer:
+        if name == POISONED:
+            return Answer(500)
+        return super()._document(kind, name, request)
 
 
 class Tenants(UserDict[str, "Mapping[str, Any]"]):
@@ -43,7 +56,7 @@ class Tenants(UserDict[str, "Mapping[str, Any]"]):
 
 def main() -> None:
     directory, port = Path(sys.argv[1]), int(sys.argv[2])
-    with FakeConfigService(port=port) as service:
+    with Service(port=port) as service:
         service.instances = Tenants(directory)
         # After the answer is made: while it is under way the tenant may be changed and invalidated.
         service.delay(0.05)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from time import monotonic
+import socket
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks import soak
-from benchmarks.soak_ledger import DOWN_FOR, NEAR_BOUND, SLACK, Ledger, percentile, report
+from benchmarks.soak_ledger import (
+    DOWN_FOR,
+    NEAR_BOUND,
+    RECOVERY,
+    SLACK,
+    Ledger,
+    percentile,
+    report,
+)
+from benchmarks.soak_processes import Balancer, Service
 from benchmarks.soak_site import STALE_MAX_AGE, TIMEOUT
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +49,7 @@ def test_soak_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_service_is_ended_and_comes_back(tmp_path: Path) -> None:
     """On the same port, and a hung one is ended as well."""
-    with soak.Service(tmp_path) as service:
+    with Service(tmp_path) as service:
         port = service.port
         service.stop()
         service.start()
@@ -113,6 +124,49 @@ def test_version_past_the_age_limit_is_wrong(ledger: Ledger) -> None:
     assert ledger.wrong == []
     ledger.check("acme", 1, limit)
     assert "older than" in ledger.wrong[0]
+
+
+@pytest.mark.parametrize(("seconds", "is_well"), [(TIMEOUT, True), (TIMEOUT + 2 * SLACK, False)])
+def test_refusal_in_a_calm_time(ledger: Ledger, seconds: float, is_well: bool) -> None:
+    """Lasts no longer than a call may take."""
+    ledger.owner_answered("acme", monotonic() - seconds, refused=True)
+    ledger.owner_answered("acme", monotonic(), refused=False)
+    ledger.owner_answered("acme", monotonic() - 9, refused=False)
+    assert ledger.longest_refusal == pytest.approx(seconds, abs=0.1)
+    assert ledger.is_well is is_well
+
+
+def test_refusal_after_an_outage_is_not_held_against_the_site(ledger: Ledger) -> None:
+    """For as long as it may take to notice that all is well again."""
+    with ledger.disturbed("service stopped", redis=False):
+        pass
+    ledger.owner_answered("acme", monotonic() - RECOVERY + 1, refused=True)
+    assert ledger.is_well
+
+
+def test_forgotten_connections_are_reset_at_their_next_packet(tmp_path: Path) -> None:
+    """Those that are idle; a connection made later works."""
+    with Service(tmp_path) as service, Balancer(service.port) as balancer:
+        question = b"GET /instances/acme HTTP/1.1\r\nHost: a\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", balancer.port), 5) as old:
+            old.sendall(question)
+            assert old.recv(65536).startswith(b"HTTP/1.1 404")
+            wait_until(lambda: _is_forgotten(balancer, old, question))
+        with socket.create_connection(("127.0.0.1", balancer.port), 5) as new:
+            new.sendall(question)
+            assert new.recv(65536).startswith(b"HTTP/1.1 404")
+
+
+def _is_forgotten(balancer: Balancer, old: socket.socket, question: bytes) -> bool:
+    """Ask after a pause in which the connection is idle."""
+    sleep(0.05)
+    balancer.forget()
+    sleep(0.05)
+    try:
+        old.sendall(question)
+        return not old.recv(65536)
+    except ConnectionResetError:
+        return True
 
 
 def test_report_of_nothing() -> None:
