@@ -56,10 +56,12 @@ class Tenants(UserDict[str, "Mapping[str, Any]"]):
 
 def main() -> None:
     directory, port = Path(sys.argv[1]), int(sys.argv[2])
-    with Service(port=port) as service:
-        service.instances = Tenants(directory)
-        # After the answer is made: while it is under way the tenant may be changed and invalidated.
-        service.delay(0.05)
+    service = Service(port=port)
+    # Before it answers: for a moment it would not know any tenant.
+    service.instances = Tenants(directory)
+    # After the answer is made: while it is under way the tenant may be changed and invalidated.
+    service.delay(0.05)
+    with service:
         sys.stdout.write(f"{service.port}\n")
         sys.stdout.flush()
         sys.stdin.read()
