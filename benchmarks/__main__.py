@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         "--again",
         type=Path,
         metavar="FILE",
-        help="show what --json wrote, with the scenarios of --only measured anew",
+        help="show what --json wrote, with the scenarios of --only measured again",
     )
     return parser
 

@@ -112,7 +112,7 @@ def dogpile(world: World) -> Crowd:
 def cashews(world: World, **options: Any) -> Crowd:
     peer = peers.load("cashews")
     loop = asyncio.new_event_loop()
-    loop.set_default_executor(ThreadPoolExecutor(256))  # nobody queues for a thread to fetch in
+    loop.set_default_executor(ThreadPoolExecutor(256))  # no fetch waits for a thread
     get = peer.getter(peer.cache_on(loop, world.redis_url), peer.in_thread(world.fetch), **options)
     return in_coroutines(loop, lambda instance_id: get(f"cashews:{instance_id}"))
 

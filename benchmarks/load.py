@@ -2,8 +2,8 @@
 
 The generator here is one thread and a selector. It sends one prepared request on each connection,
 counts the bytes of the answer, and sends the next. On a core of its own it keeps many times as many
-requests going as Django answers on another, and it tells how busy it was, so that nobody has to
-believe that. Sharing a core with the site it would draw every ratio towards 1.
+requests going as Django answers on another, and it tells how busy it was, which
+proves that. Sharing a core with the site it would draw every ratio towards 1.
 
 It changes from one path to the next many times a second, which wrk cannot: what a shared machine
 does to a second is more than the difference that is looked for.
@@ -34,11 +34,11 @@ class Load(Struct):
     busy: float | None = None
     """The share of its core that the generator used; wrk does not tell."""
     site_busy: float = 0.0
-    """The share of its core that the site used, if somebody watched."""
+    """The share of its core that the site used, if that was measured."""
 
 
 class Order(Struct):
-    """What load is wanted."""
+    """What load to make."""
 
     port: int
     headers: dict[str, str]

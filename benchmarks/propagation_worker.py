@@ -14,7 +14,7 @@ import requests
 def main(redis_url: str, service_url: str, instance_id: str) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
-    signal.alarm(120)  # whatever happens, nobody has to clean up
+    signal.alarm(120)  # it ends by itself, whatever happens
 
     from benchmarks import work  # noqa: PLC0415  # after Django is set up
 

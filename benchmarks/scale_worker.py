@@ -29,7 +29,7 @@ def main(redis_url: str, many: str, *flags: str) -> None:
 
     dice, instances = random.Random(1), int(many)
     with work.caches_on(redis_url):
-        # Nobody's turn to be fetched anew comes during the measurement.
+        # No entry becomes due for a new fetch during the measurement.
         resolver = work.resolver(refuse, near="--far" not in flags, refresh_ahead=None)
         resolver.resolve(work.context("i-0"))
         gc.collect()
@@ -58,4 +58,4 @@ def _megabytes() -> float:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
-    os._exit(0)  # without waiting for whoever listens
+    os._exit(0)  # without waiting for the thread that listens

@@ -58,7 +58,7 @@ class Soak:
         while not self.over.wait(dice.uniform(0.002, 0.02)):
             tenant, chance = dice.choice(TENANTS), dice.random()
             if chance < 0.02:
-                self._ask(connection, "ghost", "somebody", expected=404)
+                self._ask(connection, "ghost", "guest", expected=404)
             elif chance < 0.12:
                 self._ask(connection, tenant, "owner-of-another", expected=403)
             else:

@@ -112,7 +112,7 @@ class Ledger:
             (self.failures if failed else self.answers)[kind] += 1
 
     def is_wrong(self, what: str) -> None:
-        """Note an answer that nobody should ever get."""
+        """Note an answer that no client should ever get."""
         with self._lock:
             self.wrong.append(what)
 

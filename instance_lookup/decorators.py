@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from asgiref.sync import iscoroutinefunction
 from django.http.response import HttpResponseBase
 
-from instance_lookup.concurrency.deferred import once_loaded
+from instance_lookup.concurrency.deferred import call_when_loaded
 from instance_lookup.exceptions import AccessDenied, InstanceLookupError
 from instance_lookup.request.attributes import lookup_for
 from instance_lookup.request.drf import check_after_permissions, django_part, is_drf_view, view_of
@@ -50,7 +50,7 @@ def instance_required(view: Any = None, *, policy: Allows | None = None) -> Any:
             lookup = lookup_for(request)
             try:
                 result = await lookup.aget()
-                await once_loaded(partial(_insist, policy, lookup, result.config))
+                await call_when_loaded(partial(_insist, policy, lookup, result.config))
             except InstanceLookupError as exc:
                 return _answered(request, exc)
             return _finished(request, await view(request, *args, **kwargs))

@@ -118,7 +118,7 @@ def cached_ids(resolver: InstanceResolver) -> set[str] | None:
     """
     ids = resolver.cache.tiers.shared.stored_ids()
     # What is no id is not ours, or is from another INSTANCE_ID_PATTERN: it is never served.
-    return None if ids is None else {name for name in ids if resolver.naming.is_id(name)}
+    return None if ids is None else {name for name in ids if resolver.selector.is_id(name)}
 
 
 def inspect(

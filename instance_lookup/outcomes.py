@@ -121,7 +121,7 @@ def _no_list(error: Exception) -> Failure | None:
 
 def check_id(instance_id: str, resolver: InstanceResolver) -> None:
     """Raise ``InvalidContext`` unless it is an id, as the resolver would."""
-    resolver.naming.check(InstanceRef(instance_id))
+    resolver.selector.check(InstanceRef(instance_id))
 
 
 def checked_ids(instance_ids: Iterable[str], resolver: InstanceResolver) -> Iterator[str | Failure]:

@@ -26,7 +26,7 @@ from instance_lookup.exceptions import (
     InstanceNotFound,
 )
 from instance_lookup.fetching.concealing import ConcealingLoader
-from instance_lookup.fetching.failures import denied, renamed
+from instance_lookup.fetching.failures import build_denial, rename
 from instance_lookup.fetching.loader import Loader
 from instance_lookup.fetching.notices import tell, tell_resolved
 from instance_lookup.fetching.projects import Projects
@@ -34,7 +34,7 @@ from instance_lookup.fetching.refusals import Refused
 from instance_lookup.fetching.service_health import ServiceHealth
 from instance_lookup.identifiers import InstanceRef, ProjectRef, Ref
 from instance_lookup.resilience.deadline import Deadline
-from instance_lookup.selection import Naming
+from instance_lookup.selection import Selector
 from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
 from instance_lookup.types import CacheStats, Grant, InstanceConfig, LookupResult, Source
 from instance_lookup.users import LookupUser
@@ -65,8 +65,8 @@ class InstanceResolver:
         self.backend = build(settings.config_service_backend, settings)
         self.policy = bind(build(settings.access_policy, settings), settings)
         self.identifiers = tuple(build(identifier, settings) for identifier in settings.identifiers)
-        self.naming = Naming(self.identifiers, settings)
-        self.vary_headers = self.naming.headers
+        self.selector = Selector(self.identifiers, settings)
+        self.vary_headers = self.selector.headers
         """The request headers that may decide the instance."""
         tiers, counters = self.cache.tiers, self.cache.counters
         self._near = tiers.near
@@ -87,7 +87,7 @@ class InstanceResolver:
     def resolve(self, context: LookupContext, ref: Ref | None = None) -> LookupResult:
         """Return the configuration that ``context`` may have.
 
-        ``ref`` is what the context names, where the caller has asked :attr:`naming` already.
+        ``ref`` is what the context names, where the caller has asked :attr:`selector` already.
         Raises ``InvalidContext``, ``AccessDenied``, ``InstanceNotFound`` or
         ``ConfigServiceUnavailable``, within ``CONFIG_SERVICE_TIMEOUT``.
         """
@@ -106,11 +106,11 @@ class InstanceResolver:
         ``ConfigServiceUnavailable``.
         """
         context = LookupContext(user=LookupUser.service(), instance_id=instance_id)
-        ref = self.naming.check(InstanceRef(instance_id))
+        ref = self.selector.check(InstanceRef(instance_id))
         try:
             found = self._load_config.refresh(instance_id, context, self._deadline())
         except (InstanceNotFound, ConfigServiceUnavailable) as exc:
-            raise renamed(ref, exc) from exc.__cause__
+            raise rename(ref, exc) from exc.__cause__
         return _result(found, authorize(context.user, found.document, self.policy))
 
     async def arefresh(self, instance_id: str) -> LookupResult:
@@ -160,7 +160,7 @@ class InstanceResolver:
 
     def invalidate_project(self, project_id: str) -> bool:
         """Forget which instance a project belongs to; tell if known. Raise ``CacheError``."""
-        self.naming.check(ProjectRef(project_id))
+        self.selector.check(ProjectRef(project_id))
         return self.projects.invalidate(project_id)
 
     async def ainvalidate_project(self, project_id: str) -> bool:
@@ -196,11 +196,11 @@ class InstanceResolver:
         try:
             asked = context.instance_id
             if asked is None or context.project_id is not None or context.request is not None:
-                ref = ref or self.naming.select(context)
+                ref = ref or self.selector.select(context)
                 if type(ref) is not InstanceRef or ref.within is not None:
                     return None
                 asked = ref.instance_id
-            elif not self.naming.is_id(asked):
+            elif not self.selector.is_id(asked):
                 return None
             entry = self._load_config.read_near(asked, user)
             if entry is None or entry.document is None:
@@ -219,9 +219,9 @@ class InstanceResolver:
         context = context.with_metadata()
         deadline = self._deadline()
         try:
-            ref = ref or self.naming.select(context)
+            ref = ref or self.selector.select(context)
         except NotLoaded as missing:
-            ref = yield from asking(partial(self.naming.select, context), missing)
+            ref = yield from asking(partial(self.selector.select, context), missing)
         try:
             found, grant = yield from self._authorized(ref, context, deadline)
             # After the check: only users who may have the instance learn what its projects are.
@@ -232,12 +232,12 @@ class InstanceResolver:
                 found = structs.replace(found, ahead=found.ahead + mapped.ahead)
         except Refused:
             yield from tell(access_denied, context, ref, by="service")
-            raise denied(ref, conceal=self.settings.conceal_denied) from None
+            raise build_denial(ref, conceal=self.settings.conceal_denied) from None
         except AccessDenied:
             yield from tell(access_denied, context, ref, by="policy")
-            raise denied(ref, conceal=self.settings.conceal_denied) from None
+            raise build_denial(ref, conceal=self.settings.conceal_denied) from None
         except (InstanceNotFound, ConfigServiceUnavailable) as exc:
-            raise renamed(ref, exc) from exc.__cause__
+            raise rename(ref, exc) from exc.__cause__
         result = _result(found, grant)
         for begin in found.ahead:
             begin()

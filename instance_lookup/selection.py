@@ -35,7 +35,7 @@ _SHOWN = 100
 """Characters of a malformed id that an error message repeats."""
 
 
-class Naming:
+class Selector:
     """Finds what contexts name, by the identifiers given, in their order. Does no I/O."""
 
     def __init__(self, identifiers: Collection[Identifies], settings: Settings) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Session(requests.Session):
-    """A session with its storage at hand, where entries are deleted."""
+    """A session, and its storage, in which entries are deleted."""
 
     def __init__(self, redis_url: str, *, ttl: float = 300) -> None:
         super().__init__()

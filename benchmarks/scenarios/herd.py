@@ -42,7 +42,7 @@ def measure(effort: Effort) -> list[Result]:
         )
     return [
         Result(
-            title=f"A cold herd of {callers} on a service of 100 ms: {whom} waits",
+            title=f"A cold herd of {callers} on a service of 100 ms: {caller} waits",
             unit="ms",
             samples={
                 name: Sample(tuple(_quantile(waits, share) for waits in rounds))
@@ -55,7 +55,7 @@ def measure(effort: Effort) -> list[Result]:
             missing=missing,
             notes=("`cashews` and `await aresolve()` are coroutines, the others threads.",),
         )
-        for whom, share in (("the median caller", 0.5), ("the p99 caller", 0.99))
+        for caller, share in (("the median caller", 0.5), ("the p99 caller", 0.99))
     ]
 
 
@@ -65,7 +65,7 @@ def _slow(instance_id: str) -> bytes:
 
 
 def _cold(crowd: Crowd, name: str, callers: int) -> Callable[[], list[float]]:
-    """Return a round: another instance each time, which nobody has asked for before."""
+    """Return a round: another instance each time, which was not asked for before."""
     numbers = count()
     slug = "".join(filter(str.isalnum, name))
     return lambda: crowd(f"{slug}-{next(numbers)}", callers)

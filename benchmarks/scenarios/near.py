@@ -61,7 +61,7 @@ def _contenders(
 
 
 def _floor() -> Callable[[int], object]:
-    """Return what nothing can be below: no id is checked, nobody authorized."""
+    """Return what nothing can be below: no id is checked, no user authorized."""
     near = {work.ID: (work.decode(work.body()), time() + 3600)}
 
     def get() -> Any:

@@ -1,7 +1,7 @@
-"""An instance changes and is invalidated while it is fetched, and the old one is served again.
+"""Whether the old document is served again if an instance is invalidated while it is fetched.
 
-Or it is not. No luck is needed: whoever fetches has the old document in his hands when the
-invalidation is made, which is done before he goes on. After that somebody reads.
+It does not depend on luck. The fetch holds the old document when the invalidation is made, and goes
+on when that is done. Then the instance is read.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ BOUNDS = (
 class Entry(msgspec.Struct):
     """The stored entry, decoded in one go: the least that this can cost.
 
-    All of it: whoever does not know when it was asked for does not know whether it is fresh.
+    All of it: without the time at which it was asked for, it is not known whether it is fresh.
     """
 
     v: int

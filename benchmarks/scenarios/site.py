@@ -43,7 +43,7 @@ COMMANDS = {
 
 
 class Site(Struct):
-    """A site that is up, and what the requests of somebody who is logged in carry."""
+    """A site that is up, and what the requests of a user who is logged in carry."""
 
     port: int
     headers: dict[str, str]

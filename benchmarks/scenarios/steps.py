@@ -48,7 +48,7 @@ def _steps(resolver: Any, context: Any) -> dict[str, Callable[[], object]]:
     near = resolver.cache.tiers.near
     return {
         "dict + clock": lambda: ({work.ID: config}[work.ID], monotonic()),
-        "id check": lambda: resolver.naming.is_id(work.ID),
+        "id check": lambda: resolver.selector.is_id(work.ID),
         "entry: freshness, sure of invalidations, last used": lambda: near.get(work.ID),
         "access policy, and the grant": lambda: authorize(user, config, resolver.policy),
         "statistics": lambda: resolver.cache.counters.add("hits"),

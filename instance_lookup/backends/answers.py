@@ -175,7 +175,7 @@ class _Item(msgspec.Struct):
     instance_id: Id
 
 
-class _Listing(msgspec.Struct):
+class _PageOfIds(msgspec.Struct):
     instances: list[Id | _Item]
     next: str | None = None
 
@@ -183,7 +183,7 @@ class _Listing(msgspec.Struct):
 def decode_page(body: bytes, cursor: str | None) -> Page | None:
     """Return the page that begins at ``cursor``, or ``None`` where the body is not one."""
     try:
-        listing = msgspec.json.decode(body.removeprefix(BOM_UTF8), type=_Listing)
+        listing = msgspec.json.decode(body.removeprefix(BOM_UTF8), type=_PageOfIds)
     except (ValueError, RecursionError):
         return None
     if listing.next and listing.next == cursor:  # would be paged through for ever

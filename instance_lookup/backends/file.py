@@ -51,7 +51,7 @@ class _File(msgspec.Struct):
     projects: dict[str, str] | None = None
 
 
-class _Entry(msgspec.Struct):
+class _Item(msgspec.Struct):
     instance_id: str
 
 
@@ -128,7 +128,7 @@ def parse(data: bytes) -> Catalogue:
     start = 0
     for raw in file.instances:
         start = data.index(raw, start)
-        instance_id = _decode(raw, _Entry, start).instance_id
+        instance_id = _decode(raw, _Item, start).instance_id
         if instance_id in instances:
             raise _Malformed(start, f"There are two instances {instance_id!r}")
         instances[instance_id] = raw

@@ -27,7 +27,7 @@ class NotLoaded(SynchronousOnlyOperation):
         await sync_to_async(getattr)(self.holder, self.name)
 
 
-async def once_loaded(ask: Callable[[], T]) -> T:
+async def call_when_loaded(ask: Callable[[], T]) -> T:
     """Return ``ask()``, and first load what it needs of its user. Does not block the loop."""
     while True:
         try:

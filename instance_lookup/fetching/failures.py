@@ -11,25 +11,25 @@ from instance_lookup.exceptions import (
 from instance_lookup.identifiers import InstanceRef, Ref, about
 
 
-def denied(ref: Ref, *, conceal: bool) -> InstanceLookupError:
+def build_denial(ref: Ref, *, conceal: bool) -> InstanceLookupError:
     """Return the error for a caller who may not have it; with ``conceal``: a 404."""
     return (
-        not_found(ref)
+        build_not_found(ref)
         if conceal
         else AccessDenied(f"You may not use {_describe(ref)}.", **about(ref))
     )
 
 
-def not_found(ref: Ref) -> InstanceNotFound:
+def build_not_found(ref: Ref) -> InstanceNotFound:
     """Return the error for what does not exist."""
     described = _describe(ref)
     return InstanceNotFound(f"{described[0].upper()}{described[1:]} does not exist.", **about(ref))
 
 
-def renamed(ref: Ref, error: InstanceLookupError) -> InstanceLookupError:
+def rename(ref: Ref, error: InstanceLookupError) -> InstanceLookupError:
     """Return the error as one that names what the caller named, not what it led to."""
     if not isinstance(error, ConfigServiceUnavailable):
-        return not_found(ref)
+        return build_not_found(ref)
     details = {key: value for key, value in error.details.items() if not key.endswith("_id")}
     return type(error)(
         f"The configuration of {_describe(ref)} is not available at the moment.",

@@ -43,16 +43,16 @@ class ComposableMetaclass(BasePermissionMetaclass, OperandHolder, SingleOperandH
     __hash__ = type.__hash__
 
     def __and__(self, other: Any) -> Any:
-        return _composed(Both, "&", self, other)
+        return _composed(AllPermissions, "&", self, other)
 
     def __rand__(self, other: Any) -> Any:
-        return _composed(Both, "&", other, self)
+        return _composed(AllPermissions, "&", other, self)
 
     def __or__(self, other: Any) -> Any:
-        return _composed(Either, "|", self, other)
+        return _composed(AnyPermission, "|", self, other)
 
     def __ror__(self, other: Any) -> Any:
-        return _composed(Either, "|", other, self)
+        return _composed(AnyPermission, "|", other, self)
 
     def __invert__(self) -> Never:
         """Refuse: the negation would let in strangers and callers who are not logged in."""
@@ -93,7 +93,7 @@ class Composition(BasePermission, metaclass=ComposableMetaclass):
         return False
 
 
-class Both(Composition, AND):
+class AllPermissions(Composition, AND):
     """Allows what both allow. A refusal counts more than an error of the other operand."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
@@ -117,7 +117,7 @@ class Both(Composition, AND):
         return True
 
 
-class Either(Composition, OR):
+class AnyPermission(Composition, OR):
     """Allows what one of the two allows. Where neither does, an error of one is the answer."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:

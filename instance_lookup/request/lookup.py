@@ -9,7 +9,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest
 from msgspec import Struct
 
-from instance_lookup.concurrency.deferred import NotLoaded, in_event_loop, once_loaded
+from instance_lookup.concurrency.deferred import NotLoaded, call_when_loaded, in_event_loop
 from instance_lookup.context import LookupContext
 from instance_lookup.identifiers import Ref  # a Struct's field
 from instance_lookup.registry import get_resolver
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from instance_lookup.types import InstanceConfig
 
 
-_NOBODY = LookupUser.anonymous()
+_ANONYMOUS = LookupUser.anonymous()
 
 
-class _Outcome(Struct, eq=False):
+class _Memo(Struct, eq=False):
     """The outcome of one lookup: for which user it was made, and for which instance."""
 
     user_attribute: object
     """``request.user`` before the lookup, loaded or not."""
     seen: Seen | None = None
     """What ``who`` was made from; ``None``: it changed meanwhile, so nothing is kept."""
-    who: LookupUser = _NOBODY
+    who: LookupUser = _ANONYMOUS
     named: Ref | str | None = None
     """What the request named, or how it failed to; ``None``: that made no difference."""
     result: LookupResult | None = None
@@ -69,7 +69,7 @@ class RequestLookup(Struct, eq=False):
     given: dict[str, object] = {}
     """What the request's attributes gave out, by their names."""
     # Set all at once: another lookup may be under way for another user.
-    _outcome: _Outcome | None = None
+    _outcome: _Memo | None = None
 
     @property
     def error(self) -> Exception | None:
@@ -93,11 +93,11 @@ class RequestLookup(Struct, eq=False):
             )
         resolver, request = get_resolver(), self.request
         self.state.touch(resolver.vary_headers)
-        outcome = _Outcome(getattr(request, "user", None))
+        outcome = _Memo(getattr(request, "user", None))
         try:
             user = current_user(request)
             # Before USER_CONTEXT is asked: what changes while it answers is noticed afterwards.
-            outcome.seen = Seen.of(request, outcome.user_attribute, user, resolver.naming.reads)
+            outcome.seen = Seen.of(request, outcome.user_attribute, user, resolver.selector.reads)
             outcome.who = who = lookup_user(user, request)
             context = LookupContext(who, request=request)
             outcome.named = named = _name(resolver, context)
@@ -117,14 +117,14 @@ class RequestLookup(Struct, eq=False):
             return result
         resolver, request = get_resolver(), self.request
         self.state.touch(resolver.vary_headers)
-        outcome = _Outcome(getattr(request, "user", None))
+        outcome = _Memo(getattr(request, "user", None))
         try:
             user = await acurrent_user(request)
             # Before USER_CONTEXT is asked: what changes while it answers is noticed afterwards.
-            outcome.seen = Seen.of(request, outcome.user_attribute, user, resolver.naming.reads)
+            outcome.seen = Seen.of(request, outcome.user_attribute, user, resolver.selector.reads)
             outcome.who = who = await alookup_user(user, request)
             context = LookupContext(who, request=request)
-            outcome.named = named = await once_loaded(partial(_name, resolver, context))
+            outcome.named = named = await call_when_loaded(partial(_name, resolver, context))
             kept = None if self._outcome is None else self._kept(who, named)
             ref = None if isinstance(named, str) else named  # else the resolver says what is wrong
             result = kept or await resolver.aresolve(context, ref)
@@ -137,7 +137,7 @@ class RequestLookup(Struct, eq=False):
 
     def allows(self, policy: Allows, config: InstanceConfig) -> bool:
         """Tell whether a stricter policy allows the user of the last lookup to have ``config``."""
-        who = self._outcome.who if self._outcome else _NOBODY
+        who = self._outcome.who if self._outcome else _ANONYMOUS
         return get_resolver().permits(policy, who, config)
 
     def _recall(self) -> LookupResult | None:
@@ -171,7 +171,7 @@ class RequestLookup(Struct, eq=False):
             return None
         return last.answer()
 
-    def _fail(self, outcome: _Outcome, error: Exception) -> None:
+    def _fail(self, outcome: _Memo, error: Exception) -> None:
         self.state.fail()
         if outcome.seen is None:  # USER_CONTEXT failed, or the user could not be loaded
             user = peek_user(self.request)
@@ -196,7 +196,7 @@ def _name(resolver: InstanceResolver, context: LookupContext) -> Ref | str | Non
     if context.user.is_anonymous and not resolver.settings.allow_anonymous:
         return None
     try:
-        return resolver.naming.select(context)
+        return resolver.selector.select(context)
     except NotLoaded:
         raise
     except Exception as exc:  # noqa: BLE001  # raised again by the lookup, and kept as its error

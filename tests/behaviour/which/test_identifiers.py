@@ -19,7 +19,7 @@ from instance_lookup.identifiers import (
     SubdomainIdentifier,
     UserDefaultIdentifier,
 )
-from instance_lookup.selection import Naming
+from instance_lookup.selection import Selector
 from instance_lookup.users import LookupUser
 
 if TYPE_CHECKING:
@@ -157,6 +157,6 @@ def test_headers_looked_at_are_told() -> None:
     assert [identifier.headers for identifier in made] == [("X-Tenant",), ("X-Proj",)]
     assert UserDefaultIdentifier.from_settings(settings).headers == ()
     context = context_of(HTTP_X_TENANT="acme")
-    naming = Naming(made, settings)
-    assert naming.headers == ("X-Tenant", "X-Proj")
-    assert naming.select(context) == InstanceRef("acme")
+    selector = Selector(made, settings)
+    assert selector.headers == ("X-Tenant", "X-Proj")
+    assert selector.select(context) == InstanceRef("acme")

@@ -21,7 +21,7 @@ from instance_lookup.identifiers import (
     SubdomainIdentifier,
     UserDefaultIdentifier,
 )
-from instance_lookup.selection import Naming
+from instance_lookup.selection import Selector
 from instance_lookup.users import LookupUser
 from tests.behaviour.which.test_identifiers import DEFAULTS, SETTINGS, context_of
 
@@ -32,7 +32,7 @@ EXPLICIT = (HeaderIdentifier(), PathIdentifier(), SubdomainIdentifier("example.c
 
 
 def select(context: LookupContext, *identifiers: Any) -> Any:
-    return Naming(identifiers or DEFAULTS, SETTINGS).select(context)
+    return Selector(identifiers or DEFAULTS, SETTINGS).select(context)
 
 
 def test_given_id_is_taken_before_all_others() -> None:

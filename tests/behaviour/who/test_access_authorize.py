@@ -13,7 +13,7 @@ from instance_lookup.access import (
     bind,
     owner_or_admin,
 )
-from instance_lookup.concurrency.deferred import NotLoaded, once_loaded
+from instance_lookup.concurrency.deferred import NotLoaded, call_when_loaded
 from instance_lookup.conf import Settings
 from instance_lookup.exceptions import AccessDenied
 from instance_lookup.users import LookupUser, user_context
@@ -81,5 +81,5 @@ async def test_authorize_in_an_event_loop() -> None:
     who = user_context(user)
     with pytest.raises(NotLoaded):
         authorize(who, config_of("other"), policy)
-    grant = await once_loaded(lambda: authorize(who, config_of("other"), policy))
+    grant = await call_when_loaded(lambda: authorize(who, config_of("other"), policy))
     assert grant.config.metadata.owner == "other"

@@ -12,7 +12,7 @@ from django.test import override_settings
 
 from instance_lookup import InstanceConfig, InstanceMetadata, users
 from instance_lookup.access import IsTenantMember
-from instance_lookup.concurrency.deferred import NotLoaded, in_event_loop, once_loaded
+from instance_lookup.concurrency.deferred import NotLoaded, call_when_loaded, in_event_loop
 from instance_lookup.users import DjangoUser, LookupUser, user_context
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ async def test_once_loaded_loads_what_is_asked_for() -> None:
     user = await User.objects.acreate(username="ada")
     await user.groups.aadd(await Group.objects.acreate(name="editor"))
     who = user_context(user)
-    asked = await once_loaded(lambda: (who.roles, who.tenant_ids, who.default_instance_id))
+    asked = await call_when_loaded(lambda: (who.roles, who.tenant_ids, who.default_instance_id))
     assert asked == ({"editor"}, frozenset(), None)
     assert who.roles == {"editor"}
 
@@ -266,7 +266,7 @@ async def test_once_loaded_loads_what_is_asked_for() -> None:
 async def test_once_loaded_lets_other_errors_through() -> None:
     """An error of the question itself is not taken for something to load."""
     with pytest.raises(ZeroDivisionError):
-        await once_loaded(lambda: 1 // 0)
+        await call_when_loaded(lambda: 1 // 0)
 
 
 async def test_in_event_loop_inside() -> None:
