@@ -7,7 +7,6 @@ serves nothing from its near cache for longer than a second.
 from __future__ import annotations
 
 from contextlib import closing, suppress
-from threading import Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
@@ -15,9 +14,12 @@ from weakref import WeakSet
 from django.core.cache import caches
 
 from instance_lookup.concurrency.forks import Guarded
+from instance_lookup.concurrency.threads import start_daemon
 from instance_lookup.resilience.health import Health
 
 if TYPE_CHECKING:
+    from threading import Thread
+
     from django.core.cache.backends.base import BaseCache
 
 DOUBTFUL = 1.0
@@ -70,11 +72,9 @@ class Channel(Guarded):
                 self._hearers.add(hearer)
                 if self._thread is None:
                     name = f"instance-lookup-{self._alias}"
-                    thread = Thread(target=self._run, name=name, daemon=True)
                     # Without the thread entries are used for DOUBTFUL seconds; lookups go on.
                     with suppress(RuntimeError):
-                        thread.start()
-                        self._thread = thread
+                        self._thread = start_daemon(name, self._run)
 
     def _run(self) -> None:
         pauses = iter(_PAUSES)

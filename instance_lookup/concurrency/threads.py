@@ -2,25 +2,32 @@
 
 ``ThreadPoolExecutor`` joins its threads when the process exits, so one stuck name lookup would hold
 up every restart. These threads are left behind instead.
+
+A thread outlives the request that starts it and works for others, so it gets nothing of that
+request. A job belongs to the request that submits it, so it gets all of it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from threading import Condition, Thread
-from typing import TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, TypeVarTuple
 
 from django.conf import settings
+from django.core.cache import BaseCache, caches
 from django.db import close_old_connections, connections
 
 from instance_lookup.concurrency.forks import StartsAnew
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-Job = Callable[[], None]
+Clients = dict[ContextVar[Any], Any]
 
 
 class DaemonPool(StartsAnew):
@@ -29,8 +36,9 @@ class DaemonPool(StartsAnew):
     Threads start with the first job and end after ``idle_seconds`` without one. A job must never
     wait for another of the same pool: if all workers wait, none is left to work.
 
-    Context variables stay behind: Django keeps ``caches`` in one, so that a request under ASGI has
-    clients of its own. The workers keep theirs from job to job, which spares making them.
+    A job runs in a copy of the context of its caller: logs, signals, traces and error trackers know
+    whose request it works for. Django keeps the clients of ``caches`` in the context as well; these
+    are for one thread, so a job has those of its worker, which keeps them from job to job.
     """
 
     def __init__(self, name: str, max_workers: int, *, idle_seconds: float = 5.0) -> None:
@@ -46,7 +54,7 @@ class DaemonPool(StartsAnew):
         Raises ``RuntimeError`` or ``MemoryError`` if there is no worker and none can start.
         """
         future: Future[T] = Future()
-        job = partial(_run, future, partial(fn, *args))
+        job = _Job(copy_context(), partial(_run, future, partial(fn, *args)))
         crew = self._crew
         with crew.changed:
             # At most one worker starts at a time, and it starts the next one itself. Starting a
@@ -60,7 +68,7 @@ class DaemonPool(StartsAnew):
 
     def _start_worker(self, crew: _Crew) -> None:
         try:
-            Thread(target=self._work, args=[crew], name=self._name, daemon=True).start()
+            start_daemon(self._name, self._work, crew)
         except (RuntimeError, MemoryError):  # the system has no more threads to give
             with crew.changed:  # re-entrant: "submit" holds it, "_work" does not
                 crew.workers -= 1
@@ -75,14 +83,20 @@ class DaemonPool(StartsAnew):
             hires = crew.hires(self._max_workers, jobs=len(crew.jobs) - 1)  # one is for this one
         if hires:
             self._start_worker(crew)
+        clients = _no_clients()
         while job := crew.next_job(self._idle_seconds):
-            job()
-            del job  # else an idle worker keeps the last result alive
+            job.context.run(_run_with, clients, job.run)
+            del job  # else an idle worker keeps the last result, and the last request, alive
         if settings.configured:
             connections.close_all()
 
     def _start_anew(self) -> None:
         self._crew = _Crew()
+
+
+class _Job(NamedTuple):
+    context: Context
+    run: Callable[[], None]
 
 
 class _Crew:
@@ -96,7 +110,7 @@ class _Crew:
 
     def __init__(self) -> None:
         self.changed = Condition()
-        self.jobs: deque[Job] = deque()
+        self.jobs: deque[_Job] = deque()
         self.workers = 0
         self.idle = 0
         self.starting = False
@@ -109,7 +123,7 @@ class _Crew:
             self.starting = True
         return hires
 
-    def next_job(self, patience: float) -> Job | None:
+    def next_job(self, patience: float) -> _Job | None:
         """Wait for a job; return ``None``, and count the worker out, when none comes."""
         with self.changed:
             self.idle += 1
@@ -121,6 +135,35 @@ class _Crew:
                 return self.jobs.popleft()
             self.workers -= 1
             return None
+
+
+def start_daemon(name: str, target: Callable[[*Ts], object], *args: *Ts) -> Thread:
+    """Start a daemon thread that runs ``target(*args)``, and return it.
+
+    It has nothing of the caller's context, which Sentry, and a free-threaded Python 3.14, would
+    hand to it: it would log for ever in the name of the request that happened to start it.
+    """
+    thread = Thread(target=target, args=args, name=name, daemon=True)
+    Context().run(thread.start)
+    return thread
+
+
+def _no_clients() -> Clients:
+    """Return the context variables in which Django keeps ``caches``, as they are without any."""
+    context = Context()
+    context.run(caches.__setitem__, "", BaseCache({}))
+    context.run(caches.__delitem__, "")
+    return dict(context.items())
+
+
+def _run_with(clients: Clients, run: Callable[[], None]) -> None:
+    """Run a job in its context, but with these cache clients; add those that it makes."""
+    for variable, value in clients.items():
+        variable.set(value)
+    run()
+    del run  # as in "_run"
+    for variable in clients:
+        clients[variable] = variable.get()
 
 
 def _run(future: Future[T], call: Callable[[], T]) -> None:
@@ -137,6 +180,8 @@ def _run(future: Future[T], call: Callable[[], T]) -> None:
         future.set_exception(exc)
     else:
         future.set_result(result)
+    finally:
+        del future, call  # else they and the error, whose traceback has this frame, hold each other
 
 
 def _with_own_connections(call: Callable[[], T]) -> T:

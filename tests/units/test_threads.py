@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+import weakref
+from concurrent.futures import wait
+from contextvars import ContextVar, copy_context
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.cache import caches
@@ -17,6 +21,9 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+WHO: ContextVar[str] = ContextVar("WHO")
+REQUEST: ContextVar[Any] = ContextVar("REQUEST")
 
 
 def run_python(script: str) -> subprocess.CompletedProcess[str]:
@@ -129,6 +136,95 @@ def test_django_caches_of_a_worker_are_kept_from_job_to_job() -> None:
 
     assert first is pool.submit(lambda: caches["default"]).result(5)
     assert first is not caches["default"]
+
+
+def test_job_runs_in_the_context_of_its_caller() -> None:
+    """Also where the worker was started by another caller: the second job knows the second one."""
+    pool = DaemonPool("contexts", 1)
+    for name in ("alice", "bob"):
+        WHO.set(name)
+        assert pool.submit(WHO.get).result(5) == name
+
+
+def test_job_of_a_job_runs_in_the_context_of_the_first_caller() -> None:
+    """A job that hands work on does so for the same request."""
+    outer, inner = DaemonPool("outer", 1), DaemonPool("inner", 1)
+    WHO.set("alice")
+    assert outer.submit(lambda: inner.submit(WHO.get).result(5)).result(5) == "alice"
+
+
+def test_job_changes_a_copy_of_the_context() -> None:
+    """What a job sets is seen by no other code of its caller, nor by the next job."""
+    pool = DaemonPool("copies", 1)
+    WHO.set("alice")
+    pool.submit(WHO.set, "mallory").result(5)
+    assert WHO.get() == "alice"
+    assert pool.submit(WHO.get).result(5) == "alice"
+
+
+def test_job_has_no_cache_client_of_its_caller() -> None:
+    """Django gives each thread its own; two that share one would read each other's answers."""
+    mine = caches["default"]
+    pool = DaemonPool("strangers", 1)
+    theirs = [pool.submit(lambda: caches["default"]).result(5) for _ in range(2)]
+    assert theirs[0] is theirs[1] is not mine
+    assert caches["default"] is mine
+
+
+def test_cache_clients_of_a_worker_survive_the_caller_that_closes_its_own() -> None:
+    """A request ends, and closes what `caches` holds for it: the worker goes on with its own."""
+    pool = DaemonPool("survivors", 1)
+
+    def request() -> object:
+        caches["default"].get("a")
+        client = pool.submit(lambda: caches["default"]).result(5)
+        caches.close_all()
+        return client
+
+    first, second = copy_context().run(request), copy_context().run(request)
+    assert first is second
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_context_of_a_caller_ends_with_its_job(*, fail: bool) -> None:
+    """Neither the worker that it started nor an error keeps the request, and all that it held."""
+    pool = DaemonPool("leaving", 1)
+
+    class Request:
+        def fail(self) -> None:
+            raise ValueError
+
+    def serve() -> weakref.ref[Request]:
+        request = Request()
+        REQUEST.set(request)
+        job = pool.submit(lambda: REQUEST.get().fail() if fail else None)
+        wait([job], 5)
+        return weakref.ref(request)
+
+    gc.disable()
+    try:
+        request = copy_context().run(serve)
+        wait_until(lambda: pool._crew.idle == 1)
+        assert request() is None
+    finally:
+        gc.enable()
+    assert threads_named("leaving")
+
+
+def test_worker_starts_with_nothing_of_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What hands the context to a new thread (Sentry, free-threaded Python) finds an empty one."""
+    seen: list[str] = []
+    start = threading.Thread.start
+
+    def start_as_sentry_does(thread: threading.Thread) -> None:
+        seen.append(WHO.get("none"))
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_as_sentry_does)
+    WHO.set("alice")
+    pool = DaemonPool("strange", 1)
+    assert pool.submit(WHO.get).result(5) == "alice"
+    assert seen == ["none"]
 
 
 def test_result_is_not_kept_by_an_idle_worker() -> None:
