@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import ItemsView, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any, Never, Self
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MASK = "********"
 
@@ -37,10 +37,54 @@ class FrozenDict(dict[str, Any]):
         return type(self), (dict(self),)
 
 
-class SecretDict(FrozenDict):
-    """A ``FrozenDict`` whose values show up nowhere unless they are asked for by key."""
+class _SecretItems(ItemsView[str, Any]):
+    """Shows itself by the repr of its dict, as all views of ``collections.abc`` do."""
 
     __slots__ = ()
+    _mapping: SecretDict
+
+    def __reversed__(self) -> Iterator[tuple[str, Any]]:
+        return reversed(dict.items(self._mapping))
+
+
+class _SecretValues(ValuesView[Any]):
+    """Shows itself by the repr of its dict, as all views of ``collections.abc`` do."""
+
+    __slots__ = ()
+    _mapping: SecretDict
+
+    def __reversed__(self) -> Iterator[Any]:
+        return reversed(dict.values(self._mapping))
+
+
+class SecretDict(FrozenDict):
+    """A ``FrozenDict`` whose values show up nowhere unless they are asked for.
+
+    What is still a mapping or a view (``copy()``, ``|``, ``items()``, ``values()``) hides them as
+    well. ``dict()``, ``list()``, ``json.dumps`` and sets made of a view are plain.
+    """
+
+    __slots__ = ()
+
+    def copy(self) -> Self:
+        """Return this dict: it cannot change."""
+        return self
+
+    def items(self) -> ItemsView[str, Any]:  # type: ignore[override]  # a view all the same
+        """Return a view of the pairs that does not show the values."""
+        return _SecretItems(self)
+
+    def values(self) -> ValuesView[Any]:  # type: ignore[override]
+        """Return a view of the values that does not show them."""
+        return _SecretValues(self)
+
+    def __or__(self, other: dict[str, Any]) -> SecretDict:  # type: ignore[override]
+        merged = super().__or__(other)
+        return merged if merged is NotImplemented else SecretDict(merged)
+
+    def __ror__(self, other: dict[str, Any]) -> SecretDict:  # type: ignore[override]
+        merged = super().__ror__(other)
+        return merged if merged is NotImplemented else SecretDict(merged)
 
     def __repr__(self) -> str:
         return repr(dict.fromkeys(self, MASK))

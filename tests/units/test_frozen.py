@@ -4,11 +4,13 @@ import copy
 import json
 import pickle
 import pprint
-from collections import OrderedDict
+from collections import ChainMap, OrderedDict
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
+from django.template import Context, Template
 from msgspec import Struct
 
 from instance_lookup.frozen import MASK, FrozenDict, SecretBytes, SecretDict, freeze
@@ -84,6 +86,87 @@ def test_secret_dict_shows_no_value(show: Callable[[object], str]) -> None:
     shown = show(SecretDict({"ideogram": "sk-SECRET"}))
     assert "sk-SECRET" not in shown
     assert shown == f"{{'ideogram': '{MASK}'}}"
+
+
+DERIVED: dict[str, Callable[[Any], object]] = {
+    "copy": lambda d: d.copy(),
+    "or": lambda d: d | {"b": "sk-SECRET"},
+    "or itself": lambda d: d | d,
+    "ror": lambda d: {"b": "sk-SECRET"} | d,
+    "ror of a frozen one": lambda d: FrozenDict(b="sk-SECRET") | d,
+    "proxy": MappingProxyType,
+    "or of a proxy": lambda d: MappingProxyType(d) | {"b": "sk-SECRET"},
+    "items": lambda d: d.items(),
+    "values": lambda d: d.values(),
+    "iterators": lambda d: [iter(d.items()), iter(d.values()), reversed(d.values())],
+    "chain": lambda d: ChainMap({}, d),
+}
+
+
+@pytest.mark.parametrize(
+    "show", [repr, str, format, ascii, pprint.pformat, "{}".format, "%r".__mod__]
+)
+@pytest.mark.parametrize("derive", DERIVED)
+def test_secret_dict_hides_in_what_is_derived_from_it(
+    derive: str, show: Callable[[object], str]
+) -> None:
+    """A merged mapping or a view is a local variable as well, where a traceback shows those."""
+    derived = DERIVED[derive](SecretDict({"a": "sk-SECRET"}))
+    assert "sk-SECRET" not in show([derived]) + show((derived,))
+
+
+@pytest.mark.parametrize("derive", ["copy", "or", "or itself", "ror", "ror of a frozen one"])
+def test_mapping_made_of_a_secret_dict_is_one(derive: str) -> None:
+    """So it refuses changes and pickle, and hides in what is made of it in turn."""
+    assert type(DERIVED[derive](SecretDict({"a": "sk-SECRET"}))) is SecretDict
+
+
+def test_secret_dict_merges_like_a_dict() -> None:
+    """The right one counts, in the order of a dict; what is no dict is refused."""
+    merged = SecretDict({"a": "1", "b": "2"}) | {"c": "3", "a": "4"}
+    assert list(merged.items()) == [("a", "4"), ("b", "2"), ("c", "3")]
+    assert {"b": "0", "c": "3"} | SecretDict({"b": "2"}) == {"b": "2", "c": "3"}
+    pairs: Any = [("a", "1")]
+    with pytest.raises(TypeError, match="unsupported operand"):
+        SecretDict() | pairs
+    with pytest.raises(TypeError, match="unsupported operand"):
+        pairs | SecretDict()
+
+
+def test_secret_dict_views_do_what_views_of_a_dict_do() -> None:
+    """They are iterated, forth and back, compared, counted and searched."""
+    plain = {"a": "1", "b": "2"}
+    secrets: Any = SecretDict(plain)
+    items, values = secrets.items(), secrets.values()
+    assert (list(items), list(values)) == (list(plain.items()), list(plain.values()))
+    assert list(reversed(items)) == list(reversed(plain.items()))
+    assert list(reversed(values)) == ["2", "1"]
+    assert items == plain.items()
+    assert plain.items() == items
+    assert (len(items), ("a", "1") in items, "2" in values) == (2, True, True)
+
+
+def test_secret_dict_views_do_in_templates() -> None:
+    """A template asks for their length, and goes through them backwards."""
+    loop = "{% for k, v in d.items reversed %}{{ k }}{% endfor %}"
+    assert Template(loop).render(Context({"d": SecretDict({"a": "1", "b": "2"})})) == "ba"
+
+
+def test_secret_dict_gives_what_is_asked_for_plainly() -> None:
+    """`dict`, JSON, lists and sets are the plain thing: code that uses keys has to get at them."""
+    secrets = SecretDict({"a": "1"})
+    assert type(dict(secrets)) is type({**secrets}) is dict
+    assert json.dumps(secrets) == json.dumps(secrets, indent=None) == '{"a": "1"}'
+    assert json.loads(json.dumps(secrets, indent=1)) == {"a": "1"}
+    assert msgspec.json.encode(secrets) == b'{"a":"1"}'
+    assert type(secrets.items() & {("a", "1")}) is type(secrets.items() | set()) is set
+
+
+@pytest.mark.parametrize("derive", ["copy", "or", "items", "values"])
+def test_what_is_derived_from_a_secret_dict_refuses_pickle(derive: str) -> None:
+    """As the dict itself does."""
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(DERIVED[derive](SecretDict({"a": "b"})))
 
 
 def test_secret_dict_hides_inside_other_values() -> None:
