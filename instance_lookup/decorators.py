@@ -81,7 +81,10 @@ class InstanceRequiredMixin:
     """Has to allow it too, beside ``ACCESS_POLICY``."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Run the view if the request's user may have its instance."""
+        """Run the view if the user of ``request`` may have its instance.
+
+        ``args`` and ``kwargs`` are what the URL names; the view gets them as they are.
+        """
         view: Callable[..., Any] = super().dispatch  # type: ignore[misc]  # of the View beside this mixin
         if self.view_is_async:  # type: ignore[attr-defined]
             view = _awaiting(view)

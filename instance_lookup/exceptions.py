@@ -76,7 +76,8 @@ class InstanceNotFound(InstanceLookupError, Http404):
 class ConfigServiceUnavailable(InstanceLookupError):
     """The Config Service gave no usable answer, and no copy may be served.
 
-    ``retry_after`` is in seconds: when asking again makes sense.
+    ``retry_after`` is in seconds: when asking again makes sense; ``None``: not known. ``message``
+    names the instance, ``details`` are what else is known. Neither may hold a secret.
     """
 
     type = LookupErrorType.CONFIG_SERVICE_UNAVAILABLE

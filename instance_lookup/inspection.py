@@ -53,6 +53,7 @@ class Inspection:
     """What the cache holds of one instance. Times are in seconds."""
 
     instance_id: str
+    """The id that was asked for."""
     state: State
     size: int | None = None
     """Bytes of the stored value; ``None`` where there is none, or where it is not text."""
@@ -65,11 +66,13 @@ class Inspection:
     generation: str | None = None
     """The generation that it was stored under."""
     owner: str | None = None
+    """The ``user_id`` of the owner."""
     api_keys: tuple[str, ...] = ()
     """The names only."""
     config: dict[str, Any] | None = field(default=None, repr=False)
     """The configuration, masked."""
     note: str = ""
+    """What else there is to say, in words."""
     id_from: IdFrom = IdFrom.ARGUMENT
 
     def as_dict(self, *, show_config: bool = False) -> dict[str, Any]:
@@ -127,9 +130,10 @@ def inspect(
     *,
     id_from: IdFrom = IdFrom.ARGUMENT,
 ) -> Iterator[Inspection | Failure]:
-    """Yield what the cache holds of each instance, or why that is not known.
+    """Yield what the cache of ``resolver`` holds of each instance, or why that is not known.
 
-    ``id_from`` is said of each inspection.
+    Of ``instance_ids``, each is inspected once. ``id_from`` says where they come from; it is
+    repeated in each inspection.
     """
     for instance_id in once_each(instance_ids):
         try:
@@ -160,7 +164,11 @@ def describe(
     stale_max_age: float,
     now: float,
 ) -> Inspection:
-    """Return what there is to tell about an entry that may be served."""
+    """Return what there is to tell about ``entry``, which may be served.
+
+    ``instance_id`` is what it was read for, ``size`` the bytes that are stored (``None``: not
+    known). ``stale_max_age`` is in seconds, ``now`` in Unix seconds.
+    """
     config = entry.document
     age = now - entry.cached_at
     return Inspection(

@@ -33,12 +33,13 @@ class Failure:
     """Why something could not be done for one id, without secrets and without a traceback."""
 
     id: str | None
-    """``None``: for all instances."""
+    """The id; ``None``: for all instances."""
     error: str
     """A ``LookupErrorType``, or the class of an unexpected error."""
     reason: str | None
     """Why there is no usable answer of the Config Service, such as ``"timeout"``."""
     message: str
+    """What happened, in words."""
     kind: str = "instance"
     """Or ``"project"``."""
 

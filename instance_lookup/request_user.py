@@ -131,10 +131,11 @@ class Seen(Struct, eq=False, frozen=True):
         user: object,
         keys: Collection[str] | None,
     ) -> Seen | None:
-        """Return what decides now; ``None`` if the request has another user meanwhile.
+        """Return what of ``request`` decides now; ``None`` if it has another user meanwhile.
 
         ``user_attribute`` is what ``request.user`` was before ``user`` was loaded from it: a
-        coroutine of the same request may have replaced it since.
+        coroutine of the same request may have replaced it since. ``keys`` are what identifiers
+        look at in ``request.META``; ``None``: unknown.
         """
         about, meta = request.__dict__, request.META
         match = about.get("resolver_match")

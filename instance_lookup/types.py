@@ -53,6 +53,7 @@ class InstanceMetadata(Struct, frozen=True, kw_only=True):
     owner: str | None = None
     """The ``user_id`` of the owner. Absent or blank: only admins get in."""
     tenant_id: str | None = None
+    """Compared with the ``tenant_ids`` of a user."""
     created_at: Moment | None = None
     updated_at: Moment | None = None
 
@@ -73,6 +74,7 @@ class InstanceConfig(Struct, frozen=True, kw_only=True):
     api_keys: Mapping[str, str] = FrozenDict()
     """Plain strings by service name; never shown by ``repr``, ``pprint`` or a traceback."""
     rate_limits: Mapping[str, RateLimit] = FrozenDict()
+    """By service name."""
     worker_urls: Mapping[str, str] = FrozenDict()
     """http(s) URLs with a host, by service name."""
     r2_bucket: str = ""

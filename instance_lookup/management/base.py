@@ -66,7 +66,11 @@ class InstanceCommand(BaseCommand):
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Exit with 1 for a mistyped option: argparse's 2 means here that some ids failed."""
+        """Return Django's parser, which exits with 1 for a mistyped option.
+
+        Argparse's 2 means here that some ids failed. ``prog_name`` is the program (``manage.py``),
+        ``subcommand`` this command; ``kwargs`` are argparse's own.
+        """
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         leave = parser.exit
         parser.exit = lambda status=0, message=None: leave(min(status, Exit.USAGE), message)  # type: ignore[method-assign]
@@ -108,9 +112,10 @@ class InstanceCommand(BaseCommand):
     def collect(
         self, outcomes: Iterable[T | Failure], *, total: int | None, lines: bool
     ) -> Collected[T]:
-        """Gather the outcomes and show how far it is; with ``lines``, one for each failure.
+        """Gather the ``outcomes`` and show how far it is; with ``lines``, one for each failure.
 
-        Ctrl-C ends it; what is under way is left to threads that are not waited for.
+        ``total`` is how many are expected; ``None``: not known, so they are only counted. Ctrl-C
+        ends it; what is under way is left to threads that are not waited for.
         """
         collected = Collected[T]()
         done, failures = collected.done, collected.failures
@@ -146,7 +151,7 @@ class InstanceCommand(BaseCommand):
         cache_code: Exit = Exit.CACHE,
         without_list: str = "",
     ) -> None:
-        """Raise ``CommandError`` with the exit code, unless that is 0.
+        """Raise ``CommandError`` with the exit code for what was ``collected``, unless that is 0.
 
         ``cache_code`` is the one for a cache that failed. ``without_list`` is said beside why there
         is no list of instances, or not all of it: what that means, and what to do.

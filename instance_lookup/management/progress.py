@@ -11,7 +11,11 @@ BAR = 30
 
 
 class Progress:
-    """A progress bar on ``stream``, if that is a terminal; a count where no total is known."""
+    """A progress bar on ``stream``, if that is a terminal.
+
+    ``total`` is how many there are; ``None``: not known, and it shows a count. Nothing is shown
+    unless it is ``enabled``.
+    """
 
     def __init__(self, stream: OutputWrapper, total: int | None, *, enabled: bool = True) -> None:
         self._stream = stream
@@ -38,7 +42,10 @@ class Progress:
 
 
 def progress_line(done: int, total: int | None, failed: int) -> str:
-    """Return the line that shows it, such as ``[#####.....] 6/12, 1 failed``."""
+    """Return the line that shows it, such as ``[#####.....] 6/12, 1 failed``.
+
+    Of ``total`` (``None``: not known), ``done`` are done, of which ``failed`` failed.
+    """
     failures = f", {failed} failed" if failed else ""
     if not total:
         return f"{done} done{failures}"

@@ -47,8 +47,9 @@ class InstancePermission(BasePermission, metaclass=ComposableMetaclass):
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         """Allow objects of this very instance, else ones that the caller owns; no others.
 
-        An object says so itself, by ``instance_id`` or ``owner``; one that has neither is refused.
-        Raises ``Http404`` instead where ``CONCEAL_DENIED`` is on, as if there were no such object.
+        ``obj`` says so itself, by ``instance_id`` or ``owner``; one that has neither is refused.
+        ``request`` names the instance, ``view`` handles it. Raises ``Http404`` instead where
+        ``CONCEAL_DENIED`` is on, as if there were no such object.
         """
         if self.has_permission(request, view) and self._allows_object(request, obj):
             return True

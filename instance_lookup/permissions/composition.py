@@ -101,7 +101,7 @@ class AllPermissions(Composition, AND):
         return self._decide(lambda operand: operand.has_permission(request, view))
 
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
-        """Ask both about an object."""
+        """Ask both about ``obj``; ``request`` and ``view`` are passed on to them."""
         return self._decide(lambda operand: operand.has_object_permission(request, view, obj))
 
     def _decide(self, ask: Ask) -> bool:
@@ -125,7 +125,10 @@ class AnyPermission(Composition, OR):
         return self._decide(lambda operand: operand.has_permission(request, view))
 
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
-        """Ask about an object. The operand that allows it has to allow the request as well."""
+        """Ask until one allows ``obj``. That one has to allow the ``request`` as well.
+
+        ``view`` handles the request; it is passed on to them.
+        """
         return self._decide(
             lambda operand: (
                 operand.has_permission(request, view)

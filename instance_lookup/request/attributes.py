@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 class LazyLookup(SimpleLazyObject):  # type: ignore[type-arg]  # generic in the stubs only
     """Stands for a value that is looked up each time it is used, for the user at that time.
 
-    Not a bare ``SimpleLazyObject``: that would keep the first user's answer.
+    ``lookup`` is that of the request, ``pick`` takes the value from its result, ``name`` is the
+    request's attribute, for ``repr``. Not a bare ``SimpleLazyObject``: that would keep the first
+    user's answer.
     """
 
     def __init__(

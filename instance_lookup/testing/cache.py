@@ -83,19 +83,19 @@ class FaultyCache(BaseCache):
         return getattr(cache, verb)(*args, **kwargs)
 
     def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> Any:
-        """Store a value if the key has none."""
+        """Store ``value`` for ``timeout`` seconds if ``key`` of this ``version`` has none."""
         return self._call("add", key, value, timeout, version)
 
     def get(self, key: Any, default: Any = None, version: Any = None) -> Any:
-        """Return a value."""
+        """Return the value of ``key`` of this ``version``, or ``default``."""
         return self._call("get", key, default, version)
 
     def set(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> Any:
-        """Store a value."""
+        """Store ``value`` for ``timeout`` seconds under ``key`` of this ``version``."""
         return self._call("set", key, value, timeout, version)
 
     def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> Any:
-        """Give a value another time to live."""
+        """Let the value of ``key`` of this ``version`` live for ``timeout`` seconds from now."""
         return self._call("touch", key, timeout, version)
 
     def delete(self, key: Any, version: Any = None) -> Any:
@@ -107,7 +107,7 @@ class FaultyCache(BaseCache):
         return self._call("get_many", keys, version)
 
     def set_many(self, data: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> Any:
-        """Store several values."""
+        """Store the values of ``data``, by key of this ``version``, for ``timeout`` seconds."""
         return self._call("set_many", data, timeout, version)
 
     def delete_many(self, keys: Any, version: Any = None) -> Any:
@@ -119,7 +119,7 @@ class FaultyCache(BaseCache):
         return self._call("has_key", key, version)
 
     def incr(self, key: Any, delta: int = 1, version: Any = None) -> Any:
-        """Add to a value."""
+        """Add ``delta`` to the value of ``key`` of this ``version``."""
         return self._call("incr", key, delta, version)
 
     def clear(self) -> Any:

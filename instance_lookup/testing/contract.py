@@ -224,7 +224,11 @@ class ConfigServiceContract:
 
 
 def query(*, seconds: float = 5.0, user_id: str | None = "olga", etag: str | None = None) -> Query:
-    """Return a query as the resolver makes it; it has to be answered within ``seconds``."""
+    """Return a query as the resolver makes it; it has to be answered within ``seconds``.
+
+    ``user_id`` is that of the user who asks (``None``: there is none), ``etag`` that of the copy
+    which the resolver holds (``None``: it holds none).
+    """
     return Query(Deadline.after(seconds), fresh_request_id(), user_id, etag)
 
 

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 class override_instance_config(TestContextDecorator):  # noqa: N801  # as override_settings
     """Have every lookup answered with one config: no header, no cache, no Config Service needed.
 
-    ``fields`` are those of ``CONFIG_CLASS``; nested ones may be dicts. With ``enforce_access``
-    the project's ``ACCESS_POLICY`` decides as usual, else every user is let in, logged in or not.
+    ``instance_id`` is that of the config, ``fields`` are the others of ``CONFIG_CLASS``; nested
+    ones may be dicts. With ``enforce_access`` the project's ``ACCESS_POLICY`` decides as usual,
+    else every user is let in, logged in or not.
     A decorator for test classes and for sync and async functions, and a context manager for both.
     Raises ``TypeError`` for a field that a config does not have, and ``msgspec.ValidationError``
     for a value that it could not have.

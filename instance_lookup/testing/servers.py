@@ -31,7 +31,10 @@ class Received:
 
 @dataclass(frozen=True)
 class Answer:
-    """A proper HTTP answer, ``delay`` seconds after the request."""
+    """A proper HTTP answer, ``delay`` seconds after the request.
+
+    ``Content-Length`` is added to the ``headers``, unless they have one.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -54,11 +57,12 @@ Answers = Script | Mapping[str, Script] | Callable[[Received], Script]
 
 
 class ScriptedServer:
-    """Serve HTTP/1.1 with keep-alive on a free port, a thread for each connection.
+    """Serve HTTP/1.1 with keep-alive, a thread for each connection.
 
     ``answers`` is one script for all requests, scripts by path (404 elsewhere), or a function of
-    the request; it may be replaced while the server runs. ``on_connect`` is played instead of
-    reading anything, below TLS.
+    the request; it may be replaced while the server runs. It listens on ``port`` (0: a free one)
+    of the address ``host``, IPv4 or IPv6; with ``tls``, the context of a server, it speaks HTTPS.
+    ``on_connect`` is played instead of reading anything, below TLS.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ _PATH = re.compile(r"/(instances|projects)/([^/]+)")
 
 
 class FakeConfigService:
-    """Answer as ``docs/config-service.md`` says, on a free port of this machine.
+    """Answer as ``docs/config-service.md`` says, on ``port`` of this machine (0: a free one).
 
     ::
 
@@ -36,8 +36,9 @@ class FakeConfigService:
 
     ``instances`` maps an id to the fields of its configuration (``instance_id`` is added where it
     is missing), ``projects`` a project id to an instance id; both may be changed at any time.
-    With ``token`` it refuses requests without it. The last fault counts, from the next request
-    on and until :meth:`recover`; :meth:`delay` goes with any of them.
+    With ``token`` it refuses requests without it. It lists ``page_size`` ids a page. The last
+    fault counts, from the next request on and until :meth:`recover`; :meth:`delay` goes with any
+    of them.
     """
 
     def __init__(
