@@ -13,6 +13,7 @@ import pytest
 
 from instance_lookup import InstanceLookupError, InstanceResolver, LookupResult
 from tests.support.caches import use_cache
+from tests.support.insides import disconnect, flights_of
 from tests.support.lookups import ACME
 from tests.support.servers import Answer
 from tests.support.waiting import wait_until
@@ -61,10 +62,10 @@ CROWDS = [in_threads, in_coroutines, mixed]
 
 def waiting(resolver: InstanceResolver, callers: int) -> Callable[[], bool]:
     """Return the condition that so many callers wait for fetches that are under way."""
-    board = resolver._load_config._flights._board
+    flights = flights_of(resolver)
 
     def all_wait() -> bool:
-        futures: list[Any] = [flight.future for flight in list(board.flights.values())]
+        futures: list[Any] = [flight.future for flight in list(flights.values())]
         # Threads wait by the one, coroutines by the other.
         waiters = (len(future._waiters) + len(future._done_callbacks) for future in futures)
         return sum(waiters) == callers
@@ -122,7 +123,7 @@ def resolver_on(server: ScriptedServer, alias: str, **options: Any) -> Iterator[
     try:
         yield resolver
     finally:
-        resolver.backend._session.close()
+        disconnect(resolver.backend)
 
 
 def _told(resolver: InstanceResolver, context: LookupContext) -> Told:

@@ -17,6 +17,7 @@ import django
 from django.conf import settings
 
 from instance_lookup import LookupContext, LookupUser, get_resolver
+from tests.support.insides import flights_of
 from tests.support.waiting import wait_until
 
 settings.configure(
@@ -44,7 +45,7 @@ def child() -> None:
 def main(method: str) -> None:
     source("first")
     Thread(target=source, args=["slow"], daemon=True).start()
-    wait_until(lambda: get_resolver()._load_config._flights._board.flights)
+    wait_until(lambda: flights_of(get_resolver()))
     context: Any = multiprocessing.get_context(method)
     process = context.Process(target=child)
     process.start()

@@ -15,6 +15,7 @@ from django.core.wsgi import get_wsgi_application
 
 from instance_lookup import LookupContext, LookupUser, get_resolver
 from tests.support.caches import cache_config
+from tests.support.insides import flights_of
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -62,4 +63,4 @@ if "LOOK_UP_FIRST" in os.environ:
     # and one that is under way.
     look_up("first")
     Thread(target=look_up, args=["slow"], daemon=True).start()
-    wait_until(lambda: get_resolver()._load_config._flights._board.flights)
+    wait_until(lambda: flights_of(get_resolver()))

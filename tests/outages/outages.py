@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from instance_lookup import InstanceConfig, InstanceMetadata
 from tests.support.lookups import SECRET
-from tests.support.monotonic import parts_of
+from tests.support.monotonic import Monotonic
 from tests.support.servers import Answer
 
 if TYPE_CHECKING:
@@ -19,18 +19,12 @@ if TYPE_CHECKING:
     from tests.support.servers import Received
 
 
-class Later:
-    """The monotonic clock of whatever a resolver does not ask for a while, put forward by hand."""
+class Later(Monotonic):
+    """The monotonic clock of what a resolver keeps for a while, put forward by hand."""
 
     def __init__(self, resolver: InstanceResolver) -> None:
         self.passed = 0.0
-        fetcher = resolver._load_config._fetcher
-        for part in (
-            fetcher.service_health.breaker,
-            fetcher._resting,
-            *parts_of(resolver.cache.tiers),
-        ):
-            part._clock = self
+        super().__init__(resolver)
 
     def __call__(self) -> float:
         return monotonic() + self.passed

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from instance_lookup import ConfigServiceUnavailable, InstanceResolver
 from instance_lookup.backends.http import HttpConfigService
-from instance_lookup.concurrency import forks
-from instance_lookup.concurrency.single_flight import SingleFlight
 from tests.support.lookups import Twin, asks
 from tests.support.servers import (
     Answer,
@@ -92,13 +90,3 @@ def outcome(resolver: InstanceResolver, name: str = "acme", twin: Twin = SYNC) -
         return str(twin(resolver, "resolve", asks(instance_id=name)).source)
     except ConfigServiceUnavailable as exc:
         return str(exc.details["reason"])
-
-
-def has_landed(resolver: InstanceResolver) -> bool:
-    return not resolver._load_config._flights._board.flights
-
-
-def all_landed() -> bool:
-    return not any(
-        each._board.flights for each in list(forks._all) if isinstance(each, SingleFlight)
-    )

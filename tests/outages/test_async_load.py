@@ -21,6 +21,7 @@ from instance_lookup import (
     InstanceResolver,
     Source,
 )
+from instance_lookup.cache.pubsub import channel_of
 from instance_lookup.concurrency.threads import DaemonPool
 from instance_lookup.registry import replace_resolver
 from instance_lookup.request.attributes import attach
@@ -28,6 +29,7 @@ from tests.outages.crowds import LONG, SHARED_CACHES, resolver_on, shared_cache
 from tests.outages.outages import config
 from tests.support.caches import use_cache
 from tests.support.doors import Somebody
+from tests.support.insides import flights_of
 from tests.support.lookups import ADA, OLGA, SAM, Service, asks
 from tests.support.servers import Answer, ScriptedServer
 from tests.support.waiting import wait_until
@@ -226,7 +228,7 @@ def busy(kind: str, request: pytest.FixtureRequest, script: Slow) -> Iterator[In
 
 def is_heard(resolver: InstanceResolver) -> bool:
     """Tell whether the channel is, without which an entry is at hand for a second only."""
-    channel = resolver.cache.tiers.near._channel
+    channel = channel_of(resolver.settings.cache_alias)
     return channel is None or channel.sure_until > monotonic()
 
 
@@ -292,7 +294,7 @@ async def test_threads_and_coroutines_share_a_flight() -> None:
     """Whoever comes first, by whichever door, the service is asked once."""
     script = Slow()
     with ScriptedServer(script) as server, resolver_on(server, "default") as resolver:
-        flights = resolver._load_config._flights._board.flights
+        flights = flights_of(resolver)
 
         def in_thread() -> LookupResult:
             return resolver.resolve(asks())

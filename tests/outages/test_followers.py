@@ -27,6 +27,7 @@ from instance_lookup.types import InstanceConfig
 from tests.outages.crowds import CROWDS, GOOD, LONG, resolver_on, shared_cache, waiting, when
 from tests.outages.fleet import caller
 from tests.support.lookups import OLGA, SAM, asks
+from tests.support.monotonic import Monotonic
 from tests.support.servers import Answer, ScriptedServer, mute
 from tests.support.waiting import SLACK, wait_until, within
 
@@ -148,14 +149,14 @@ def paths(server: ScriptedServer, user_id: str) -> list[str]:
 
 
 def test_refusal_holds_for_the_negative_ttl(
-    server: ScriptedServer, resolver: InstanceResolver, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedServer, resolver: InstanceResolver
 ) -> None:
     """After it the service is asked again, and may have changed its mind."""
-    refused, now = resolver._load_config._refusals._refused, monotonic()
-    monkeypatch.setattr(refused, "_clock", lambda: now)
+    clock = Monotonic(resolver)
+    begun = clock.now
     server.answers = FORBIDDEN
     for seconds, calls in [(0, 1), (29.9, 1), (30, 2), (59.9, 2)]:
-        monkeypatch.setattr(refused, "_clock", lambda: now + seconds)  # noqa: B023
+        clock.now = begun + seconds
         with pytest.raises(AccessDenied):
             resolver.resolve(asks(MALLORY))
         assert len(server.received) == calls

@@ -24,6 +24,7 @@ from instance_lookup import (
 )
 from tests.outages.crowds import LONG
 from tests.support.doors import BROWSER, CALLERS, NO_STORE, PROBLEM, Caller, owned_by, serve
+from tests.support.insides import flights_of
 from tests.support.lookups import ADA, OLGA, SAM, TWINS, Service, Twin, acme, asks
 from tests.support.monotonic import Monotonic
 from tests.support.waiting import wait_until
@@ -74,9 +75,7 @@ def resolver_of(service: Service, **options: Any) -> InstanceResolver:
 
 def stopped(resolver: InstanceResolver) -> Monotonic:
     """Have no time pass for the budgets but by hand."""
-    clock = Monotonic()
-    resolver._load_config._budget._clock = resolver._load_project._budget._clock = clock
-    return clock
+    return Monotonic(resolver)
 
 
 def made_up(number: int, user: LookupUser = SAM) -> LookupContext:
@@ -129,12 +128,12 @@ def test_coroutines_at_once(service: Gated) -> None:
     """The same where they wait without a thread each, all ahead of the first answer."""
     resolver = resolver_of(service)
     stopped(resolver)
-    board = resolver._load_config._flights._board
+    flights = flights_of(resolver)
 
     async def look_up() -> list[Any]:
         lookups = [resolver.aresolve(made_up(number)) for number in range(CROWD)]
         tasks = asyncio.gather(*lookups, return_exceptions=True)
-        await asyncio.to_thread(wait_until, lambda: len(board.flights) == CROWD, LONG)
+        await asyncio.to_thread(wait_until, lambda: len(flights) == CROWD, LONG)
         service.released.set()
         return await tasks
 
@@ -166,7 +165,7 @@ def test_others_who_wait_for_the_same_id(service: Gated) -> None:
     with ThreadPoolExecutor(2 * POOL) as pool:
         first = [pool.submit(came_of, resolver, made_up(number)) for number in range(POOL)]
         wait_until(lambda: len(service.calls) == POOL, LONG)  # no worker is left
-        flights = resolver._load_config._flights._board.flights
+        flights = flights_of(resolver)
         behind = pool.submit(came_of, resolver, asks(SAM, "cold"))
         wait_until(lambda: len(flights) == POOL + 1, LONG)
         others = [pool.submit(came_of, resolver, asks(user, "cold")) for user in (OLGA, ADA)]

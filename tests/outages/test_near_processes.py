@@ -127,8 +127,7 @@ def test_child_that_looks_up_nothing_is_no_hindrance(
     """The parent's subscription is its own, whatever becomes of the child's copy of it."""
     with Peer(config, forks=True) as peer:
         peer("settle")
-        peer._files[1].close()
-        peer._sockets[1].close()
+        peer.dismiss_child()
         before = peer("settle")
         settled(here)
         here.cache.invalidate("acme")

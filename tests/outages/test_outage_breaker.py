@@ -18,12 +18,11 @@ from tests.outages.service_outages import (
     FAILING,
     HTML,
     PATIENT,
-    all_landed,
-    has_landed,
     make,
     outcome,
     service,
 )
+from tests.support.insides import all_landed, has_landed
 from tests.support.lookups import TWINS, Twin, asks, hooked_caches
 from tests.support.servers import Answer, Received, Script, ScriptedServer, drip_body, drip_headers
 from tests.support.waiting import wait_until, within

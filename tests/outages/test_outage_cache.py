@@ -96,7 +96,7 @@ def test_outage_is_two_lines(
             assert len(lines(caplog)) == 1
     for _ in range(3):
         bench.later.passed += CACHE_SKIPPED
-        bench.resolver.cache.tiers._buffer._answers.clear()
+        bench.resolver.cache.tiers.forget(None)
         with suppress(Exception):
             twin(bench.resolver, "resolve", asks(instance_id="globex"))
         twin(bench.resolver, "resolve", asks())

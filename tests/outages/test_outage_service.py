@@ -18,12 +18,11 @@ from tests.outages.service_outages import (
     PATIENT,
     SOFT,
     TIMEOUT,
-    all_landed,
-    has_landed,
     make,
     service,
 )
 from tests.support.doors import CALLERS, Caller
+from tests.support.insides import all_landed, has_landed
 from tests.support.lookups import TWINS, Clock, Twin, asks, hooked_caches
 from tests.support.servers import Answer, Script, ScriptedServer
 from tests.support.waiting import wait_until, within

@@ -17,6 +17,7 @@ from instance_lookup import (
 )
 from instance_lookup.concurrency import pools
 from instance_lookup.concurrency.threads import _Crew
+from tests.support.insides import under_way
 from tests.support.lookups import (
     ADA,
     OLGA,
@@ -66,11 +67,6 @@ def make(service: Service, clock: Clock) -> Iterator[Callable[..., InstanceResol
 def resolver(make: Callable[..., InstanceResolver]) -> InstanceResolver:
     """One whose cache holds "acme", just fetched by olga."""
     return make()
-
-
-def under_way(resolver: InstanceResolver) -> int:
-    loaders = (resolver._load_config, resolver._load_project)
-    return sum(len(loader._flights._board.flights) for loader in loaders)
 
 
 def landed(resolver: InstanceResolver) -> None:

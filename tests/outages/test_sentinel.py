@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from instance_lookup import CacheError, InstanceResolver, Source
+from instance_lookup.cache.pubsub import channel_of
 from tests.outages.outages import lines
 from tests.outages.sentinel import Watched, use_watched
 from tests.support.lookups import OLGA, Service, asks
@@ -135,7 +136,7 @@ def bucket(resolver: InstanceResolver, name: str) -> str:
 
 
 def is_heard(resolver: InstanceResolver) -> bool:
-    channel = resolver.cache.tiers.near._channel
+    channel = channel_of(resolver.settings.cache_alias)
     assert channel is not None
     return channel.sure_until > monotonic()
 

@@ -22,6 +22,7 @@ from instance_lookup.fetching.lease import Lease
 from instance_lookup.resilience import breaker, deadline, expiring
 from tests.outages.outages import healthy
 from tests.outages.times import DOWN, Site, both_twins, cache_down
+from tests.support.insides import disconnect
 from tests.support.lookups import Clock, Twin, asks, hooked_caches, hooks
 from tests.support.servers import Received, Script, ScriptedServer, mute
 from tests.support.waiting import wait_until, within
@@ -135,7 +136,7 @@ class Hanging:
             yield site
             server.stop()
             wait_until(lambda: not site.flights)
-            site.resolver.backend._session.close()
+            disconnect(site.resolver.backend)
 
 
 @both_twins

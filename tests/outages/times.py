@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from instance_lookup import ConfigServiceUnavailable, InstanceLookupError, InstanceResolver
+from tests.support.insides import under_way
 from tests.support.lookups import OLGA, TWINS, Service, Twin, asks
 from tests.support.monotonic import Monotonic
 
@@ -53,7 +54,7 @@ class Site:
     @property
     def flights(self) -> int:
         """How many fetches are under way."""
-        return len(self.resolver._load_config._flights._board.flights)
+        return under_way(self.resolver)
 
     def passes(self, seconds: float) -> None:
         """Have time pass: both clocks tell."""

@@ -11,6 +11,7 @@ from django.db import connections
 
 from instance_lookup import InstanceLookupError, InstanceResolver
 from instance_lookup.backends.memory import DictConfigService
+from tests.support.insides import has_landed
 from tests.support.lookups import Clock, acme, asks
 from tests.support.stores import ENTRY
 from tests.support.waiting import wait_until
@@ -148,8 +149,7 @@ class Race:
 
     def settle(self) -> None:
         """Wait for what goes on in the background, and see that the interruption took place."""
-        loaders = self.here._load_config, self.there._load_config
-        wait_until(lambda: not any(loader._flights._board.flights for loader in loaders))
+        wait_until(lambda: has_landed(self.here) and has_landed(self.there))
         if self.service.errors:
             raise self.service.errors[0]
         assert self.service.is_passed

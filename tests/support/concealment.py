@@ -21,6 +21,7 @@ from instance_lookup.fetching.deletions import BELIEVED
 from tests.support import urls
 from tests.support.caches import cache_config
 from tests.support.doors import Caller, owned_by
+from tests.support.insides import disconnect
 from tests.support.lookups import asks
 from tests.support.monotonic import Monotonic
 from tests.support.near import at_hand, near_caches
@@ -98,8 +99,6 @@ class World:
     def __post_init__(self) -> None:
         self.resolver = get_resolver()
         self.clock = Monotonic(self.resolver)
-        for loader in (self.resolver._load_config, self.resolver._load_project):
-            loader._budget._clock = self.clock
 
     def ask(self, asked: Asked) -> int:
         """Ask as the stranger, and note all that this shows, but for the names."""
@@ -390,7 +389,7 @@ class Stage:
                 self.service, self.owner, self.stranger, caller, view, self.caplog, sent=sent
             )
             yield world
-            get_resolver().backend._session.close()
+            disconnect(get_resolver().backend)
 
     def _populate(self) -> None:
         self.service.recover()

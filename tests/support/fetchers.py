@@ -14,7 +14,7 @@ from instance_lookup.fetching.fetcher import Asker, Fetcher
 from instance_lookup.fetching.leased_fetcher import LeasedFetcher
 from instance_lookup.fetching.service_health import ServiceHealth
 from instance_lookup.resilience.deadline import Deadline
-from tests.support.monotonic import Monotonic, parts_of
+from tests.support.monotonic import Monotonic
 
 if TYPE_CHECKING:
     from instance_lookup.backends.memory import DictConfigService
@@ -27,16 +27,14 @@ class Process:
     """What one process has: on one cache there may be several."""
 
     def __init__(self, service: DictConfigService, **options: Any) -> None:
-        settings, self.counters = build_settings(options), Counters()
-        counters = self.counters
+        settings, counters = build_settings(options), Counters()
+        self.settings, self.counters = settings, counters
         self.service_health = ServiceHealth(settings, counters, "The Config Service")
         kind, health = instance_kind(InstanceConfig), CacheHealth(settings.cache_alias)
         self.cache = TieredCache(kind, settings, counters, health)
         self.fetcher = Fetcher(self.cache, service.get_instance, settings, self.service_health)
         self.fleet = LeasedFetcher(self.fetcher, self.cache, settings)
-        self.monotonic = Monotonic()
-        for part in (self.service_health.breaker, self.fetcher._resting, *parts_of(self.cache)):
-            part._clock = self.monotonic
+        self.monotonic = Monotonic(self.fetcher)
 
     def fetch(self, asked: str = "acme", *, seconds: float = 5) -> Outcome[InstanceConfig]:
         """Ask for what the cache lacks, as olga."""

@@ -15,7 +15,7 @@ from instance_lookup import (
     InstanceNotFound,
     InstanceResolver,
 )
-from tests.outages.service_outages import has_landed
+from tests.support.insides import disconnect, has_landed
 from tests.support.lookups import Twin, acme, asks, hooked_caches
 from tests.support.servers import Answer, Received, ScriptedServer
 from tests.support.waiting import wait_until
@@ -65,7 +65,7 @@ def provide_make(service: Service) -> Iterator[Callable[..., InstanceResolver]]:
         yield make_resolver
         for resolver in made:
             wait_until(partial(has_landed, resolver))
-            resolver.backend._session.close()
+            disconnect(resolver.backend)
 
 
 def outcome(resolver: InstanceResolver, name: str = "acme", twin: Twin = SYNC) -> str:

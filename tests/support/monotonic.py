@@ -1,41 +1,38 @@
-"""The monotonic clock of what a resolver keeps in its process, to be set by hand."""
+"""The monotonic clock of what a process keeps for a while, to be set by hand."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from instance_lookup import InstanceResolver
-
-
-def parts_of(cache: Any) -> tuple[Any, ...]:
-    """Return what a cache looks at the clock for, but for its near tier."""
-    buffer, epochs = cache._buffer, cache._epochs
-    return cache.health.breaker, buffer._answers, buffer._gone, epochs._changes
+from typing import Any
 
 
 class Monotonic:
     """A clock that moves when it is told to.
 
-    With a resolver: of its breakers, its refusals, what users were told, the ids that rest, and
-    what it knows while the cache is down. What was noted before by the real clock is noted no more.
+    It rules every part of the ``ruled`` that looks at a clock: of a resolver its breakers, budgets
+    and refusals, what users were told, the ids that rest, and what it knows while the cache is
+    down. What was noted before by the real clock is noted no more.
     """
 
-    def __init__(self, resolver: InstanceResolver | None = None) -> None:
+    def __init__(self, *ruled: object) -> None:
         self.now = 1_000.0
-        if resolver is not None:
-            for loader in (resolver._load_config, resolver._load_project):
-                self._rule(loader)
+        for part in clocked(*ruled):
+            part._clock = self
 
     def __call__(self) -> float:
         return self.now
 
-    def _rule(self, loader: Any) -> None:
-        fetcher, kept = loader._fetcher, parts_of(loader._cache)
-        refusals = loader._refusals
-        kept += (refusals._refused, refusals._untold)
-        for part in (fetcher.service_health.breaker, fetcher._resting, *kept):
-            assert hasattr(part, "_clock")
-            part._clock = self
-        if (told := getattr(loader, "_told", None)) is not None:  # where denials are concealed
-            told._clock = self
+
+def clocked(*things: object) -> list[Any]:
+    """Return what looks at the monotonic clock, however deep it is in ``things`` of the package."""
+    found: list[Any] = []
+    seen: set[int] = set()
+    left: list[Any] = [*things]
+    while left:
+        thing = left.pop()
+        if id(thing) not in seen and type(thing).__module__.startswith("instance_lookup."):
+            seen.add(id(thing))
+            fields = getattr(thing, "__dict__", {})
+            found += [thing] if "_clock" in fields else []
+            left += fields.values()
+    assert found or not things
+    return found

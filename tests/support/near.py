@@ -221,6 +221,11 @@ class Peer:
     def answer(self, *, child: bool = False) -> Any:
         return json.loads(self._files[child].readline())
 
+    def dismiss_child(self) -> None:
+        """Have the child end."""
+        self._files[1].close()
+        self._sockets[1].close()
+
 
 def watch(resolver: InstanceResolver, asked: str = "acme") -> float:
     """Return the moment at which what is at hand is so no more."""

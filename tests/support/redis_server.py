@@ -74,7 +74,7 @@ class RedisServer:
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
-        self._directory = ""
+        self.directory = ""
 
     def __enter__(self) -> Self:
         self.start()
@@ -143,14 +143,14 @@ class RedisServer:
 
     def _launch(self, port: int) -> None:
         command = [find_server(), "--port", str(port), "--bind", "127.0.0.1"]
-        self._directory = tempfile.mkdtemp(prefix="instance-lookup-redis-")
-        command += ["--save", "", "--appendonly", "no", "--dir", self._directory, *self.options]
+        self.directory = tempfile.mkdtemp(prefix="instance-lookup-redis-")
+        command += ["--save", "", "--appendonly", "no", "--dir", self.directory, *self.options]
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
         self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", GUARD, "guard", str(self._process.pid), self._directory],
+            ["/bin/sh", "-c", GUARD, "guard", str(self._process.pid), self.directory],
             stdin=subprocess.PIPE,
             # A Ctrl-C goes to us, and we end both.
             start_new_session=True,
@@ -182,7 +182,7 @@ class RedisServer:
 
     @property
     def _log_path(self) -> Path:
-        return Path(self._directory) / "server.log"
+        return Path(self.directory) / "server.log"
 
     def _log(self) -> str:
         return self._log_path.read_text(encoding="utf-8", errors="replace")
@@ -193,7 +193,7 @@ class RedisServer:
             self._guard.kill()
             self._guard.communicate()
             self._guard = None
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
         self._process = None
 
 

@@ -140,11 +140,11 @@ def test_probe_given_up_may_still_succeed(half_open: Breaker, clock: Monotonic) 
 
 
 @pytest.mark.parametrize("timeout", [0.4, 5.0])
-def test_probe_of_a_service_is_the_only_one(timeout: float, clock: Monotonic) -> None:
+def test_probe_of_a_service_is_the_only_one(timeout: float) -> None:
     """One that takes until its deadline, and a moment to say so, has none beside it."""
     settings = build_settings({"config_service_timeout": timeout, "breaker_failures": 1})
     service = ServiceHealth(settings, Counters(), "The Config Service").breaker
-    service._clock = clock
+    clock = Monotonic(service)
     fail(service, 1)
     clock.now += settings.breaker_reset
     assert service.enter()

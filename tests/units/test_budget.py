@@ -102,7 +102,6 @@ def test_users_are_bounded(clock: Monotonic) -> None:
     budget = MissBudget(1, clock=clock)
     for number in range(_LIMIT + 1):
         budget.spend(f"user-{number}")
-    assert len(budget._full_at) == _LIMIT
     assert budget.wait("user-0") == 0
     assert budget.wait("user-1") > 0
 
@@ -133,8 +132,7 @@ def test_threads_lose_nothing(clock: Monotonic) -> None:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert budget._full_at["olga"] == pytest.approx(clock.now + 60)
-    assert budget.wait("olga") > 0
+    assert budget.wait("olga") == pytest.approx(0.6)  # after 99 there would be one more
 
 
 def test_default_clock_is_monotonic() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -44,9 +45,14 @@ def rounds() -> CoalescedReads[int]:
     return CoalescedReads()
 
 
+def under_way(rounds: CoalescedReads[int]) -> dict[str, Any]:
+    """Return the rounds that are not over, by what they read."""
+    return rounds._under_way
+
+
 def waiting(rounds: CoalescedReads[int], key: str = "a") -> int:
     """Return how many wait for the end of the present round, or of the next."""
-    now = rounds._under_way[key]
+    now = under_way(rounds)[key]
     return 0 if now.next is None else len(now.waiting) + len(now.next.waiting)
 
 
@@ -58,7 +64,7 @@ def test_one_after_the_other(rounds: CoalescedReads[int], source: Source) -> Non
         rounds.get("b", source.read),
     ] == [1, 2, 3]
     assert source.reads == ["a", "a", "b"]
-    assert rounds._under_way == {}
+    assert under_way(rounds) == {}
 
 
 def test_those_who_come_meanwhile_share_the_next(
@@ -80,7 +86,7 @@ def test_those_who_come_meanwhile_share_the_next(
         assert first.result(LONG) == 1
         assert [each.result(LONG) for each in second] == [2] * 5
         assert [each.result(LONG) for each in third] == [3] * 2
-    assert rounds._under_way == {}
+    assert under_way(rounds) == {}
 
 
 def test_keys_do_not_wait_for_each_other(rounds: CoalescedReads[int], source: Source) -> None:
@@ -131,7 +137,7 @@ def test_nobody_waits_for_a_thread_that_hangs(source: Source) -> None:
         assert not hangs.done()
         source.gates[1].set()
         assert hangs.result(LONG) == 1
-    assert rounds._under_way == {}
+    assert under_way(rounds) == {}
 
 
 def test_fork_in_the_middle() -> None:
@@ -169,7 +175,7 @@ def test_reading_while_reading(rounds: CoalescedReads[int], source: Source) -> N
         return 10 * rounds.get(key, source.read)
 
     assert rounds.get("a", logged) == 10
-    assert rounds._under_way == {}
+    assert under_way(rounds) == {}
 
 
 class Interrupted(BaseException):
@@ -201,7 +207,7 @@ def test_leader_who_leaves(rounds: CoalescedReads[int], source: Source) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert rounds._under_way == {}
+    assert under_way(rounds) == {}
 
 
 def test_follower_who_leaves(rounds: CoalescedReads[int], source: Source) -> None:
@@ -226,16 +232,16 @@ def test_follower_who_leaves(rounds: CoalescedReads[int], source: Source) -> Non
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert rounds._under_way == {}
+    assert under_way(rounds) == {}
 
 
 def test_round_that_is_gone_before_it_is_waited_for(rounds: CoalescedReads[int]) -> None:
     """Whoever was about to wait for it leads the next one at once."""
     mine = rounds._next("a")
     assert mine is not None
-    assert rounds._under_way == {"a": mine}
+    assert under_way(rounds) == {"a": mine}
     rounds._end("a", mine)
-    assert rounds._under_way == {}
+    assert under_way(rounds) == {}
 
 
 def test_round_that_is_gone_when_it_would_be_overtaken(
@@ -250,6 +256,6 @@ def test_round_that_is_gone_when_it_would_be_overtaken(
         wait_until(lambda: waiting(rounds) == 1)
         rounds._start_anew()
         assert leads.result(LONG) == 2
-        assert rounds._under_way == {}
+        assert under_way(rounds) == {}
         source.gates[1].set()
         assert hangs.result(LONG) == 1

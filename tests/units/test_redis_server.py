@@ -34,7 +34,7 @@ def test_start_answers(own_redis_server: RedisServer) -> None:
 @pytest.mark.parametrize("end", [RedisServer.stop, RedisServer.kill])
 def test_ended_server_leaves_nothing_behind(own_redis_server: RedisServer, end: Ending) -> None:
     """Neither a process nor a file survives the tests."""
-    pid, directory = own_redis_server.pid, Path(own_redis_server._directory)
+    pid, directory = own_redis_server.pid, Path(own_redis_server.directory)
     end(own_redis_server)
     assert not is_running(pid)
     assert not directory.exists()

@@ -34,9 +34,8 @@ def test_service_is_not_the_anonymous() -> None:
 
 def test_forgotten() -> None:
     """After its time a refusal is forgotten."""
-    clock = Monotonic()
     refused = refusals()
-    refused._refused._clock = clock
+    clock = Monotonic(refused)
     refused.note(OLGA, "acme")
     clock.now += 29.9
     assert (OLGA, "acme") in refused
@@ -45,9 +44,9 @@ def test_forgotten() -> None:
 
 
 def test_bounded() -> None:
-    """Of more than the limit the oldest is forgotten first; one renewed is not the oldest."""
+    """Of more than 10,000 the oldest is forgotten first; one renewed is not the oldest."""
     refused = refusals()
-    refused._refused._limit = 2
-    for asked in ("a", "b", "a", "c"):
+    others = map(str, range(9_998))
+    for asked in ("a", "b", *others, "a", "c"):
         refused.note(OLGA, asked)
     assert [asked for asked in "abc" if (OLGA, asked) in refused] == ["a", "c"]

@@ -22,11 +22,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-@pytest.fixture
-def monotonic() -> Monotonic:
-    return Monotonic()
-
-
 class Known:
     """A buffer, and the changes that it has to drop answers for."""
 
@@ -35,6 +30,7 @@ class Known:
             answers_live=ANSWERS_LIVE, entries_live=CHANGES_LIVE, stale_max_age=3600
         )
         self.epochs = Epochs(CHANGES_LIVE, self.buffer)
+        self.monotonic = Monotonic(self.buffer, self.epochs)
         self.since, self.forget = self.epochs.of, self.epochs.change
         self.answer, self.unwritten = self.buffer.answer, self.buffer.unwritten
         self.drop, self.taken = self.buffer.drop, self.buffer.taken
@@ -45,12 +41,13 @@ class Known:
 
 
 @pytest.fixture
-def known(clock: Clock, monotonic: Monotonic) -> Known:
-    known = Known()
-    buffer: Any = known.buffer
-    for part in (buffer._answers, buffer._gone, known.epochs._changes):
-        part._clock = monotonic
-    return known
+def known(clock: Clock) -> Known:
+    return Known()
+
+
+@pytest.fixture
+def monotonic(known: Known) -> Monotonic:
+    return known.monotonic
 
 
 def answered(at: float, generation: str = "") -> Entry[Any]:

@@ -200,7 +200,6 @@ def test_encrypted_and_compressed() -> None:
     assert is_served(store)
     assert SECRET not in caches["default"].get(ENTRY)
     assert not is_served(make_store())
-    assert isinstance(store._codec, Codec)
 
 
 def test_entry_is_decoded_once(store: Store) -> None:

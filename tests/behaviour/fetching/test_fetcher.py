@@ -68,7 +68,7 @@ def test_deadline_that_has_passed_asks_nobody(process: Process, service: Service
     """Who waited too long for a thread of ours is no failure of the service."""
     assert process.reason(seconds=0) == "timeout"
     assert service.calls == []
-    assert process.service_health.breaker._in_a_row == 0
+    assert process.service_health.breaker.is_closed
 
 
 def test_open_breaker_asks_nobody(process: Process, service: Service) -> None:
@@ -108,7 +108,7 @@ def test_answers_of_any_kind_close_the_breaker(
     service.failure = answer
     process.monotonic.now += 10
     process.fetch()
-    assert process.service_health.breaker._in_a_row == 0
+    assert process.service_health.breaker.is_closed
 
 
 def test_retry_after_holds_for_every_id(process: Process, service: Service) -> None:
@@ -279,7 +279,7 @@ def test_not_modified_without_a_copy_is_rejected(
     """There is nothing to go by; nor is it the service's health."""
     process.fetcher._fetch = lambda asked, query: NotModified()
     assert process.reason() == "rejected"
-    assert process.service_health.breaker._in_a_row == 0
+    assert process.service_health.breaker.is_closed
 
 
 def test_not_modified_renews_the_copy(process: Process, service: Service) -> None:

@@ -62,8 +62,8 @@ def at_each_pause(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def held(process: Process, reading: Reading[InstanceConfig]) -> Lease:
     """Return the lease for what was read, taken by somebody."""
     assert reading.generation is not None
-    fetcher = process.fetcher
-    lease = Lease(fetcher.kind, fetcher._settings, process.cache.health, "acme", reading.generation)
+    cache = process.cache
+    lease = Lease(cache.kind, process.settings, cache.health, "acme", reading.generation)
     assert lease.take()
     return lease
 
@@ -147,7 +147,7 @@ def test_follower_of_one_that_ends_as_it_looks(
     looks: list[str] = []
 
     def end(verb: str, key: str) -> None:
-        if verb == "get" and key == lease._key and not looks:
+        if verb == "get" and key.startswith("instance_lease:") and not looks:
             looks.append(key)
             theirs.fetcher.fetch("acme", seen, OLGA, Deadline.after(5))
             lease.release()

@@ -9,7 +9,6 @@ import pytest
 
 from instance_lookup import ConfigServiceUnavailable, InstanceNotFound, InstanceResolver
 from tests.outages.outages import Later
-from tests.outages.service_outages import has_landed
 from tests.support.gone import (
     GONE,
     OLD,
@@ -23,6 +22,7 @@ from tests.support.gone import (
     provide_make,
     warnings,
 )
+from tests.support.insides import disconnect, has_landed
 from tests.support.lookups import TWINS, Clock, Twin, asks, hooks
 from tests.support.servers import Answer, Received
 from tests.support.waiting import wait_until
@@ -347,7 +347,7 @@ def test_many_at_once_drop_three(
     assert sum(is_kept(resolver, name) for name in names) == 9
     assert len(warnings(caplog)) == 3
     assert len(errors(caplog)) == 1
-    patient.backend._session.close()
+    disconnect(patient.backend)
 
 
 # --- while the cache is down --------------------------------------------------------------------

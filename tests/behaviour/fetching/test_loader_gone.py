@@ -17,7 +17,6 @@ from instance_lookup import (
     get_resolver,
 )
 from tests.outages.outages import Later
-from tests.outages.service_outages import has_landed
 from tests.support.gone import (
     OLD,
     PAGE,
@@ -29,6 +28,7 @@ from tests.support.gone import (
     provide_make,
     warnings,
 )
+from tests.support.insides import has_landed
 from tests.support.lookups import TWINS, Clock, Twin, asks, hooked_caches
 from tests.support.servers import Answer
 from tests.support.waiting import wait_until

@@ -17,7 +17,7 @@ from instance_lookup import (
     LookupUser,
     Source,
 )
-from tests.outages.service_outages import has_landed
+from tests.support.insides import has_landed
 from tests.support.lookups import ACME, ADA, OLGA, SAM, TWINS, Clock, Twin, asks
 from tests.support.monotonic import Monotonic
 from tests.support.servers import Answer, Answers, Received, ScriptedServer

@@ -16,6 +16,7 @@ from instance_lookup.backends.http import HttpConfigService
 from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.exceptions import ConfigServiceUnavailable
 from instance_lookup.testing import ConfigServiceContract, FakeConfigService
+from tests.support.insides import disconnect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,7 +37,7 @@ class TestHttp(ConfigServiceContract):
         with FakeConfigService(instances, projects, page_size=7) as self.service:
             backend = HttpConfigService(url=self.service.url)
             yield backend
-            backend._session.close()
+            disconnect(backend)
 
     def refuse(self, user_id: str, instance_id: str) -> None:
         self.service.refuse(user_id, instance_id)

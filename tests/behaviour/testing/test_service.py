@@ -16,6 +16,7 @@ from instance_lookup.exceptions import AccessDenied
 from instance_lookup.testing import Answer, FakeConfigService
 from instance_lookup.testing.servers import reset
 from tests.behaviour.http.queries import query
+from tests.support.insides import disconnect
 from tests.support.waiting import within
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def service() -> Iterator[FakeConfigService]:
 def backend(service: FakeConfigService) -> Iterator[HttpConfigService]:
     backend = HttpConfigService(url=service.url)
     yield backend
-    backend._session.close()
+    disconnect(backend)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from instance_lookup import (
     MissBudgetSpent,
     Source,
 )
-from tests.outages.service_outages import has_landed
+from tests.support.insides import has_landed
 from tests.support.lookups import (
     ADA,
     OLGA,
@@ -34,7 +34,7 @@ from tests.support.lookups import (
     hooked_caches,
     hooks,
 )
-from tests.support.monotonic import Monotonic
+from tests.support.monotonic import Monotonic, clocked
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -89,14 +89,12 @@ def concealing(service: Service, **options: Any) -> InstanceResolver:
     """Return a resolver that conceals, for whose budgets and memory no time passes by itself."""
     options = {"conceal_denied": True, "miss_budget": BUDGET, **options}
     resolver = InstanceResolver(config_service_backend=service, **options)
-    clock = Monotonic(resolver)
-    for loader in (resolver._load_config, resolver._load_project):
-        loader._budget._clock = clock
+    Monotonic(resolver)
     return resolver
 
 
 def clock_of(resolver: InstanceResolver) -> Monotonic:
-    clock: Any = resolver._load_config._budget._clock
+    clock: Any = clocked(resolver)[0]._clock
     return clock  # type: ignore[no-any-return]
 
 

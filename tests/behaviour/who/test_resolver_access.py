@@ -299,12 +299,15 @@ def test_anonymous_by_the_projects_own_idea(size: int) -> None:
 
 def test_refused_whatever_is_near() -> None:
     """Whom the service refused is not served what another has at hand."""
-    resolver = InstanceResolver(config_service_backend=Service(), near_cache_size=10)
+    resolver = InstanceResolver(
+        config_service_backend=Denying(), access_policy=Everybody(), near_cache_size=10
+    )
+    with pytest.raises(AccessDenied):
+        resolver.resolve(asks(SAM))
     for _ in range(2):
         resolver.resolve(asks())
-    resolver._load_config._refusals.note(ADA, "acme")
     with pytest.raises(AccessDenied):
-        resolver.resolve(asks(ADA))
+        resolver.resolve(asks(SAM))
     assert resolver.resolve(asks()).config.instance_id == "acme"
 
 

@@ -1,0 +1,37 @@
+"""What tests see of the inside of a resolver, each in one place only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from instance_lookup.concurrency import forks
+from instance_lookup.concurrency.single_flight import SingleFlight
+
+if TYPE_CHECKING:
+    from instance_lookup import InstanceResolver
+
+
+def flights_of(resolver: InstanceResolver) -> dict[Any, Any]:
+    """Return the fetches of instances that are under way, as it changes."""
+    return resolver._load_config._flights._board.flights
+
+
+def under_way(resolver: InstanceResolver) -> int:
+    """Return how many fetches are under way, of instances and of projects."""
+    return len(flights_of(resolver)) + len(resolver._load_project._flights._board.flights)
+
+
+def has_landed(resolver: InstanceResolver) -> bool:
+    return not under_way(resolver)
+
+
+def all_landed() -> bool:
+    """Tell whether no resolver of this process has a fetch under way."""
+    return not any(
+        each._board.flights for each in list(forks._all) if isinstance(each, SingleFlight)
+    )
+
+
+def disconnect(backend: Any) -> None:
+    """Close the connections of an ``HttpConfigService``."""
+    backend._session.close()
