@@ -15,6 +15,7 @@ from django.core.cache import caches
 
 from instance_lookup import signals
 from tests.support.caches import KINDS, REDIS_KINDS, use_cache
+from tests.support.lookups import TWINS, Clock, Twin
 from tests.support.receivers import receivers_forgotten
 from tests.support.redis_server import RedisServer
 
@@ -184,6 +185,19 @@ def _no_receivers() -> Iterator[None]:
     """Keep what one test connected to our signals from the next."""
     with receivers_forgotten(signals):
         yield
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The wall clock, which stands still until the test moves it."""
+    return Clock(monkeypatch)
+
+
+@pytest.fixture(params=TWINS)
+def call(request: pytest.FixtureRequest) -> Twin:
+    """Calls a verb, and in turn its asynchronous twin."""
+    twin: Twin = request.param
+    return twin
 
 
 @pytest.fixture

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
-from django.test import override_settings
 
 from instance_lookup import (
     ConfigServiceUnavailable,
@@ -14,12 +11,9 @@ from instance_lookup import (
     LookupResult,
     Source,
 )
-from tests.outages.times import DOWN, Site, around, both_caches, both_twins
-from tests.support.lookups import Clock, Twin, acme, asks, hooked_caches
+from tests.outages.times import Site, around, both_caches, both_twins
+from tests.support.lookups import DOWN, Clock, Twin, acme, asks
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 TTL, STALE_MAX_AGE, NEGATIVE_TTL = 300, 3600, 30
 FROM_CACHE = Source.CACHE, Source.CACHE
@@ -39,23 +33,6 @@ STATES = {
 """By age: what comes of asking while the service is up, and while it is down."""
 
 by_age = pytest.mark.parametrize("age", STATES)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-@pytest.fixture
-def site(clock: Clock) -> Iterator[Site]:
-    with override_settings(CACHES=hooked_caches()):
-        yield Site(clock)
-
-
-@pytest.fixture
-def shared(clock: Clock, cache_alias: str) -> Site:
-    """One on a cache of each kind."""
-    return Site(clock, cache_alias=cache_alias)
 
 
 @both_caches

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
-from django.test import override_settings
 
 from instance_lookup import (
     ConfigServiceUnavailable,
@@ -13,34 +10,14 @@ from instance_lookup import (
     LookupResult,
     Source,
 )
-from tests.outages.times import DOWN, Site, both_caches, both_twins, cache_down
-from tests.support.lookups import Clock, Twin, acme, asks, hooked_caches, hooks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.outages.times import Site, both_caches, both_twins, cache_down
+from tests.support.lookups import DOWN, Twin, acme, asks, hooks
 
 HOUR, YEAR = 3600, 365 * 86_400
 TTL, STALE_MAX_AGE = 300, 3600
 BACK, AHEAD = [-YEAR, -HOUR], [HOUR, YEAR]
 
 jumping = pytest.mark.parametrize("jump", BACK + AHEAD)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-@pytest.fixture
-def site(clock: Clock) -> Iterator[Site]:
-    with override_settings(CACHES=hooked_caches()):
-        yield Site(clock)
-
-
-@pytest.fixture
-def shared(clock: Clock, cache_alias: str) -> Site:
-    """One on a cache of each kind."""
-    return Site(clock, cache_alias=cache_alias)
 
 
 @both_caches

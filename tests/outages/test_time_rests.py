@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
-from django.test import override_settings
 
 from instance_lookup import (
     AccessDenied,
@@ -14,31 +11,11 @@ from instance_lookup import (
     InstanceNotFound,
     Source,
 )
-from tests.outages.times import DOWN, Site, around, both_caches, both_twins, cache_down
-from tests.support.lookups import ADA, Clock, Twin, asks, hooked_caches, hooks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.outages.times import Site, around, both_caches, both_twins, cache_down
+from tests.support.lookups import ADA, DOWN, Clock, Twin, asks, hooks
 
 TTL, STALE_MAX_AGE, CACHE_SKIPPED = 300, 3600, 5
 NEGATIVE_TTL, NEAR_CACHE_TTL, RETRY_INTERVAL, BREAKER_RESET = 30, 5, 30, 10
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-@pytest.fixture
-def site(clock: Clock) -> Iterator[Site]:
-    with override_settings(CACHES=hooked_caches()):
-        yield Site(clock)
-
-
-@pytest.fixture
-def shared(clock: Clock, cache_alias: str) -> Site:
-    """One on a cache of each kind."""
-    return Site(clock, cache_alias=cache_alias)
 
 
 @both_twins

@@ -21,9 +21,9 @@ from instance_lookup.fetching import lease, refusals, service_health
 from instance_lookup.fetching.lease import Lease
 from instance_lookup.resilience import breaker, deadline, expiring
 from tests.outages.outages import healthy
-from tests.outages.times import DOWN, Site, both_twins, cache_down
+from tests.outages.times import Site, both_twins, cache_down
 from tests.support.insides import disconnect
-from tests.support.lookups import Clock, Twin, asks, hooked_caches, hooks
+from tests.support.lookups import DOWN, Clock, Twin, asks, hooked_caches, hooks
 from tests.support.servers import Received, Script, ScriptedServer, mute
 from tests.support.waiting import wait_until, within
 
@@ -36,17 +36,6 @@ TTL = 300
 BACK, AHEAD = [-YEAR, -HOUR], [HOUR, YEAR]
 
 jumping = pytest.mark.parametrize("jump", BACK + AHEAD)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-@pytest.fixture
-def site(clock: Clock) -> Iterator[Site]:
-    with override_settings(CACHES=hooked_caches()):
-        yield Site(clock)
 
 
 @both_twins

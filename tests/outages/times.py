@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from instance_lookup import ConfigServiceUnavailable, InstanceLookupError, InstanceResolver
+from instance_lookup import InstanceLookupError, InstanceResolver
 from tests.support.insides import under_way
 from tests.support.lookups import OLGA, TWINS, Service, Twin, asks
 from tests.support.monotonic import Monotonic
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from instance_lookup import LookupUser, Source
     from tests.support.lookups import Clock
 
-DOWN = ConfigServiceUnavailable("down", reason="status")
 SYNC = Twin(is_async=False)
 
 both_caches = pytest.mark.parametrize("cache_kind", ["locmem", "django-redis"])

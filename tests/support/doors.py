@@ -37,6 +37,9 @@ class Somebody(User):
         return f"Somebody({self.pk!r})"
 
 
+OLGA, SAM = Somebody("olga"), Somebody("sam")
+
+
 class Caller:
     """Asks the test site, over WSGI or ASGI, from a synchronous test and in its transaction."""
 

@@ -1,13 +1,10 @@
-"""A Config Service that answers 404 for what it knows, and a resolver on copies of that."""
+"""A Config Service on a socket that can forget what it knows, and what is seen of that."""
 
 from __future__ import annotations
 
 import json
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any
-
-from django.test import override_settings
 
 from instance_lookup import (
     AccessDenied,
@@ -15,20 +12,17 @@ from instance_lookup import (
     InstanceNotFound,
     InstanceResolver,
 )
-from tests.support.insides import disconnect, has_landed
-from tests.support.lookups import Twin, acme, asks, hooked_caches
-from tests.support.servers import Answer, Received, ScriptedServer
-from tests.support.waiting import wait_until
+from tests.support.lookups import ACME, Twin, asks
+from tests.support.servers import Answer, Answers, Received, ScriptedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import pytest
 
     from tests.support.lookups import Clock
 
 PAGE = Answer(404, b"<h1>404 Not Found</h1>", {"Content-Type": "text/html"})
 GONE = Answer(404, b'{"status": 404}', {"Content-Type": "application/problem+json"})
+ETAG = {"ETag": '"1"'}
 OLD = 299.999
 """An age at which every entry is due for a refresh ahead."""
 SYNC = Twin(is_async=False)
@@ -49,23 +43,8 @@ class Service(ScriptedServer):
         if kind == "projects":
             document: dict[str, Any] = {"project_id": name, "instance_id": "acme"}
         else:
-            document = acme("second", instance_id=name)
-        return Answer(200, json.dumps(document).encode())
-
-
-def provide_make(service: Service) -> Iterator[Callable[..., InstanceResolver]]:
-    """Yield what makes resolvers that ask ``service``, all on one cache that can be interrupted."""
-    made: list[InstanceResolver] = []
-
-    def make_resolver(**options: Any) -> InstanceResolver:
-        made.append(InstanceResolver(config_service_url=service.url, **options))
-        return made[-1]
-
-    with override_settings(CACHES=hooked_caches()):
-        yield make_resolver
-        for resolver in made:
-            wait_until(partial(has_landed, resolver))
-            disconnect(resolver.backend)
+            document = {**ACME, "instance_id": name}
+        return Answer(200, json.dumps(document).encode(), ETAG)
 
 
 def outcome(resolver: InstanceResolver, name: str = "acme", twin: Twin = SYNC) -> str:
@@ -88,6 +67,17 @@ def fill(resolver: InstanceResolver, clock: Clock, *names: str, age: float = 300
     """Have the cache hold copies of this age."""
     assert set(outcomes(resolver, *names)) == {"service"}
     clock.now += age
+
+
+def with_stale_copy(resolver: InstanceResolver, clock: Clock) -> None:
+    """Have the cache hold a copy that the service is asked about."""
+    fill(resolver, clock, "acme")
+
+
+def then(service: Service, answers: Answers) -> None:
+    """Let the service answer like this from now on, and forget what it was asked."""
+    service.answers = answers
+    service.received.clear()
 
 
 def is_kept(resolver: InstanceResolver, name: str = "acme") -> bool:

@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.core.cache.backends.locmem import LocMemCache
 
-from instance_lookup import LookupContext, LookupUser
+from instance_lookup import ConfigServiceUnavailable, LookupContext, LookupUser
 from instance_lookup.backends.memory import DictConfigService
 from tests.support.caches import KINDS, REDIS_KINDS, use_cache
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from instance_lookup import InstanceResolver, Source
     from instance_lookup.backends.base import Document, NotModified, Query
 
 SECRET = "sk-live-nobody-may-see-this"
@@ -31,6 +32,7 @@ ACME: dict[str, Any] = {
 OLGA = LookupUser("olga")
 SAM = LookupUser("sam")
 ADA = LookupUser("ada", roles=("admin",))
+DOWN = ConfigServiceUnavailable("down", reason="status")
 
 
 def acme(bucket: str, **fields: Any) -> dict[str, Any]:
@@ -41,6 +43,17 @@ def acme(bucket: str, **fields: Any) -> dict[str, Any]:
 def asks(user: LookupUser = OLGA, instance_id: str | None = "acme", **fields: Any) -> LookupContext:
     """Return the context of somebody who asks for an instance."""
     return LookupContext(user=user, instance_id=instance_id, **fields)
+
+
+def project(user: LookupUser = OLGA, project_id: str = "shop") -> LookupContext:
+    """Return the context of somebody who asks for the instance of a project."""
+    return asks(user, None, project_id=project_id)
+
+
+def bucket(resolver: InstanceResolver) -> tuple[str, Source]:
+    """Look up, and return which version of the config came from where."""
+    result = resolver.resolve(asks())
+    return result.config.r2_bucket, result.source
 
 
 class Service(DictConfigService):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from django.core.cache import caches
@@ -11,30 +11,10 @@ from django.test import override_settings
 from instance_lookup import CacheError, InstanceCache, InstanceConfig, InvalidContext, Source
 from instance_lookup.cache.entry import Generation
 from instance_lookup.signals import instance_invalidated
-from tests.support.lookups import SECRET, TWINS, VARIANT_PARAMS, Clock, Twin, acme, provide_variant
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from tests.support.lookups import SECRET, Clock, Twin, acme
 
 CONFIG = InstanceConfig(instance_id="acme", api_keys={"ideogram": SECRET}, r2_bucket="first")
 SECOND = InstanceConfig(instance_id="acme", r2_bucket="second")
-
-
-@pytest.fixture(params=VARIANT_PARAMS)
-def alias(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    yield from provide_variant(request, tmp_path)
-
-
-@pytest.fixture(params=TWINS)
-def call(request: pytest.FixtureRequest) -> Twin:
-    twin: Twin = request.param
-    return twin
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-from typing import TYPE_CHECKING
 
 import pytest
 from django.core.cache import caches
@@ -16,48 +15,17 @@ from instance_lookup import (
     InstanceResolver,
     Source,
 )
-from tests.support.lookups import VARIANT_PARAMS, Clock, Service, acme, asks, provide_variant
+from tests.support.lookups import DOWN, Clock, Service, acme, asks, bucket
 from tests.support.monotonic import Monotonic
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 OWN = "instance_generation:acme"
 EVERYTHING = "instance_generation"
 EXPIRY = "instance_expiry:acme"
-DOWN = ConfigServiceUnavailable("down", reason="status")
-
-
-@pytest.fixture(params=VARIANT_PARAMS)
-def alias(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    yield from provide_variant(request, tmp_path)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-@pytest.fixture
-def service() -> Service:
-    return Service()
-
-
-@pytest.fixture
-def resolver(clock: Clock, alias: str, service: Service) -> InstanceResolver:
-    return InstanceResolver(cache_alias=alias, config_service_backend=service)
 
 
 @pytest.fixture
 def other_process(resolver: InstanceResolver, alias: str, service: Service) -> InstanceResolver:
     return InstanceResolver(cache_alias=alias, config_service_backend=service)
-
-
-def bucket(resolver: InstanceResolver) -> tuple[str, Source]:
-    """Resolve, and return which version of the config came from where."""
-    result = resolver.resolve(asks())
-    return result.config.r2_bucket, result.source
 
 
 @pytest.mark.parametrize("everything", [False, True])

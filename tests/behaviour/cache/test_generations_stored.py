@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from django.core.cache import caches
@@ -18,10 +18,7 @@ from instance_lookup import (
     Source,
 )
 from tests.support.caches import TABLE
-from tests.support.lookups import VARIANT_PARAMS, Clock, Service, acme, asks, provide_variant
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.support.lookups import Service, acme, asks, bucket
 
 ENTRY = "instance_config:acme"
 OWN = "instance_generation:acme"
@@ -31,32 +28,6 @@ EXPIRY = "instance_expiry:acme"
 
 class WithPlan(InstanceConfig, frozen=True, kw_only=True):
     plan: str = "free"
-
-
-@pytest.fixture(params=VARIANT_PARAMS)
-def alias(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    yield from provide_variant(request, tmp_path)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-@pytest.fixture
-def service() -> Service:
-    return Service()
-
-
-@pytest.fixture
-def resolver(clock: Clock, alias: str, service: Service) -> InstanceResolver:
-    return InstanceResolver(cache_alias=alias, config_service_backend=service)
-
-
-def bucket(resolver: InstanceResolver) -> tuple[str, Source]:
-    """Resolve, and return which version of the config came from where."""
-    result = resolver.resolve(asks())
-    return result.config.r2_bucket, result.source
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec import Raw
@@ -10,16 +10,13 @@ from instance_lookup import InstanceConfig
 from instance_lookup.cache.entry import Entry, Freshness, Generation
 from instance_lookup.cache.epochs import Epochs
 from instance_lookup.cache.outage import OutageBuffer
-from tests.support.lookups import Clock
 from tests.support.monotonic import Monotonic
+
+if TYPE_CHECKING:
+    from tests.support.lookups import Clock
 
 UNDER = Generation("g1", "g2")
 ANSWERS_LIVE, CHANGES_LIVE = 5, 3660
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
 
 
 class Known:

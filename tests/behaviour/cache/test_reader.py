@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def service() -> Service:
-    return Service()
-
-
-@pytest.fixture
 def process(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
     Clock(monkeypatch)
     with override_settings(CACHES=hooked_caches()):

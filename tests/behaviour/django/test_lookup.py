@@ -6,45 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 from django.test import RequestFactory
 
 from instance_lookup import AccessDenied, InstanceConfig, LookupResult, LookupUser, Source
 from instance_lookup.access import IsAdmin
-from instance_lookup.request.attributes import attach, lookup_for
-from tests.support.doors import CALLERS, Caller, Somebody, lookups, owned_by, serve
+from instance_lookup.request.attributes import lookup_for
+from tests.support.doors import CALLERS, SAM, Caller, lookups, serve
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
     from instance_lookup.backends.memory import DictConfigService
-
-
-OLGA = Somebody("olga")
-SAM = Somebody("sam")
-
-
-@pytest.fixture
-def service(settings: Any) -> DictConfigService:
-    service = serve(settings)
-    service.instances["acme"] = owned_by(OLGA)
-    return service
-
-
-@pytest.fixture
-def request_(service: DictConfigService) -> Any:
-    """A request of the owner, with the lookup attached."""
-    request = RequestFactory().get("/", headers={"X-Instance-ID": "acme"})
-    request.user = OLGA
-    attach(request)
-    return request
-
-
-@pytest.fixture
-def users(db: None, service: DictConfigService) -> dict[str, User]:
-    """An owner and a stranger, in the database."""
-    users = {name: User.objects.create_user(name) for name in ("olga", "sam")}
-    service.instances["acme"] = owned_by(users["olga"])
-    return users
 
 
 @pytest.mark.parametrize("is_async", CALLERS)

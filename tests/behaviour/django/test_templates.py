@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.auth.models import User
 from django.template import engines
-from django.test import RequestFactory
 from django.utils.http import urlencode
 
 from instance_lookup import AccessDenied, LookupUser
 from instance_lookup.context_processors import instance
-from instance_lookup.request.attributes import attach
 from instance_lookup.testing import override_instance_config
 from tests.support.doors import CALLERS, Caller, Somebody, lookups, owned_by, serve
 from tests.support.lookups import SECRET
@@ -37,14 +35,6 @@ def service(settings: Any) -> DictConfigService:
         OLGA, features={"beta": True, "off": False}, r2_bucket="b", worker_urls={"w": "http://w"}
     )
     return service
-
-
-@pytest.fixture
-def request_(service: DictConfigService) -> Any:
-    request: Any = RequestFactory().get("/", headers={"X-Instance-ID": "acme"})
-    request.user = OLGA
-    attach(request)
-    return request
 
 
 def render(source: str, request: Any) -> str:

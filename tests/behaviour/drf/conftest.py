@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.contrib.auth.models import User
 
-from tests.support.doors import owned_by, serve
+from tests.support.doors import serve
 
 if TYPE_CHECKING:
     from instance_lookup.backends.memory import DictConfigService
@@ -17,11 +16,3 @@ if TYPE_CHECKING:
 def service(settings: Any) -> DictConfigService:
     """The Config Service of the site, which has no instance yet."""
     return serve(settings)
-
-
-@pytest.fixture
-def users(db: None, service: DictConfigService) -> dict[str, User]:
-    """Olga, who owns the instance, and Sam, a stranger."""
-    users = {name: User.objects.create_user(name) for name in ("olga", "sam")}
-    service.instances["acme"] = owned_by(users["olga"])
-    return users

@@ -19,7 +19,6 @@ from tests.support.gone import (
     is_kept,
     outcome,
     outcomes,
-    provide_make,
     warnings,
 )
 from tests.support.insides import disconnect, has_landed
@@ -28,28 +27,7 @@ from tests.support.servers import Answer, Received
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with Service() as service:
-        yield service
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-@pytest.fixture
-def make(service: Service, clock: Clock) -> Iterator[Callable[..., InstanceResolver]]:
-    yield from provide_make(service)
-
-
-@pytest.fixture
-def resolver(make: Callable[..., InstanceResolver]) -> InstanceResolver:
-    return make()
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize("twin", TWINS)
@@ -117,8 +95,7 @@ def test_not_modified_ends_the_count(
     def tagged(request: Received) -> Answer:
         if request.headers["If-None-Match"]:
             return Answer(304)
-        answer = service.answer(request)
-        return Answer(answer.status, answer.body, {"ETag": '"1"'})
+        return service.answer(request)
 
     service.answers = tagged
     fill(resolver, clock, "acme", "a", "b", "c", "d")

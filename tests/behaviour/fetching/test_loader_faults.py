@@ -20,6 +20,7 @@ from instance_lookup import (
 from instance_lookup.backends.base import Document, NotModified
 from tests.support.caches import REDIS_KINDS, cache_config
 from tests.support.lookups import (
+    DOWN,
     SECRET,
     Clock,
     HookedCache,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from instance_lookup.backends.base import Query
-
-DOWN = ConfigServiceUnavailable("down", reason="status")
 
 
 class Odd(Service):
@@ -65,11 +64,6 @@ class Picky(InstanceConfig, frozen=True, kw_only=True):
 @pytest.fixture
 def service() -> Odd:
     return Odd()
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
 
 
 @pytest.fixture

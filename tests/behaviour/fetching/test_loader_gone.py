@@ -25,7 +25,6 @@ from tests.support.gone import (
     fill,
     is_kept,
     outcome,
-    provide_make,
     warnings,
 )
 from tests.support.insides import has_landed
@@ -34,30 +33,9 @@ from tests.support.servers import Answer
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from instance_lookup import LookupContext
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with Service() as service:
-        yield service
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-@pytest.fixture
-def make(service: Service, clock: Clock) -> Iterator[Callable[..., InstanceResolver]]:
-    yield from provide_make(service)
-
-
-@pytest.fixture
-def resolver(make: Callable[..., InstanceResolver]) -> InstanceResolver:
-    return make()
 
 
 # --- another's page -----------------------------------------------------------------------------

@@ -25,12 +25,11 @@ from instance_lookup import (
 from instance_lookup.backends.base import Page
 from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.identifiers import PathIdentifier
-from tests.support.lookups import ADA, OLGA, TWINS, Clock, Service, Twin, acme, asks
+from tests.support.lookups import ADA, DOWN, OLGA, Clock, Service, Twin, acme, asks, project
 
 if TYPE_CHECKING:
     from instance_lookup.backends.base import Query
 
-DOWN = ConfigServiceUnavailable("down", reason="status")
 UNUSED_CACHE = "an alias that is not there"
 
 
@@ -44,17 +43,6 @@ class Paged(DictConfigService):
         return Page(everything[start : start + 2], following)
 
 
-@pytest.fixture(params=TWINS)
-def call(request: pytest.FixtureRequest) -> Twin:
-    twin: Twin = request.param
-    return twin
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
 @pytest.fixture
 def service() -> Service:
     return Service()
@@ -63,10 +51,6 @@ def service() -> Service:
 @pytest.fixture
 def resolver(clock: Clock, service: Service) -> InstanceResolver:
     return InstanceResolver(config_service_backend=service)
-
-
-def project(user: LookupUser = OLGA, project_id: str = "shop") -> LookupContext:
-    return asks(user, None, project_id=project_id)
 
 
 def test_from_service_then_cache(resolver: InstanceResolver, call: Twin, clock: Clock) -> None:

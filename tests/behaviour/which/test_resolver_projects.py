@@ -22,24 +22,11 @@ from instance_lookup import (
     get_resolver,
 )
 from instance_lookup.testing import override_instance_config
-from tests.support.lookups import ADA, OLGA, SAM, TWINS, Clock, Service, Twin, acme, asks
+from tests.support.lookups import ADA, DOWN, OLGA, SAM, Clock, Service, Twin, acme, asks, project
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from instance_lookup.backends.base import Document, NotModified, Query
-
-DOWN = ConfigServiceUnavailable("down", reason="status")
-
-
-@pytest.fixture(params=TWINS)
-def call(request: pytest.FixtureRequest) -> Twin:
-    twin: Twin = request.param
-    return twin
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
 
 
 @pytest.fixture
@@ -50,10 +37,6 @@ def service() -> Service:
 @pytest.fixture
 def resolver(clock: Clock, service: Service) -> InstanceResolver:
     return InstanceResolver(config_service_backend=service)
-
-
-def project(user: LookupUser = OLGA, project_id: str = "shop") -> LookupContext:
-    return asks(user, None, project_id=project_id)
 
 
 def test_project(resolver: InstanceResolver, call: Twin, service: Service, clock: Clock) -> None:

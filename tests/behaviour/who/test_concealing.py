@@ -25,7 +25,6 @@ from tests.support.lookups import (
     ADA,
     OLGA,
     SAM,
-    TWINS,
     Clock,
     Service,
     Twin,
@@ -67,12 +66,6 @@ def service() -> Iterator[Gated]:
     service = Gated()
     yield service
     service.open.set()
-
-
-@pytest.fixture(params=TWINS)
-def call(request: pytest.FixtureRequest) -> Twin:
-    twin: Twin = request.param
-    return twin
 
 
 @pytest.fixture

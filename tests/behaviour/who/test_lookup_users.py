@@ -12,44 +12,16 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import SynchronousOnlyOperation
-from django.test import RequestFactory
 from django.utils.functional import SimpleLazyObject
 
 from instance_lookup import AccessDenied, LookupUser, get_resolver
 from instance_lookup import users as users_module
 from instance_lookup.backends.memory import DictConfigService
-from instance_lookup.request.attributes import attach, lookup_for
-from tests.support.doors import CALLERS, Caller, Somebody, lookups, owned_by, serve
+from instance_lookup.request.attributes import lookup_for
+from tests.support.doors import CALLERS, OLGA, SAM, Caller, Somebody, lookups, owned_by, serve
 
 if TYPE_CHECKING:
     from instance_lookup.backends.base import Document, NotModified, Query
-
-OLGA = Somebody("olga")
-SAM = Somebody("sam")
-
-
-@pytest.fixture
-def service(settings: Any) -> DictConfigService:
-    service = serve(settings)
-    service.instances["acme"] = owned_by(OLGA)
-    return service
-
-
-@pytest.fixture
-def request_(service: DictConfigService) -> Any:
-    """A request of the owner, with the lookup attached."""
-    request = RequestFactory().get("/", headers={"X-Instance-ID": "acme"})
-    request.user = OLGA
-    attach(request)
-    return request
-
-
-@pytest.fixture
-def users(db: None, service: DictConfigService) -> dict[str, User]:
-    """An owner and a stranger, in the database."""
-    users = {name: User.objects.create_user(name) for name in ("olga", "sam")}
-    service.instances["acme"] = owned_by(users["olga"])
-    return users
 
 
 def test_attribute_after_another_authentication_is_looked_up_anew(request_: Any) -> None:

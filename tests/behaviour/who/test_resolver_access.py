@@ -25,10 +25,10 @@ from instance_lookup.access import IsOwner, Policy
 from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
 from tests.support.lookups import (
     ADA,
+    DOWN,
     OLGA,
     SAM,
     SECRET,
-    TWINS,
     Clock,
     Service,
     Twin,
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from django.dispatch import Signal
 
     from instance_lookup.backends.base import Document, NotModified, Query
-
-DOWN = ConfigServiceUnavailable("down", reason="status")
 
 
 class Denying(Service):
@@ -63,17 +61,6 @@ class Everybody(Policy):
 
     def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
         return True
-
-
-@pytest.fixture(params=TWINS)
-def call(request: pytest.FixtureRequest) -> Twin:
-    twin: Twin = request.param
-    return twin
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
 
 
 @pytest.fixture
