@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.test import override_settings
@@ -273,11 +274,10 @@ def test_backend_of_the_sites_own_is_logged_by_name(
     ]
 
 
-def test_not_modified_without_a_copy_is_rejected(
-    process: Process,
-) -> None:
+def test_not_modified_without_a_copy_is_rejected() -> None:
     """There is nothing to go by; nor is it the service's health."""
-    process.fetcher._fetch = lambda asked, query: NotModified()
+    service: Any = SimpleNamespace(get_instance=lambda asked, query: NotModified())
+    process = Process(service)
     assert process.reason() == "rejected"
     assert process.service_health.breaker.is_closed
 

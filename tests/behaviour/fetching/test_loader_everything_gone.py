@@ -9,6 +9,7 @@ import pytest
 
 from instance_lookup import ConfigServiceUnavailable, InstanceNotFound, InstanceResolver
 from tests.outages.outages import Later
+from tests.support.fetchers import down, unwritable
 from tests.support.gone import (
     GONE,
     OLD,
@@ -330,10 +331,6 @@ def test_many_at_once_drop_three(
 # --- while the cache is down --------------------------------------------------------------------
 
 
-def down(verb: str, key: str) -> None:
-    raise OSError("no route to the cache")
-
-
 def test_cache_that_is_down_has_each_404_believed(
     resolver: InstanceResolver, service: Service, clock: Clock
 ) -> None:
@@ -396,14 +393,9 @@ def test_cache_that_cannot_be_written_keeps_the_fourth(
     resolver: InstanceResolver, service: Service, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It can be read: what is dropped is known, told, and not served."""
-
-    def read_only(verb: str, key: str) -> None:
-        if verb != "get":
-            raise OSError("read-only")
-
     fill(resolver, clock, "a", "b", "c", "d")
     service.gone = None
-    with hooks(read_only):
+    with hooks(unwritable):
         found = outcomes(resolver, "a", "b", "c", "d")
     assert found == ["not found"] * 3 + ["stale_cache"]
     assert sum("does not know instance" in line for line in warnings(caplog)) == 3

@@ -19,6 +19,7 @@ from instance_lookup import (
 )
 from instance_lookup.backends.base import Document, NotModified
 from tests.support.caches import REDIS_KINDS, cache_config
+from tests.support.fetchers import down
 from tests.support.lookups import (
     DOWN,
     SECRET,
@@ -70,10 +71,6 @@ def service() -> Odd:
 def resolver(clock: Clock, service: Odd) -> Iterator[InstanceResolver]:
     with override_settings(CACHES=hooked_caches()):
         yield InstanceResolver(config_service_backend=service)
-
-
-def down(verb: str, key: str) -> None:
-    raise OSError("no route to the cache")
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:

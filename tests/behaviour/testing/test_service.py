@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import socket
-from contextlib import closing
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -116,11 +115,11 @@ def test_token() -> None:
         assert service.settings["CONFIG_SERVICE_TOKEN"] == "ours"
         for token, expected in (("ours", None), ("theirs", "credential"), (None, "credential")):
             backend = HttpConfigService(url=service.url, token=token)
-            with closing(backend._session):
-                if expected is None:
-                    assert isinstance(backend.get_instance("acme", query()), Document)
-                else:
-                    assert reason(backend) == expected
+            if expected is None:
+                assert isinstance(backend.get_instance("acme", query()), Document)
+            else:
+                assert reason(backend) == expected
+            disconnect(backend)
 
 
 def test_refused_user(service: FakeConfigService, backend: HttpConfigService) -> None:
