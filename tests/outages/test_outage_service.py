@@ -46,11 +46,6 @@ def _own_cache() -> Iterator[None]:
         wait_until(all_landed)  # or it would log into the next test
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
 def grow_stale(resolver: InstanceResolver, clock: Clock, *names: str) -> None:
     """Have the cache hold stale copies."""
     resolver.warm_cache(config(name) for name in names or ("acme",))

@@ -48,11 +48,6 @@ def service() -> Service:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-@pytest.fixture
 def make(service: Service, clock: Clock) -> Iterator[Callable[..., InstanceResolver]]:
     def make_resolver(**options: Any) -> InstanceResolver:
         resolver = InstanceResolver(config_service_backend=service, **options)

@@ -26,7 +26,7 @@ from instance_lookup.backends.http import HttpConfigService
 from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.testing import FakeConfigService
 from tests.behaviour.http.queries import query
-from tests.support.lookups import OLGA, SECRET, TWINS, Clock, Twin, asks
+from tests.support.lookups import OLGA, SECRET, Clock, Twin, asks
 from tests.support.servers import Answer
 
 if TYPE_CHECKING:
@@ -44,12 +44,6 @@ LENIENT: dict[str, Any] = {
     "features": {"beta": True, "bad": SECRET},
 }
 OWNER = LookupUser("7")
-
-
-@pytest.fixture(params=TWINS)
-def call(request: pytest.FixtureRequest) -> Twin:
-    twin: Twin = request.param
-    return twin
 
 
 @pytest.fixture(params=["http", "file", "dict"])

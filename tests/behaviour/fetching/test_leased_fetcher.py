@@ -29,11 +29,6 @@ def service() -> Service:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-@pytest.fixture
 def ours(service: Service, clock: Clock) -> Iterator[Process]:
     with override_settings(CACHES=hooked_caches()):
         yield Process(service)

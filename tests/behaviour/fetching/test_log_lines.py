@@ -139,11 +139,6 @@ CACHE = {
 """The rows of a cache that goes down and comes back."""
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
 def logged(caplog: pytest.LogCaptureFixture, *, real: str, shown: str) -> list[str]:
     """Return what was logged, with the place that is real here replaced by the page's."""
     text = "\n".join(r.getMessage() for r in caplog.records if r.name == "instance_lookup")

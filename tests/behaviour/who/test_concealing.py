@@ -69,12 +69,7 @@ def service() -> Iterator[Gated]:
 
 
 @pytest.fixture
-def wall(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-@pytest.fixture
-def resolver(wall: Clock, service: Gated) -> InstanceResolver:
+def resolver(clock: Clock, service: Gated) -> InstanceResolver:
     return concealing(service)
 
 
@@ -134,12 +129,12 @@ def test_own_instance_and_spent_budget(resolver: InstanceResolver, call: Twin) -
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_own_stale_instance_and_spent_budget(
-    resolver: InstanceResolver, call: Twin, service: Gated, wall: Clock, fails: bool
+    resolver: InstanceResolver, call: Twin, service: Gated, clock: Clock, fails: bool
 ) -> None:
     """Who has a copy of their own does not guess: the service is asked, else the copy served."""
     resolver.resolve(asks(SAM, "sams"))
     assert left(resolver) == BUDGET
-    wall.now += 300
+    clock.now += 300
     service.failure = OSError("no route") if fails else None
     source = Source.STALE_CACHE if fails else Source.SERVICE
     assert call(resolver, "resolve", asks(SAM, "sams")).source is source
@@ -211,11 +206,11 @@ def test_what_others_found_to_be_theirs(
 
 
 def test_what_is_no_longer_theirs(
-    resolver: InstanceResolver, call: Twin, service: Gated, wall: Clock
+    resolver: InstanceResolver, call: Twin, service: Gated, clock: Clock
 ) -> None:
     """A former owner is told like a stranger, and pays like one."""
     resolver.resolve(asks(SAM, "sams"))
-    wall.now += 300
+    clock.now += 300
     service.instances["sams"] = acme("", instance_id="sams")
     for _ in range(2 * BUDGET):
         assert came_of(call, resolver, asks(SAM, "sams")) is InstanceNotFound
@@ -280,7 +275,7 @@ def test_who_leaves_pays(
 
 
 @pytest.mark.parametrize("name", ["acme", "nobody"])
-def test_cache_outage(wall: Clock, service: Gated, call: Twin, name: str) -> None:
+def test_cache_outage(clock: Clock, service: Gated, call: Twin, name: str) -> None:
     """While the cache is down each question that takes a call costs one."""
 
     def fail(verb: str, key: str) -> None:
@@ -309,7 +304,7 @@ def test_refusal_by_the_service(resolver: InstanceResolver, call: Twin, service:
     assert ("get_instance", "shared", "sam") not in service.calls
 
 
-def test_near_copy_of_the_former_owner(service: Gated, call: Twin, wall: Clock) -> None:
+def test_near_copy_of_the_former_owner(service: Gated, call: Twin, clock: Clock) -> None:
     """What is in memory serves its owner only."""
     resolver = concealing(service, near_cache_size=10)
     for _ in range(3):
