@@ -28,9 +28,11 @@ class Problem:
     """One thing wrong with the settings: what it is, and what to type instead."""
 
     setting: str
+    """Its name, as in ``INSTANCE_LOOKUP``."""
     message: str
     hint: str = ""
     unknown: bool = False
+    """Whether there is no such setting."""
 
 
 class Settings(Struct, frozen=True, kw_only=True, dict=True):

@@ -24,8 +24,11 @@ class RequestMetadata(Struct, frozen=True):
     """Where a lookup comes from, for logs and for the Config Service. It decides nothing."""
 
     ip: str | None = None
+    """The client's address."""
     user_agent: str | None = None
+    """What the client calls itself."""
     request_id: str | None = None
+    """Sent to the Config Service as ``X-Request-ID``."""
 
     @classmethod
     def from_request(cls, request: HttpRequest) -> RequestMetadata:
@@ -49,6 +52,7 @@ class LookupContext(Struct, frozen=True):
     """Who asks for which instance, and from where."""
 
     user: LookupUser
+    """Who asks."""
     instance_id: str | None = None
     """Names the instance outright, before any header, URL or default. A project that
     :class:`ProjectIdentifier` finds in this context or in the URL has to belong to it."""

@@ -49,6 +49,7 @@ class InstanceMetadata(Struct, frozen=True, kw_only=True):
     """Who an instance belongs to, and what people call it."""
 
     name: str | None = None
+    """For people, as the description is."""
     description: str | None = None
     owner: str | None = None
     """The ``user_id`` of the owner. Absent or blank: only admins get in."""
@@ -71,6 +72,7 @@ class InstanceConfig(Struct, frozen=True, kw_only=True):
     """
 
     instance_id: str
+    """The id, spelled as the Config Service spells it."""
     api_keys: Mapping[str, str] = FrozenDict()
     """Plain strings by service name; never shown by ``repr``, ``pprint`` or a traceback."""
     rate_limits: Mapping[str, RateLimit] = FrozenDict()
@@ -78,8 +80,10 @@ class InstanceConfig(Struct, frozen=True, kw_only=True):
     worker_urls: Mapping[str, str] = FrozenDict()
     """http(s) URLs with a host, by service name."""
     r2_bucket: str = ""
+    """The name of the bucket; blank: there is none."""
     metadata: InstanceMetadata = InstanceMetadata()
     features: Mapping[str, bool] = FrozenDict()
+    """Whether a feature is on, by its name."""
 
     def __post_init__(self) -> None:
         for field in self.__struct_fields__:
@@ -127,6 +131,7 @@ class CacheEntry(Struct, frozen=True, kw_only=True):
     generation: str
     """The generation it was stored under; see :meth:`InstanceCache.generation`."""
     etag: str | None
+    """The Config Service's name for this version; ``None``: it gave none."""
     source: Source
     """``CACHE`` when fresh, ``STALE_CACHE`` when not."""
     ttl_remaining: float
@@ -144,6 +149,7 @@ class LookupResult(Struct, frozen=True):
 
     config: InstanceConfig
     source: Source
+    """Where the config came from."""
     cached_at: float
     """Unix time at which the Config Service was asked for this config."""
     ttl_remaining: float

@@ -43,7 +43,9 @@ class LookupUser:
     user_id: str | None
     """Compared exactly with ``metadata.owner``. Absent or blank: anonymous."""
     email: str | None = None
+    """For policies of the project's own: it decides nothing else."""
     roles: Collection[str] = field(default_factory=tuple)
+    """Names; who has one of ``ADMIN_ROLES`` is an admin."""
     tenant_ids: Collection[str] = field(default_factory=tuple)
     """The tenants this user is a member of; compared with ``metadata.tenant_id``."""
     default_instance_id: str | None = field(default_factory=_none)

@@ -47,7 +47,9 @@ class Collected(Generic[T]):
     done: list[T] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     list_failure: Failure | None = None
+    """Why there is no list of the instances, or not all of it."""
     interrupted: bool = False
+    """Whether Ctrl-C ended it."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the failures as dicts for JSON."""
