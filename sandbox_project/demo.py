@@ -1,18 +1,34 @@
-"""The demo's story, step by step. What stands between two steps happens between them."""
+"""The demo: a Config Service, a site that uses ``instance_lookup``, and a story told against both.
+
+The servers are on free ports. The last part of this file starts them and prints the story.
+"""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import os
+import secrets
+import signal
+import sys
+from argparse import ArgumentParser
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final
 
 import requests
-from sandbox import Browser, Program, Sandbox, ServiceAdmin
-from studio.people import PEOPLE
+from config_service.process import SIGNALS, ServerProcess, ServiceAdmin, stop_if_asked
+from studio.people import OWNER, PASSWORD, PEOPLE, Visitor
+from studio.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Iterator
+
+SEEDED: Final = ("studio-a", "studio-b", "no-owner")
+NO_OTHER_LIMIT: Final = {"rpm_burst": None, "daily": None}
+LATER: Final = {"Retry-After": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,124 +42,29 @@ class Step:
     calls: int = 0
     """How many requests the Config Service should see."""
     body: dict[str, Any] = field(default_factory=dict)
-    """Members of the answer; a path such as ``"rate_limits.render.rpm"`` goes into it."""
-    header: str = ""
-    """A header that the answer should have."""
-    text: str = ""
-    """What a page should say."""
-
-    @property
-    def expected(self) -> str:
-        return f"{self.status} {self.source}".strip()
+    """Members of the answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What came back of a step. ``status`` 0: nothing did."""
-
-    status: int = 0
-    source: str = ""
-    calls: int = 0
-    milliseconds: float = 0.0
-    body: Any = None
-    headers: Container[str] = ()
-    text: str = ""
-    error: str = ""
+# --- the story ------------------------------------------------------------------------------------
 
 
-def perform(step: Step, count_calls: Callable[[], int]) -> Seen:
-    """Do a step, and return what came back."""
-    before = count_calls()
-    try:
-        response = step.do()
-        is_json = "json" in response.headers.get("Content-Type", "")
-        body = response.json() if is_json else None
-    except requests.RequestException as exc:
-        return Seen(error=type(exc).__name__)
-    return Seen(
-        status=response.status_code,
-        source=member(body, "source") or "",
-        calls=count_calls() - before,
-        milliseconds=response.elapsed.total_seconds() * 1000,
-        body=body,
-        headers=response.headers,
-        text=response.text,
-    )
+def story(sandbox: Sandbox) -> Iterator[str | Step]:
+    """Tell all of it: headings and steps. What stands between two steps happens between them."""
+    for part in (which_and_who, what_happens, by_hand):
+        yield from part(sandbox)
 
 
-def differences(step: Step, seen: Seen) -> list[str]:
-    """Say in words what is not as it should be. Never quotes a whole answer."""
-    if seen.error:
-        return [f"no answer: {seen.error}"]
-    pairs = [
-        ("status", step.status, seen.status),
-        ("source", step.source, seen.source),
-        ("calls of the Config Service", step.calls, seen.calls),
-        *((name, value, member(seen.body, name)) for name, value in step.body.items()),
-    ]
-    found = [f"{name}: expected {a!r}, got {b!r}" for name, a, b in pairs if a != b]
-    if step.header and step.header not in seen.headers:
-        found.append(f"header {step.header} is missing")
-    if step.text not in seen.text:
-        found.append(f"the page does not say {step.text!r}")
-    detail = member(seen.body, "detail")
-    return [*found, f"the answer says: {detail}"] if found and detail else found
+def at(person: Visitor, instance_id: str) -> Callable[[], requests.Response]:
+    return partial(person.instance, X_Instance_ID=instance_id)
 
 
-def member(body: Any, path: str) -> Any:
-    """Return a member of an answer; ``None`` where there is none."""
-    for name in path.split("."):
-        body = body.get(name) if isinstance(body, dict) else None
-    return body
-
-
-# --- the story ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Cast:
-    """The people of the story by name, each with a program and at a screen; and the service's."""
-
-    service: ServiceAdmin
-    api: dict[str, Program]
-    screen: dict[str, Browser]
-
-
-@contextmanager
-def log_in(sandbox: Sandbox) -> Iterator[Cast]:
-    """Log all people in at the studio."""
-    url, people = sandbox.studio.url, {person.name: person for person in PEOPLE}
-    service = ServiceAdmin(sandbox.service.url)
-    api = {name: Program(url, person) for name, person in people.items()}
-    screen = {name: Browser(url, person) for name, person in people.items()}
-    try:
-        yield Cast(service, api, screen)
-    finally:
-        for client in (service, *api.values(), *screen.values()):
-            client.session.close()
-
-
-def story(sandbox: Sandbox, cast: Cast) -> Iterator[str | Step]:
-    """Tell all of it: headings and steps."""
-    yield from which_and_who(cast)
-    yield from jobs(cast)
-    yield from outage(sandbox, cast)
-    yield from change(cast)
-    yield from by_hand(cast)
-
-
-def at(program: Program, instance_id: str) -> Callable[[], requests.Response]:
-    return partial(program.instance, X_Instance_ID=instance_id)
-
-
-def which_and_who(cast: Cast) -> Iterator[str | Step]:
-    """Tell which instance a request is in, and who may have it."""
-    owner, stranger, admin = cast.api["owner"], cast.api["stranger"], cast.api["admin"]
+def which_and_who(sandbox: Sandbox) -> Iterator[str | Step]:
+    """Tell which instance a request is in, who may have it, and what for."""
+    admin, owner, neighbour, stranger = sandbox.people
     by_default = {"instance_id": "studio-a", "decided_by": "UserDefaultIdentifier"}
     by_header = {"decided_by": "HeaderIdentifier", "allowed_as": "owner"}
     by_project = {"instance_id": "studio-a", "decided_by": "ProjectIdentifier"}
     film = partial(owner.instance, X_Project_ID="film-42")
-    page, words = partial(cast.screen["owner"].get, "/"), "Your profile names it as your default."
     denied = {"type": "urn:instance-lookup:access-denied"}
     yield "Which instance, and who may have it"
     yield Step("owner: the service is asked", owner.instance, 200, "service", 1, by_default)
@@ -154,69 +75,225 @@ def which_and_who(cast: Cast) -> Iterator[str | Step]:
     yield Step("unknown instance", at(owner, "nowhere"), 404, calls=1)
     yield Step("malformed header: no fallback to default", at(owner, "studio-a,studio-b"), 400)
     yield Step("owner by project: the service maps it", film, 200, "cache", 1, by_project)
-    yield Step("owner in a browser: the page", page, 200, text=words)
-
-
-def jobs(cast: Cast) -> Iterator[str | Step]:
-    """Tell of the worker that takes the instance's key."""
-    lighthouse = partial(cast.api["owner"].job, "a lighthouse at dusk")
-    harbour = partial(cast.api["neighbour"].job, "a harbour at dawn")
-    lunch = partial(cast.api["stranger"].job, "a free lunch")
-    a, b = {"customer": "studio-a"}, {"customer": "studio-b"}
+    yield Step("owner in a browser: the page", partial(owner.page, "/"), 200)
+    lighthouse, harbour = partial(owner.job, "a lighthouse"), partial(neighbour.job, "a harbour")
     yield "What the configuration is for"
+    a, b = {"customer": "studio-a"}, {"customer": "studio-b"}
     yield Step("owner's job: done for studio-a's key", lighthouse, 200, body=a)
     yield Step("neighbour's job: done for studio-b's key", harbour, 200, calls=1, body=b)
-    yield Step("stranger's job: names no instance", lunch, 400)
+    yield Step("stranger's job: names no instance", partial(stranger.job, "a free lunch"), 400)
 
 
-def outage(sandbox: Sandbox, cast: Cast) -> Iterator[str | Step]:
-    """Tell of the service that goes away, and comes back with an instance fewer."""
-    owner, stranger, admin = cast.api["owner"], cast.api["stranger"], cast.api["admin"]
-    cast.screen["admin"].cache("expire", "studio-a")
+def what_happens(sandbox: Sandbox) -> Iterator[str | Step]:
+    """Tell of a service that is down, of an instance that is deleted, and of one that changes."""
+    admin, owner, neighbour, stranger = sandbox.people
+    admin.cache("expire", "studio-a")
     sandbox.service.stop()
     yield "The Config Service is stopped, and studio-a expired"
     stale, away = {"ttl_remaining": 0}, at(admin, "no-owner")
     yield Step("owner: the stale copy", owner.instance, 200, "stale_cache", body=stale)
     yield Step("stranger: not even now", at(stranger, "studio-a"), 403)
-    yield Step("admin, an instance that is not cached", away, 503, header="Retry-After")
-    sandbox.start_service(port=sandbox.service.port)
-    cast.service.delete("studio-a")
+    yield Step("admin, an instance that is not cached", away, 503, body=LATER)
+    sandbox.restart_service()
+    sandbox.service_admin.remove("studio-a")
     yield "The service is back, and studio-a was deleted there"
     yield Step("owner: gone", owner.instance, 404, calls=1)
-    cast.service.switch(down=True)
+    sandbox.service_admin.switch(down=True)
     yield "It is switched down: studio-a must not come back from an old copy"
     yield Step("owner: still gone, the 404 is kept", owner.instance, 404)
-    cast.service.switch(down=False)
-
-
-def change(cast: Cast) -> Iterator[str | Step]:
-    """Tell how a change gets through."""
-    ask, rpm = cast.api["neighbour"].instance, "rate_limits.render.rpm"
-    harbour = partial(cast.api["neighbour"].job, "a harbour at noon")
-    cast.service.put("instance", "studio-b", rate_limits={"render": {"rpm": 0}})
+    sandbox.service_admin.switch(down=False)
+    ask, harbour = neighbour.instance, partial(neighbour.job, "a harbour at noon")
+    old, new = ({"rate_limits": {"render": {"rpm": n, **NO_OTHER_LIMIT}}} for n in (10, 0))
+    sandbox.service_admin.set("instance/studio-b", **new)
     yield "studio-b is paused at the service: no calls a minute"
-    yield Step("neighbour: the cached copy, as agreed", ask, 200, "cache", body={rpm: 10})
-    cast.screen["admin"].cache("invalidate", "studio-b")
-    yield Step("neighbour, after invalidating: the new", ask, 200, "service", 1, {rpm: 0})
-    yield Step("neighbour's job: over the limit", harbour, 429, header="Retry-After")
+    yield Step("neighbour: the cached copy, as agreed", ask, 200, "cache", 0, old)
+    admin.cache("invalidate", "studio-b")
+    yield Step("neighbour, after invalidating: the new", ask, 200, "service", 1, new)
+    yield Step("neighbour's job: over the limit", harbour, 429, body=LATER)
 
 
-def by_hand(cast: Cast) -> Iterator[str | Step]:
+def by_hand(sandbox: Sandbox) -> Iterator[str | Step]:
     """Tell what it looks like without this package."""
-    stranger, neighbour = (
-        partial(cast.screen[name].get, "/naive/studio-b/") for name in ("stranger", "neighbour")
-    )
+    _, _, neighbour, stranger = sandbox.people
+    owns_it, does_not = (partial(p.page, "/naive/studio-b/") for p in (neighbour, stranger))
     all_of_it = {"instance_id": "studio-b", "key_names": ["render"]}
-    yield "For contrast: sixty lines by hand (studio/naive.py), same servers"
-    yield Step("stranger", stranger, 403, calls=1)
-    yield Step("neighbour, who owns studio-b", neighbour, 200, calls=1)
-    yield Step("stranger again: gets it, keys and all", stranger, 200, body=all_of_it)
-    yield Step("the same through instance_lookup", at(cast.api["stranger"], "studio-b"), 403)
+    yield "For contrast: a lookup by hand (studio/naive.py), same servers"
+    yield Step("stranger", does_not, 403, calls=1)
+    yield Step("neighbour, who owns studio-b", owns_it, 200, calls=1)
+    yield Step("stranger again: gets it, keys and all", does_not, 200, body=all_of_it)
+    yield Step("the same through instance_lookup", at(stranger, "studio-b"), 403)
 
 
-def put_back(sandbox: Sandbox, cast: Cast) -> None:
-    """Bring everything back to the first state, for those who want to play."""
-    sandbox.service.stop()
-    sandbox.start_service("--seed", port=sandbox.service.port)
-    for instance_id in ("studio-a", "studio-b", "no-owner"):
-        cast.screen["admin"].cache("invalidate", instance_id)
+# --- servers --------------------------------------------------------------------------------------
+
+
+class Sandbox:
+    """Worker, Config Service and studio, and the people: each knows the others' address only.
+
+    ``CONFIG_SERVICE_TOKEN`` and ``STUDIO_SERVICE_TOKEN``, where the environment has them, are the
+    tokens that the service expects and that the studio sends.
+    """
+
+    def __init__(self, redis_url: str, running: ExitStack) -> None:
+        self.running = running
+        prefix = f"studio-demo-{secrets.token_hex(4)}"
+        if redis_url:
+            running.enter_context(keys_removed(redis_url, prefix))
+        folder = TemporaryDirectory(prefix="instance-lookup-demo-")
+        self.data_dir = Path(running.enter_context(folder))
+        worker = running.enter_context(Worker({f"sandbox-key-of-{name}": name for name in SEEDED}))
+        Thread(target=worker.serve_forever, daemon=True).start()
+        running.callback(worker.shutdown)
+        token = os.environ.get("CONFIG_SERVICE_TOKEN") or secrets.token_urlsafe(32)
+        self.env = {"CONFIG_SERVICE_TOKEN": token, "SANDBOX_WORKER_URL": worker.url}
+        self.service = self.start("config_service", "--seed")
+        self.env |= {
+            "CONFIG_SERVICE_URL": self.service.url,
+            "STUDIO_SERVICE_TOKEN": os.environ.get("STUDIO_SERVICE_TOKEN") or token,
+            "STUDIO_CACHE_PREFIX": prefix,
+            "STUDIO_NAIVE": "1",
+            "REDIS_URL": redis_url,
+            # For the lookup by hand.
+            **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1"),
+        }
+        self.studio = self.start("studio", "--seed")
+        # The service links to it from its next start on.
+        self.env["STUDIO_URL"] = self.studio.url
+        self.service_admin = running.enter_context(ServiceAdmin(self.service.url, PASSWORD))
+        self.people = [running.enter_context(Visitor(self.studio.url, one)) for one in PEOPLE]
+
+    def start(self, site: str, *options: str, port: int = 0) -> ServerProcess:
+        server = ServerProcess(site, self.data_dir, *options, port=port, env=self.env)
+        self.running.callback(server.stop)
+        return server
+
+    def restart_service(self, *options: str) -> None:
+        """Start the Config Service again where it was, with what it knew before."""
+        self.service.stop()
+        self.service = self.start("config_service", *options, port=self.service.port)
+
+    def service_calls(self) -> int:
+        """Return how many API requests the Config Service has answered, by its own log."""
+        return self.service.log.read_bytes().count(b" request_id=")
+
+    def put_back(self) -> None:
+        """Bring everything back to the first state, for those who want to play."""
+        self.restart_service("--seed")
+        for instance_id in SEEDED:
+            self.people[0].cache("invalidate", instance_id)
+
+
+@contextmanager
+def keys_removed(url: str, prefix: str) -> Iterator[None]:
+    """Check that Redis answers; at the end remove the keys that begin with ``prefix``."""
+    import redis  # noqa: PLC0415  # an extra
+
+    try:
+        with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
+            client.ping()
+            try:
+                yield
+            finally:
+                for key in client.scan_iter(match=f"{prefix}*", count=1000):
+                    client.delete(key)
+    except redis.RedisError as exc:
+        raise RuntimeError(f"No Redis answers: {exc}") from exc
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+ROW: Final = "{:>2}  {:<40} {:<15} {:>6} {:<11} {:>5} {:>8}  {}"
+HEAD: Final = """
+source: where the studio had the configuration from.
+calls: requests that the Config Service answered; 0: it was not asked, or is away.
+
+ #  step                                     expected        status source      calls  latency"""
+ADDRESSES: Final = f"""
+Studio          {{sandbox.studio.url}}/
+Config Service  {{sandbox.service.url}}/admin/config_service/switches/   (down, slow, faulty)
+By hand         {{sandbox.studio.url}}/naive/studio-b/   (as neighbour, then as stranger)
+
+Log-ins, all with the password {PASSWORD!r}:
+{chr(10).join(f"  {person.name:<10} {person.about}" for person in PEOPLE)}
+  admin is also the log-in of the Config Service.
+
+A job for the worker of studio-a:
+  curl -H 'Authorization: Token {OWNER.token}' -d task=lighthouse {{sandbox.studio.url}}/api/jobs/
+
+Ctrl-C stops everything and removes its files."""
+
+
+def perform(step: Step, sandbox: Sandbox) -> dict[str, Any]:
+    """Do a step, and return what was seen: the members of the answer and more."""
+    before = sandbox.service_calls()
+    answer = step.do()
+    body = answer.json() if "json" in answer.headers["Content-Type"] else {}
+    return {
+        "source": "",
+        **body,
+        "status": answer.status_code,
+        "calls": sandbox.service_calls() - before,
+        "Retry-After": "Retry-After" in answer.headers,
+        "latency": f"{answer.elapsed.total_seconds() * 1000:.0f} ms",
+    }
+
+
+def differences(step: Step, seen: dict[str, Any]) -> Iterator[str]:
+    """Say in words what is not as it should be."""
+    expected = {"status": step.status, "source": step.source, "calls": step.calls, **step.body}
+    for name, value in expected.items():
+        if seen.get(name) != value:
+            says = f" ({seen['detail']})" if "detail" in seen else ""
+            yield f"{name}: expected {value!r}, got {seen.get(name)!r}{says}"
+
+
+def tell(sandbox: Sandbox) -> str:
+    """Tell the story step by step, and return what went wrong."""
+    print(HEAD)
+    steps = failed = 0
+    for scene in story(sandbox):
+        if not isinstance(scene, Step):
+            print(f"\n{scene}", flush=True)
+            continue
+        stop_if_asked()
+        seen = perform(scene, sandbox)
+        wrong = list(differences(scene, seen))
+        steps, failed = steps + 1, failed + bool(wrong)
+        expected = f"{scene.status} {scene.source}".strip()
+        cells = (seen["status"], seen["source"] or "-", seen["calls"], seen["latency"])
+        print(ROW.format(steps, scene.title, expected, *cells, "WRONG" if wrong else "ok"))
+        print(*(f"     {line}\n" for line in wrong), sep="", end="", flush=True)
+    if failed:
+        return f"{failed} of {steps} steps went wrong."
+    print(f"\nAll {steps} steps did what they should.", flush=True)
+    return ""
+
+
+def main() -> str | int:
+    """Do all of it, and return what ``sys.exit`` takes."""
+    parser = ArgumentParser(description="Start the sandbox, and tell its story against it.")
+    parser.add_argument("--serve", action="store_true", help="leave the servers up until Ctrl-C")
+    parser.add_argument("--redis", metavar="URL", help="keep the cache there; or set REDIS_URL")
+    options = parser.parse_args()
+    redis_url = options.redis or os.environ.get("REDIS_URL") or ""
+    where = "in Redis" if redis_url else "in the process"
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    print(f"Starting worker, Config Service and studio (cache {where}) ...", flush=True)
+    try:
+        with ExitStack() as running:
+            sandbox = Sandbox(redis_url, running)
+            wrong = tell(sandbox)
+            if options.serve:
+                sandbox.put_back()
+                print(ADDRESSES.format(sandbox=sandbox), flush=True)
+                signal.sigwait(SIGNALS)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except (RuntimeError, ValueError, requests.RequestException) as exc:
+        return f"The demo cannot go on: {exc}"
+    return wrong or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

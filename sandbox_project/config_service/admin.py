@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import authenticate, login
 from django.core.exceptions import ValidationError
-from django.db import models
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.utils.functional import SimpleLazyObject
@@ -26,97 +25,39 @@ admin.site.site_header = admin.site.site_title = "Config Service"
 admin.site.index_title = "Instances, projects and switches"
 admin.site.site_url = None  # the base template links to the studio instead
 
+MODELS: Final[dict[str, Any]] = {"instance": Instance, "project": Project, "switches": Switches}
 
-class IndentedEncoder(json.JSONEncoder):
-    """Write JSON so that people can read it in a form."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{**options, "indent": 2})
+# --- pages; ModelAdmin takes type arguments in its stubs only, not at run time --------------------
 
 
-# ModelAdmin takes type arguments in its stubs only, not at run time.
-
-
-class HelpfulAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Shows a help text below each field that has one, and keeps the id of a row that exists."""
-
-    help_texts: ClassVar[dict[str, str]] = {}
-    formfield_overrides: ClassVar = {models.JSONField: {"encoder": IndentedEncoder}}
-
-    def get_form(self, *args: Any, **options: Any) -> Any:
-        return super().get_form(*args, help_texts=self.help_texts, **options)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: models.Model | None = None) -> Any:
-        """Keep the id: under a new one Django would save a copy."""
+class RowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Keep the id of a row that exists: under a new one Django would save a copy."""
         own = () if obj is None else (obj._meta.pk.name,)  # noqa: SLF001  # documented
         return (*own, *self.readonly_fields)
 
 
-class ProjectInline(admin.TabularInline):  # type: ignore[type-arg]
-    model = Project
-    extra = 0
-
-
 @admin.register(Instance)
-class InstanceAdmin(HelpfulAdmin):
+class InstanceAdmin(RowAdmin):
     """Instances. The list shows the names of API keys, never their values."""
 
-    list_display = ("instance_id", "name", "owner", "tenant_id", "keys", "flags", "updated_at")
-    list_filter = (("owner", admin.EmptyFieldListFilter), "tenant_id", "updated_at")
+    list_display = ("instance_id", "name", "owner", "tenant_id", "keys", "updated_at")
     search_fields = ("instance_id", "name", "description", "owner", "tenant_id")
     readonly_fields = ("created_at", "updated_at")
-    inlines = (ProjectInline,)
-    fieldsets = (
-        (None, {"fields": ("instance_id", "name", "description")}),
-        ("Whose it is", {"fields": ("owner", "tenant_id", "refused_users")}),
-        (
-            "Configuration",
-            {"fields": ("api_keys", "rate_limits", "worker_urls", "r2_bucket", "features")},
-        ),
-        ("Dates", {"fields": ("created_at", "updated_at")}),
-    )
-    help_texts: ClassVar = {
-        "instance_id": "Cannot be changed later: another id is another instance.",
-        "owner": "User id of the owner. Empty: admins only.",
-        "refused_users": 'User ids (X-User-ID) answered with 403, such as ["7"].',
-        "api_keys": 'Such as {"render": "secret"}.',
-        "rate_limits": 'Such as {"render": {"rpm": 60, "rpm_burst": 10}}.',
-        "worker_urls": 'Such as {"render": "https://worker.example/jobs"}.',
-        "features": 'Such as {"beta": true}.',
-    }
 
     @admin.display(description="API keys")
     def keys(self, instance: Instance) -> str:
         return ", ".join(f"{name}: ••••" for name in sorted(instance.api_keys))
 
-    @admin.display(description="features on")
-    def flags(self, instance: Instance) -> str:
-        return ", ".join(sorted(name for name, on in instance.features.items() if on))
-
 
 @admin.register(Project)
-class ProjectAdmin(HelpfulAdmin):
+class ProjectAdmin(RowAdmin):
     list_display = ("project_id", "instance")
-    list_filter = ("instance",)
-    search_fields = ("project_id", "instance__instance_id", "instance__name")
-    autocomplete_fields = ("instance",)
 
 
 @admin.register(Switches)
-class SwitchesAdmin(HelpfulAdmin):
+class SwitchesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """One form, no list."""
-
-    fieldsets = (
-        ("Down", {"fields": ("down", "retry_after")}),
-        ("Slow", {"fields": ("slow",)}),
-        ("Errors", {"fields": ("errors", "errors_status")}),
-    )
-    help_texts: ClassVar = {
-        "down": "Answer 503 to every API request.",
-        "retry_after": "Seconds, sent as Retry-After with a 429 or 503.",
-        "slow": "Wait this many seconds before each answer.",
-        "errors": "Percentage of API requests answered with the status below.",
-    }
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         Switches.objects.get_or_create(pk=Switches.ONLY_ID)
@@ -134,8 +75,7 @@ def switches(request: HttpRequest) -> dict[str, Any]:
     return {"switches": SimpleLazyObject(Switches.load), "studio_url": settings.STUDIO_URL}
 
 
-MODELS: Final[dict[str, Any]] = {"instance": Instance, "project": Project, "switches": Switches}
-CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="config-service"'}
+# --- API ------------------------------------------------------------------------------------------
 
 
 @csrf_exempt  # no other site can have a browser send PATCH or DELETE
@@ -147,7 +87,8 @@ def change(request: HttpRequest, kind: str, pk: str) -> HttpResponse:
     A 400 says by field what is wrong.
     """
     if not is_superuser(request):
-        return HttpResponse(status=401, headers=CHALLENGE)
+        challenge = {"WWW-Authenticate": 'Basic realm="config-service"'}
+        return HttpResponse(status=401, headers=challenge)
     if kind not in MODELS:
         return HttpResponse(status=404)
     if request.method == "DELETE":

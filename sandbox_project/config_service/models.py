@@ -1,32 +1,40 @@
-"""What the Config Service stores."""
+"""What the Config Service stores. There are no migrations: the sandbox's data is thrown away."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from config_service import validators
+from config_service.validators import CHECKS, validate_id, validate_user_ids
 
 
 class Instance(models.Model):
     objects: ClassVar[models.Manager[Instance]]
 
     instance_id = models.CharField(
-        max_length=64, primary_key=True, validators=[validators.IdValidator()]
+        max_length=64,
+        primary_key=True,
+        validators=[validate_id],
+        help_text="Cannot be changed later: another id is another instance.",
     )
     name = models.CharField(max_length=200, blank=True)
     description = models.TextField(blank=True)
-    owner = models.CharField(max_length=200, blank=True)
+    owner = models.CharField(max_length=200, blank=True, help_text="A user id. Empty: admins only.")
     tenant_id = models.CharField(max_length=200, blank=True)
     api_keys = models.JSONField("API keys", default=dict, blank=True)
-    rate_limits = models.JSONField(default=dict, blank=True)
+    rate_limits = models.JSONField(
+        default=dict, blank=True, help_text='Such as {"render": {"rpm": 60, "rpm_burst": 10}}.'
+    )
     worker_urls = models.JSONField("worker URLs", default=dict, blank=True)
-    features = models.JSONField(default=dict, blank=True)
+    features = models.JSONField(default=dict, blank=True, help_text='Such as {"beta": true}.')
     r2_bucket = models.CharField("R2 bucket", max_length=200, blank=True)
-    refused_users = models.JSONField(default=list, blank=True)
+    refused_users = models.JSONField(
+        default=list, blank=True, help_text='User ids that are answered with 403, such as ["7"].'
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -39,7 +47,8 @@ class Instance(models.Model):
     def clean(self) -> None:
         """Check the JSON fields, each under its own name."""
         errors: dict[str, Any] = {}
-        for name, check in JSON_CHECKS.items():
+        # Not the fields' own validators: Django skips those for empty values, and [] is no object.
+        for name, check in {**CHECKS, "refused_users": validate_user_ids}.items():
             # An emptied form field arrives as None, which the column does not take.
             if getattr(self, name) is None:
                 setattr(self, name, [] if name == "refused_users" else {})
@@ -51,26 +60,26 @@ class Instance(models.Model):
             raise ValidationError(errors)
 
 
-# Not the fields' own validators: Django skips those for empty values, and [] is no object.
-JSON_CHECKS: Final = {**validators.CHECKS, "refused_users": validators.validate_user_ids}
-
-
 class Project(models.Model):
     """A project, which belongs to one instance."""
 
     objects: ClassVar[models.Manager[Project]]
     instance_id: str
 
-    project_id = models.CharField(
-        max_length=64, primary_key=True, validators=[validators.IdValidator()]
-    )
-    instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="projects")
+    project_id = models.CharField(max_length=64, primary_key=True, validators=[validate_id])
+    instance = models.ForeignKey(Instance, on_delete=models.CASCADE)
 
     class Meta:
         ordering = ("project_id",)
 
     def __str__(self) -> str:
         return self.project_id
+
+
+def error_statuses() -> list[tuple[int, str]]:
+    """Return what the service can be told to answer."""
+    statuses = map(HTTPStatus, (408, 410, 425, 429, 500, 502, 503, 504))
+    return [(status.value, f"{status.value} {status.phrase}") for status in statuses]
 
 
 class Switches(models.Model):
@@ -80,11 +89,21 @@ class Switches(models.Model):
 
     ONLY_ID: Final = 1
 
-    down = models.BooleanField(default=False)
-    slow = models.FloatField(default=0, validators=[MinValueValidator(0), MaxValueValidator(60)])
-    errors = models.PositiveSmallIntegerField(default=0, validators=[MaxValueValidator(100)])
-    errors_status = models.PositiveSmallIntegerField(default=500, choices=validators.error_statuses)
-    retry_after = models.PositiveIntegerField(null=True, blank=True)
+    down = models.BooleanField(default=False, help_text="Answer 503 to every API request.")
+    slow = models.FloatField(
+        default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(60)],
+        help_text="Wait this many seconds before each answer.",
+    )
+    errors = models.PositiveSmallIntegerField(
+        default=0,
+        validators=[MaxValueValidator(100)],
+        help_text="Percentage of API requests answered with the status below.",
+    )
+    errors_status = models.PositiveSmallIntegerField(default=500, choices=error_statuses)
+    retry_after = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Seconds, sent as Retry-After with a 429 or 503."
+    )
 
     class Meta:
         verbose_name = verbose_name_plural = "switches"
@@ -106,21 +125,17 @@ class Switches(models.Model):
         return [text for text, is_on in words.items() if is_on]
 
 
-def store(model: type[models.Model], pk: Any, fields: dict[str, Any]) -> bool:
-    """Set fields of a row, which is made if it is missing; tell whether that changed anything.
-
-    Raises ``ValidationError`` by field.
-    """
+def store(model: type[models.Model], pk: Any, fields: dict[str, Any]) -> None:
+    """Set fields of a row, which is made if it is missing. Raises ``ValidationError`` by field."""
     if unknown := [name for name in fields if not hasattr(model, name)]:
         raise ValidationError(dict.fromkeys(unknown, "There is no such field."))
     manager: models.Manager[Any] = model.objects  # type: ignore[attr-defined]  # of each model here
     found = manager.filter(pk=pk).first()
     if found and all(getattr(found, name) == value for name, value in fields.items()):
         # Saving would move updated_at, and with it the ETag of a configuration that is the same.
-        return False
+        return
     row = found or model(pk=pk)
     for name, value in fields.items():
         setattr(row, name, value)
     row.full_clean(validate_unique=found is None)
     row.save()
-    return True

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import path, re_path
 from django.views.generic import RedirectView
 
-from config_service import views
 from config_service.admin import change
+from config_service.views import api
 
 urlpatterns = [
-    path("instances", views.instance_list),
-    path("instances/<str:instance_id>", views.instance_detail),
-    path("projects/<str:project_id>", views.project_detail),
+    # All paths below the two, so that unknown ones are answered in the API's format too.
+    re_path(r"^(?P<path>(?:instances|projects)(?:/(?s:.*))?)\Z", api),
     path("admin/api/<str:kind>/<str:pk>", change),
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url="/static/config_service/favicon.svg")),

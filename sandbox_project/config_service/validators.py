@@ -1,21 +1,20 @@
 """What may stand in a configuration: one check a field, with messages for people.
 
-Each takes the decoded JSON and raises ``ValidationError``.
+Each takes the decoded JSON and raises ``ValidationError``. The messages never quote a value: it may
+be an API key that was pasted into the wrong field.
 """
 
 from __future__ import annotations
 
 import re
 from functools import partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
-from django.utils.deconstruct import deconstructible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 URL_PATTERN: Final = (
@@ -27,19 +26,10 @@ URL_PATTERN: Final = (
 """An http(s) URL with a host, as docs/config-service.openapi.yaml has it."""
 RATE_LIMIT_FIELDS: Final = ("rpm", "rpm_burst", "daily")
 
-
-@deconstructible
-class IdValidator(RegexValidator):
-    """Require an id that clients accept."""
-
-    regex = rf"^{ID_PATTERN}\Z"
-    message = "Use 1 to 64 letters, digits, “_” and “-”, beginning with a letter or digit."
-
-
-def error_statuses() -> list[tuple[int, str]]:
-    """Return what the service can be told to answer."""
-    statuses = map(HTTPStatus, (408, 410, 425, 429, 500, 502, 503, 504))
-    return [(status.value, f"{status.value} {status.phrase}") for status in statuses]
+validate_id: Final = RegexValidator(
+    rf"^{ID_PATTERN}\Z",
+    "Use 1 to 64 letters, digits, “_” and “-”, beginning with a letter or digit.",
+)
 
 
 def validate_user_ids(value: Any) -> None:
@@ -48,61 +38,51 @@ def validate_user_ids(value: Any) -> None:
         raise ValidationError('Must be a JSON list of user ids as strings, such as ["7", "12"].')
 
 
-def validate_object(problems: Callable[[Any], Iterator[str]], value: Any) -> None:
-    """Require an object, and for each of its values what ``problems`` finds nothing wrong with."""
+def validate_object(check: Callable[[Any], bool], must: str, value: Any) -> None:
+    """Require an object whose values pass ``check``; ``must`` says what that is."""
     if value is None:  # as good as absent
         return
     if not isinstance(value, dict):
         raise ValidationError('Must be a JSON object, such as {"name": …}.')
-    errors = [f"{name!r}: {text}" for name, item in value.items() for text in problems(item)]
+    errors = [f"{name!r}: must be {must}." for name, item in value.items() if not check(item)]
     if "" in value:
         errors.append("A name must not be empty.")
     if errors:
         raise ValidationError(errors)
 
 
-# The messages never quote the value: it may be an API key pasted into the wrong field.
+def is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
-def string_problems(value: Any) -> Iterator[str]:
-    if not isinstance(value, str):
-        yield "must be a string."
+def is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
 
 
-def flag_problems(value: Any) -> Iterator[str]:
-    if not isinstance(value, bool):
-        yield "must be true or false."
+def is_url(value: Any) -> bool:
+    return isinstance(value, str) and re.match(URL_PATTERN, value) is not None
 
 
-def url_problems(value: Any) -> Iterator[str]:
-    if not isinstance(value, str) or not re.match(URL_PATTERN, value):
-        yield "must be a URL that begins with http:// or https:// and names a host."
+def is_rate_limit(value: Any) -> bool:
+    if not isinstance(value, dict) or not is_count(value.get("rpm")):
+        return False
+    is_known = value.keys() <= set(RATE_LIMIT_FIELDS)
+    return is_known and all(item is None or is_count(item) for item in value.values())
 
 
-def rate_limit_problems(value: Any) -> Iterator[str]:
-    if not isinstance(value, dict):
-        yield 'must be an object, such as {"rpm": 60}.'
-        return
-    if "rpm" not in value:
-        yield "“rpm” (requests per minute) is required."
-    for name, number in value.items():
-        or_null = "" if name == "rpm" else ", or null"
-        if name not in RATE_LIMIT_FIELDS:
-            yield f"{name!r} is not one of {', '.join(RATE_LIMIT_FIELDS)}."
-        elif not is_limit(number) and not (number is None and or_null):
-            yield f"{name!r} must be a whole number of at least 0{or_null}."
-
-
-def is_limit(value: Any) -> bool:
+def is_count(value: Any) -> bool:
     # To JSON 60.0 is an integer, and true is none; to Python it is the other way round.
     is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     return is_whole and not isinstance(value, bool) and value >= 0
 
 
+LIMIT: Final = (
+    "an object of whole numbers: “rpm”, and maybe “rpm_burst” and “daily”, which may be null"
+)
 CHECKS: Final[dict[str, Callable[[Any], None]]] = {
-    "api_keys": partial(validate_object, string_problems),
-    "rate_limits": partial(validate_object, rate_limit_problems),
-    "worker_urls": partial(validate_object, url_problems),
-    "features": partial(validate_object, flag_problems),
+    "api_keys": partial(validate_object, is_text, "a string"),
+    "rate_limits": partial(validate_object, is_rate_limit, LIMIT),
+    "worker_urls": partial(validate_object, is_url, "a URL of http:// or https:// with a host"),
+    "features": partial(validate_object, is_flag, "true or false"),
 }
 """By field of a configuration."""

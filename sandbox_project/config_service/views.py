@@ -1,88 +1,171 @@
-"""The three resources of the API."""
+"""The API: what every request to it passes, and its three resources."""
 
 from __future__ import annotations
 
+import logging
+import random
 import re
-from datetime import UTC, datetime
+import time
+import unicodedata
+import uuid
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
-from django.http import HttpRequest, JsonResponse
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.cache import get_conditional_response, set_response_etag
-from django.utils.http import urlsafe_base64_decode, urlsafe_base64_encode
+from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_safe
 
-from config_service.middleware import Problem, user_id
-from config_service.models import Instance, Project
+from config_service.models import Instance, Project, Switches
 from config_service.validators import ID_PATTERN, RATE_LIMIT_FIELDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from django.http.response import HttpResponseBase
 
+logger = logging.getLogger("config_service.api")
+
+REALM: Final = 'Bearer realm="config-service"'
+USER_ID_LENGTH: Final = 200
+ENCODED: Final = re.compile(r"(?:[\x21-\x24\x26-\x7e]|%[0-9A-Fa-f]{2})+")
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
 
 
+class Problem(Exception):
+    """An answer other than the document that was asked for."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = HTTPStatus(status), detail, headers
+
+    def response(self) -> HttpResponse:
+        """Return it by RFC 9457. ``about:blank``: the status says all there is to the type."""
+        title, status = self.status.phrase, self.status.value
+        body = {"type": "about:blank", "title": title, "status": status, "detail": self.detail}
+        kind = "application/problem+json"
+        return JsonResponse(body, status=status, content_type=kind, headers=self.headers)
+
+
+# --- what every request passes --------------------------------------------------------------------
+
+
 @csrf_exempt  # a POST deserves its 405, not a page about cookies
-@require_safe
-def instance_detail(request: HttpRequest, instance_id: str) -> HttpResponseBase:
-    """Answer the configuration of one instance."""
-    instance = Instance.objects.filter(pk=instance_id).first()
-    if instance is None:
-        raise Problem(404, f"There is no instance {instance_id!r}.")
-    check_user(request, instance)
-    return document(request, instance_body(instance))
+def api(request: HttpRequest, path: str) -> HttpResponseBase:
+    """Answer a request to a path below ``/instances`` or ``/projects``, and log it."""
+    started = time.monotonic()
+    given = request.headers.get("X-Request-ID", "")
+    # Only one that can be logged as it stands.
+    request_id = given if re.fullmatch(r"[\x21-\x7e]{1,200}", given) else uuid.uuid4().hex
+    try:
+        response = answer(request, path)
+    except Problem as problem:
+        response = problem.response()
+    except Exception:
+        logger.exception("A fault of the service: request_id=%s", request_id)
+        response = Problem(500, "The service has a fault; its log says more.").response()
+    response.headers["X-Request-ID"] = request_id
+    # Every answer holds or guards secrets: no cache on the way may keep one.
+    response.headers["Cache-Control"] = "private, no-store"
+    elapsed = (time.monotonic() - started) * 1000
+    line = (request.method, request.get_full_path(), response.status_code, elapsed, request_id)
+    logger.info("%s %s %s %.1f ms request_id=%s", *line)
+    return response
 
 
-@csrf_exempt
-@require_safe
-def project_detail(request: HttpRequest, project_id: str) -> HttpResponseBase:
-    """Answer which instance a project belongs to."""
-    project = Project.objects.select_related("instance").filter(pk=project_id).first()
-    if project is None:
-        raise Problem(404, f"There is no project {project_id!r}.")
-    check_user(request, project.instance)
-    body = {"project_id": project.project_id, "instance_id": project.instance_id}
+def answer(request: HttpRequest, path: str) -> HttpResponseBase:
+    """Answer a request, or raise ``Problem``. The order of the faults is that of the contract."""
+    obey(Switches.load())
+    check_credential(request)
+    user = user_id(request)
+    kind, *rest = path.split("/")
+    is_list, is_document = (kind == "instances" and not rest), (len(rest) == 1 and rest[0])
+    if not is_list and not is_document:
+        raise Problem(404, "There is nothing at this path.")
+    if request.method not in {"GET", "HEAD"}:
+        raise Problem(405, "Use GET.", {"Allow": "GET, HEAD"})
+    if is_list:
+        return instance_page(request)
+    body = instance_body(rest[0], user) if kind == "instances" else project_body(rest[0], user)
     return document(request, body)
 
 
-@csrf_exempt
-@require_safe
-def instance_list(request: HttpRequest) -> HttpResponseBase:
-    """Answer one page of the ids of all instances, in the order of the ids."""
+def obey(switches: Switches) -> None:
+    """Be slow, down or faulty, as the switches say."""
+    seconds = switches.retry_after
+    retry_after = {} if seconds is None else {"Retry-After": str(seconds)}
+    if switches.slow:
+        time.sleep(switches.slow)
+    if switches.down:
+        raise Problem(503, "The service is switched off.", retry_after)
+    if random.random() * 100 < switches.errors:
+        status = switches.errors_status
+        headers = retry_after if status in {429, 503} else None
+        raise Problem(status, "The service was told to answer this.", headers)
+
+
+def check_credential(request: HttpRequest) -> None:
+    """Require ``Authorization: Bearer`` with the configured token."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Problem(401, "A bearer token is required.", {"WWW-Authenticate": REALM})
+    if not constant_time_compare(token.strip(), settings.CONFIG_SERVICE_TOKEN):
+        challenge = f'{REALM}, error="invalid_token"'
+        raise Problem(401, "The bearer token is wrong.", {"WWW-Authenticate": challenge})
+
+
+def user_id(request: HttpRequest) -> str | None:
+    """Return the user that ``X-User-ID`` names; ``None`` where it is not sent."""
+    raw = request.headers.get("X-User-ID")
+    if raw is None:
+        return None
+    if not ENCODED.fullmatch(raw):
+        raise Problem(400, "X-User-ID must be visible ASCII, all else percent-encoded.")
     try:
-        after = decode_cursor(request.GET["cursor"]) if "cursor" in request.GET else ""
-        limit = parse_limit(request.GET.get("limit", str(DEFAULT_LIMIT)))
-    except ValueError as exc:
-        raise Problem(400, str(exc)) from exc
-    # One more than asked for tells whether there is a next page.
-    found = Instance.objects.filter(pk__gt=after).values_list("pk", flat=True)
-    ids = list(found[: limit + 1])
-    more = len(ids) > limit
-    return JsonResponse(
-        {"instances": ids[:limit], "next": encode_cursor(ids[limit - 1]) if more else None}
-    )
+        value = unquote(raw, errors="strict")
+    except UnicodeDecodeError as exc:
+        raise Problem(400, "X-User-ID is not UTF-8, percent-encoded.") from exc
+    if len(value) > USER_ID_LENGTH:
+        raise Problem(400, f"X-User-ID has more than {USER_ID_LENGTH} characters.")
+    if any(unicodedata.category(char) == "Cc" for char in value):
+        raise Problem(400, "X-User-ID must not hold control characters.")
+    return value
 
 
-def check_user(request: HttpRequest, instance: Instance) -> None:
-    """Refuse the users that the instance refuses. Nothing else depends on the user."""
-    if user_id(request) in instance.refused_users:
-        raise Problem(403, f"This user may not have {instance.instance_id!r}.")
+# --- documents ------------------------------------------------------------------------------------
 
 
 def document(request: HttpRequest, content: dict[str, Any]) -> HttpResponseBase:
     """Answer a document with its tag, or 304 to a client that holds it."""
     full = JsonResponse(content, json_dumps_params={"sort_keys": True})
     set_response_etag(full)
-    answer = get_conditional_response(request, full.headers["ETag"], None, full) or full
+    response = get_conditional_response(request, full.headers["ETag"], None, full) or full
     # Django would write the length of a 304's missing body, 0: wrong (RFC 9110, 8.6).
-    answer.headers["Content-Length"] = str(len(full.content))
-    return answer
+    response.headers["Content-Length"] = str(len(full.content))
+    return response
 
 
-def instance_body(instance: Instance) -> dict[str, Any]:
-    metadata = {name: getattr(instance, name) or None for name in METADATA_FIELDS}
-    dates = {name: rfc3339(getattr(instance, name)) for name in ("created_at", "updated_at")}
+def project_body(project_id: str, user: str | None) -> dict[str, Any]:
+    """Return which instance a project belongs to."""
+    project = Project.objects.select_related("instance").filter(pk=project_id).first()
+    if project is None:
+        raise Problem(404, f"There is no project {project_id!r}.")
+    check_user(user, project.instance)
+    return {"project_id": project.project_id, "instance_id": project.instance_id}
+
+
+def instance_body(instance_id: str, user: str | None) -> dict[str, Any]:
+    """Return the configuration of one instance."""
+    instance = Instance.objects.filter(pk=instance_id).first()
+    if instance is None:
+        raise Problem(404, f"There is no instance {instance_id!r}.")
+    check_user(user, instance)
+    names = ("name", "description", "owner", "tenant_id")
+    metadata = {name: getattr(instance, name) or None for name in names}
+    dates = {"created_at": instance.created_at, "updated_at": instance.updated_at}
     return {
         "instance_id": instance.instance_id,
         "api_keys": instance.api_keys,
@@ -94,7 +177,10 @@ def instance_body(instance: Instance) -> dict[str, Any]:
     }
 
 
-METADATA_FIELDS: Final = ("name", "description", "owner", "tenant_id")
+def check_user(user: str | None, instance: Instance) -> None:
+    """Refuse the users that the instance refuses. Nothing else depends on the user."""
+    if user in instance.refused_users:
+        raise Problem(403, f"This user may not have {instance.instance_id!r}.")
 
 
 def rate_limit(limit: dict[str, float | None]) -> dict[str, int | None]:
@@ -103,38 +189,24 @@ def rate_limit(limit: dict[str, float | None]) -> dict[str, int | None]:
     return {name: None if number is None else int(number) for name, number in numbers.items()}
 
 
-def rfc3339(moment: datetime) -> str:
-    """Format a date in UTC.
+# --- the listing ----------------------------------------------------------------------------------
 
-    >>> rfc3339(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
-    '2026-01-02T03:04:05Z'
+
+def instance_page(request: HttpRequest) -> HttpResponse:
+    """Answer one page of the ids of all instances, in the order of the ids.
+
+    A cursor names the last id and not a row number, so a page neither repeats nor skips an instance
+    when others come or go, and the cursor of a deleted instance still works.
     """
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def encode_cursor(last_id: str) -> str:
-    """Return the cursor of the page after ``last_id``.
-
-    It names an id and not a row number, so a page neither repeats nor skips an instance when
-    others come or go, and the cursor of a deleted instance still works.
-    """
-    return urlsafe_base64_encode(f"after:{last_id}".encode())
-
-
-def decode_cursor(cursor: str) -> str:
-    """Return the id that the page comes after; ``ValueError`` for what this service never made."""
-    try:
-        last_id = urlsafe_base64_decode(cursor).decode().removeprefix("after:")
-    except ValueError as exc:
-        raise ValueError("cursor: not base64 text.") from exc
-    # Encoding it back catches the characters that the decoder leaves out without a word.
-    if not re.fullmatch(ID_PATTERN, last_id) or encode_cursor(last_id) != cursor:
-        raise ValueError("cursor: not one of this service.")
-    return last_id
-
-
-def parse_limit(text: str) -> int:
-    """Return the size of a page; ``ValueError`` unless it is 1 to ``MAX_LIMIT``."""
-    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MAX_LIMIT:
-        raise ValueError(f"limit: not a whole number from 1 to {MAX_LIMIT}.")
-    return int(text)
+    cursor = request.GET.get("cursor")
+    if cursor is not None and not re.fullmatch(f"after:{ID_PATTERN}", cursor):
+        raise Problem(400, "cursor: not one of this service.")
+    limit = request.GET.get("limit", str(DEFAULT_LIMIT))
+    if not re.fullmatch("[0-9]{1,4}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
+        raise Problem(400, f"limit: not a whole number from 1 to {MAX_LIMIT}.")
+    after = (cursor or "").removeprefix("after:")
+    found = Instance.objects.filter(pk__gt=after).values_list("pk", flat=True)
+    # One more than asked for tells whether there is a next page.
+    ids = list(found[: int(limit) + 1])
+    page, more = ids[: int(limit)], ids[int(limit) :]
+    return JsonResponse({"instances": page, "next": f"after:{page[-1]}" if more else None})

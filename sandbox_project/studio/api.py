@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from rest_framework import serializers
@@ -9,12 +10,51 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from instance_lookup import LookupContext, LookupResult, get_resolver
 from instance_lookup.permissions import HasInstanceFeature, IsInstanceOwnerOrAdmin
 from studio.jobs import route_job
-from studio.standing import standing
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
+
+
+def standing(request: Any) -> dict[str, Any]:
+    """Return where a request stands, Django's or DRF's: all but the values of the API keys.
+
+    Times are in seconds, ``cached_at`` in Unix time. Raises what the lookup raises.
+    """
+    result: LookupResult = request.instance_lookup
+    config = result.config
+    is_owner = config.metadata.owner == str(request.user.pk)
+    return {
+        "instance_id": config.instance_id,
+        "name": config.metadata.name,
+        "owner": config.metadata.owner,
+        # A user who is neither was refused before.
+        "allowed_as": "owner" if is_owner else "admin",
+        "decided_by": deciding_identifier(request),
+        "source": result.source,
+        "cached_at": result.cached_at,
+        "age": round(max(0.0, time() - result.cached_at), 3),
+        "ttl_remaining": round(result.ttl_remaining, 3),
+        "features": dict(config.features),
+        "rate_limits": {
+            name: {"rpm": limit.rpm, "rpm_burst": limit.rpm_burst, "daily": limit.daily}
+            for name, limit in config.rate_limits.items()
+        },
+        "worker_urls": dict(config.worker_urls),
+        "key_names": sorted(config.api_keys),
+    }
+
+
+def deciding_identifier(request: Any) -> str:
+    """Return the name of the first identifier that names an instance: the one that decided."""
+    context = LookupContext.from_request(request)
+    return next(
+        type(identifier).__name__
+        for identifier in get_resolver().identifiers
+        if identifier.identify(context, request) is not None
+    )
 
 
 class InstanceView(APIView):

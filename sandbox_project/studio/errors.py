@@ -14,38 +14,22 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest, HttpResponse
 
-WORDS: Final = {
-    400: (
-        "Which instance?",
-        "Nothing was looked up: a typing error must not land a user in another one's instance. "
-        "Choose one below.",
-    ),
-    403: (
-        "Not yours",
-        "Only the owner of an instance and admins may use it, no matter whether the answer comes "
-        "from the Config Service or from the cache.",
-    ),
-    404: ("Does not exist", "Neither here nor at the Config Service."),
-    503: (
-        "The Config Service does not answer",
-        "And there is no copy recent enough to go on with. Instances that were used within the "
-        "last hour go on working. Please try again in a moment.",
-    ),
+LOOKUP: Final = {
+    400: "Which instance?",
+    403: "Not yours",
+    404: "Does not exist",
+    503: "The Config Service does not answer",
 }
-OTHER_WORDS: Final = {
-    400: ("Bad request", "The studio could not make sense of it."),
-    403: ("Not for you", "You may not see this page."),
-    404: ("No such page", "The address is wrong, or the page is gone."),
-}
+OTHER: Final = {400: "Bad request", 403: "Not for you", 404: "No such page"}
 """For what had nothing to do with an instance."""
 
 
 def error_page(request: HttpRequest, exception: object, *, status: int) -> HttpResponse:
     """Answer with a page of the site. Only our own errors are known to be presentable."""
     ours = isinstance(exception, InstanceLookupError)
-    title, advice = (WORDS if ours or status == 503 else OTHER_WORDS)[status]
-    context = {"status": status, "title": title, "advice": advice}
-    context["detail"] = str(exception) if ours else ""
+    title = (LOOKUP if ours or status == 503 else OTHER)[status]
+    detail = str(exception) if ours else ""
+    context = {"status": status, "title": title, "detail": detail}
     return render(request, "studio/error.html", context, status=status)
 
 

@@ -13,11 +13,9 @@ class Profile(models.Model):
 
     objects: ClassVar[models.Manager[Profile]]
 
-    user = models.OneToOneField(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="profile"
-    )
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True)
     # The instance this person works in when a request names none.
     default_instance_id = models.CharField(max_length=64, blank=True)
 
     def __str__(self) -> str:
-        return f"profile of {self.user}"
+        return f"{self.user}: {self.default_instance_id}"

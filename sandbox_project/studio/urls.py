@@ -24,7 +24,7 @@ urlpatterns = [
     path("api/token/", obtain_auth_token),
     path("api/instance/", api.InstanceView.as_view()),
     path("api/instances/<str:instance_id>/", api.InstanceView.as_view()),
-    path("api/jobs/", api.JobView.as_view(), name="api-jobs"),
+    path("api/jobs/", api.JobView.as_view()),
     path("api/upscale/", api.UpscaleView.as_view()),
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url="/static/studio/favicon.svg")),

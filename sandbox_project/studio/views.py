@@ -15,17 +15,15 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 from rest_framework.exceptions import APIException
 
-from instance_lookup import InstanceLookupError, get_resolver
+from instance_lookup import InstanceLookupError, Source, get_resolver
 from instance_lookup.decorators import instance_required
 from instance_lookup.inspection import inspect
+from studio.api import standing
 from studio.jobs import route_job
 from studio.people import PASSWORD, PEOPLE
-from studio.standing import ORIGINS, REASONS, standing
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
-
-    from studio.standing import InstanceRequest
 
 SEEDED: Final = ("studio-a", "studio-b", "no-owner")
 PLACES: Final = (
@@ -38,6 +36,17 @@ PLACES: Final = (
 )
 """Address, name and remark of what there is to try."""
 NAIVE: Final = ("/naive/studio-b/", "naive", "by hand: open to all once cached")
+ORIGINS: Final = {
+    Source.SERVICE: "The Config Service was asked just now.",
+    Source.CACHE: "From the cache; the Config Service was not asked.",
+    Source.STALE_CACHE: "The Config Service gives no answer: this is the last copy it gave.",
+}
+REASONS: Final = {
+    "HeaderIdentifier": "The request header X-Instance-ID names it.",
+    "PathIdentifier": "The address of this page names it.",
+    "ProjectIdentifier": "The project belongs to it.",
+    "UserDefaultIdentifier": "Your profile names it as your default.",
+}
 
 
 def places(request: HttpRequest) -> dict[str, Any]:  # noqa: ARG001  # what Django calls it with
@@ -59,7 +68,7 @@ class LogIn(LoginView):
 @never_cache
 @login_required
 @instance_required
-def home(request: InstanceRequest, **named: str) -> HttpResponse:
+def home(request: HttpRequest, **named: str) -> HttpResponse:
     """Show who I am, which instance I am in and why, and what it allows."""
     where = standing(request)
     context = {
@@ -84,11 +93,12 @@ def pick(request: HttpRequest) -> HttpResponse:
 @require_POST
 @login_required
 @instance_required
-def send_job(request: InstanceRequest, instance_id: str) -> HttpResponse:
+def send_job(request: HttpRequest, instance_id: str) -> HttpResponse:
     """Route a job, and say on the next page what became of it."""
     worker, task = request.POST.get("worker", ""), request.POST.get("task", "")
     try:
-        answer: dict[str, Any] = route_job(request.instance_config, worker, task)
+        config = request.instance_config  # type: ignore[attr-defined]  # of the middleware
+        answer = route_job(config, worker, task)
     except APIException as exc:
         messages.error(request, str(exc))
     else:

@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from sandbox import Browser, Program, ServiceAdmin
-from studio.people import PEOPLE
+from config_service.process import ServiceAdmin
+from studio.people import PEOPLE, Visitor
 
 from tests.sandbox.service import (
     ADMIN_PASSWORD,
@@ -19,7 +19,8 @@ from tests.sandbox.studio import add_instance, start_studio, start_worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from server.process import ServerProcess
+    from config_service.process import ServerProcess
+    from studio.worker import Worker
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +33,7 @@ def config_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerP
 @pytest.fixture(scope="session")
 def service_admin(config_service: ServerProcess) -> Iterator[ServiceAdmin]:
     """The admin of the service, to change what it answers."""
-    admin = ServiceAdmin(config_service.url, ADMIN_PASSWORD)
-    with admin.session:
+    with ServiceAdmin(config_service.url, ADMIN_PASSWORD) as admin:
         yield admin
 
 
@@ -62,16 +62,15 @@ def api(config_service: ServerProcess) -> Iterator[Api]:
 def instance_id(service_admin: ServiceAdmin) -> str:
     """An instance of this test's own."""
     name = fresh_id()
-    service_admin.put(
-        "instance", name, owner="7", tenant_id="t", name="N", description="D", **CONFIG
-    )
+    fields = {"owner": "7", "tenant_id": "t", "name": "N", "description": "D"}
+    service_admin.set(f"instance/{name}", **fields, **CONFIG)
     return name
 
 
 @pytest.fixture(scope="session")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def worker() -> Iterator[Worker]:
     """A worker that knows the tests' key."""
-    with start_worker(tmp_path_factory.mktemp("worker")) as server:
+    with start_worker() as server:
         yield server
 
 
@@ -85,18 +84,12 @@ def studio(
 
 
 @pytest.fixture(scope="session")
-def screens(studio: ServerProcess) -> dict[str, Browser]:
-    """The studio's people, each logged in on its pages."""
-    return {person.name: Browser(studio.url, person) for person in PEOPLE}
-
-
-@pytest.fixture(scope="session")
-def programs(studio: ServerProcess) -> dict[str, Program]:
-    """A program of each of them, with a token."""
-    return {person.name: Program(studio.url, person) for person in PEOPLE}
+def people(studio: ServerProcess) -> dict[str, Visitor]:
+    """The studio's people, each logged in on its pages and with a token."""
+    return {person.name: Visitor(studio.url, person) for person in PEOPLE}
 
 
 @pytest.fixture
-def mine(service_admin: ServiceAdmin, worker: ServerProcess) -> str:
+def mine(service_admin: ServiceAdmin, worker: Worker) -> str:
     """An instance of the owner's, for this test alone, with a worker that takes its key."""
-    return add_instance(service_admin, worker_urls={"render": f"{worker.url}/jobs"})
+    return add_instance(service_admin, worker_urls={"render": worker.url})

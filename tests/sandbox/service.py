@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import requests
-from server.process import ServerProcess
+from config_service.process import ServerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +28,8 @@ def start_config_service(data_dir: Path, *, port: int = 0, seed: bool = True) ->
 
     On the same ``data_dir`` and ``port`` (with ``seed=False``) it comes back as it was.
     """
-    return ServerProcess.start(
-        "config_service.settings",
+    return ServerProcess(
+        "config_service",
         data_dir,
         *(["--seed"] if seed else []),
         port=port,

@@ -1,18 +1,23 @@
-"""The studio and its worker as processes of their own."""
+"""The studio as a process of its own, and its worker."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from server.process import ServerProcess
-from studio.people import OWNER, user_id
+from config_service.process import ServerProcess
+from studio.people import OWNER
+from studio.worker import Worker
 
 from tests.sandbox.service import CONFIG, TOKEN, fresh_id
 
 if TYPE_CHECKING:
-    from sandbox import ServiceAdmin
+    from collections.abc import Iterator
+
+    from config_service.process import ServiceAdmin
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,16 +28,23 @@ KEY = "worker-key-of-the-tests"
 SECRETS = ("a-secret", "sandbox-key-of", KEY)
 
 
-def start_worker(data_dir: Path) -> ServerProcess:
+@contextmanager
+def start_worker() -> Iterator[Worker]:
     """Start a worker that knows ``KEY``; it stops with its ``with`` block."""
-    env = {**ENVIRONMENT, "WORKER_KEYS": f'{{"tests": "{KEY}"}}'}
-    return ServerProcess.start("studio.worker", data_dir, env=env)
+    with Worker({KEY: "tests"}) as worker:
+        thread = Thread(target=worker.serve_forever)
+        thread.start()
+        try:
+            yield worker
+        finally:
+            worker.shutdown()
+            thread.join()
 
 
 def start_studio(data_dir: Path, service_url: str, **env: str) -> ServerProcess:
     """Start a seeded studio; it stops with its ``with`` block."""
-    return ServerProcess.start(
-        "studio.settings",
+    return ServerProcess(
+        "studio",
         data_dir,
         "--seed",
         env={
@@ -49,6 +61,6 @@ def start_studio(data_dir: Path, service_url: str, **env: str) -> ServerProcess:
 def add_instance(service_admin: ServiceAdmin, **fields: Any) -> str:
     """Add an instance of the owner's at the Config Service, and return its id."""
     name = fresh_id()
-    defaults = {**CONFIG, "api_keys": {"render": KEY}, "owner": user_id(OWNER), "name": "Mine"}
-    service_admin.put("instance", name, **{**defaults, **fields})
+    defaults = {**CONFIG, "api_keys": {"render": KEY}, "owner": OWNER.user_id, "name": "Mine"}
+    service_admin.set(f"instance/{name}", **{**defaults, **fields})
     return name

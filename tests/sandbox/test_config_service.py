@@ -14,7 +14,7 @@ import pytest
 from tests.sandbox.service import CONFIG, TOKEN, Api, fresh_id
 
 if TYPE_CHECKING:
-    from sandbox import ServiceAdmin
+    from config_service.process import ServiceAdmin
 
 # --- documents ---------------------------------------------------------------------------------
 
@@ -41,7 +41,7 @@ def test_instance_dates_are_rfc_3339_in_utc(api: Api, instance_id: str) -> None:
 def test_instance_blank_metadata_is_null(api: Api, service_admin: ServiceAdmin) -> None:
     """What is not recorded is null, not an empty string that could match another one."""
     name = fresh_id()
-    service_admin.put("instance", name)
+    service_admin.set(f"instance/{name}")
     metadata = api.ask(f"/instances/{name}").json()["metadata"]
 
     assert {metadata[field] for field in ("name", "description", "owner", "tenant_id")} == {None}
@@ -51,7 +51,7 @@ def test_instance_rate_limit_missing_parts_are_null(
     api: Api, service_admin: ServiceAdmin, instance_id: str
 ) -> None:
     """A rate limit always has its three parts."""
-    service_admin.put("instance", instance_id, rate_limits={"render": {"rpm": 1}})
+    service_admin.set(f"instance/{instance_id}", rate_limits={"render": {"rpm": 1}})
 
     limits = api.ask(f"/instances/{instance_id}").json()["rate_limits"]
     assert limits == {"render": {"rpm": 1, "rpm_burst": None, "daily": None}}
@@ -62,7 +62,7 @@ def test_project_body_names_its_instance(
 ) -> None:
     """A project is mapped to its instance."""
     project_id = fresh_id()
-    service_admin.put("project", project_id, instance_id=instance_id)
+    service_admin.set(f"project/{project_id}", instance_id=instance_id)
 
     body = api.ask(f"/projects/{project_id}").json()
     assert body == {"project_id": project_id, "instance_id": instance_id}
@@ -73,8 +73,8 @@ def test_instance_deleted_is_404_with_its_projects(
 ) -> None:
     """What is deleted is unknown at once, and no project leads there."""
     project_id = fresh_id()
-    service_admin.put("project", project_id, instance_id=instance_id)
-    service_admin.delete(instance_id)
+    service_admin.set(f"project/{project_id}", instance_id=instance_id)
+    service_admin.remove(instance_id)
 
     assert api.ask(f"/instances/{instance_id}").status_code == 404
     assert api.ask(f"/projects/{project_id}").status_code == 404
@@ -127,7 +127,7 @@ def test_etag_of_changed_instance_is_another(
     """A held copy is not confirmed once the configuration has changed."""
     path = f"/instances/{instance_id}"
     tag = api.ask(path).headers["ETag"]
-    service_admin.put("instance", instance_id, features={"beta": False})
+    service_admin.set(f"instance/{instance_id}", features={"beta": False})
 
     answer = api.ask(path, If_None_Match=tag)
     assert answer.status_code == 200
@@ -150,8 +150,8 @@ def test_user_refused_is_403_for_instance_and_project(
 ) -> None:
     """A refused user gets neither the configuration nor the mapping that leads there."""
     project_id = fresh_id()
-    service_admin.put("project", project_id, instance_id=instance_id)
-    service_admin.put("instance", instance_id, refused_users=["12", "jörg"])
+    service_admin.set(f"project/{project_id}", instance_id=instance_id)
+    service_admin.set(f"instance/{instance_id}", refused_users=["12", "jörg"])
     statuses = {
         user: [
             api.ask(path, X_User_ID=user).status_code
@@ -173,7 +173,7 @@ def test_user_refused_is_403_even_with_a_current_copy(
     api: Api, service_admin: ServiceAdmin, instance_id: str
 ) -> None:
     """Holding a copy is no way around a refusal."""
-    service_admin.put("instance", instance_id, refused_users=["12"])
+    service_admin.set(f"instance/{instance_id}", refused_users=["12"])
 
     answer = api.ask(f"/instances/{instance_id}", X_User_ID="12", If_None_Match="*")
     assert answer.status_code == 403

@@ -14,7 +14,7 @@ from tests.sandbox.test_openapi import CONTRACT
 from tests.support.config_documents import TABLE, Row
 
 if TYPE_CHECKING:
-    from sandbox import ServiceAdmin
+    from config_service.process import ServiceAdmin
 
     from tests.sandbox.service import Api
 
@@ -70,7 +70,7 @@ def test_limit_typed_as_a_float_is_served_as_an_integer(
 ) -> None:
     """To the admin's form 60.0 is another number than 60."""
     limits = {"render": {"rpm": 60.0, "daily": 5.0}}
-    service_admin.put("instance", instance_id, rate_limits=limits)
+    service_admin.set(f"instance/{instance_id}", rate_limits=limits)
 
     text = api.ask(f"/instances/{instance_id}").text
     assert '"render":{"daily":5,"rpm":60,"rpm_burst":null}' in text.replace(" ", "")

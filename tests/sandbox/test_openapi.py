@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import requests
-    from sandbox import ServiceAdmin
+    from config_service.process import ServiceAdmin
 
 DOCS = Path(__file__).parents[2] / "docs"
 CONTRACT: dict[str, Any] = yaml.safe_load((DOCS / "config-service.openapi.yaml").read_text())
@@ -49,9 +49,8 @@ def openapi() -> OpenAPI:
 def ids(service_admin: ServiceAdmin) -> dict[str, str]:
     """An instance that refuses a user, and a project of it, by the names of the path parameters."""
     names = {"instance_id": fresh_id(), "project_id": fresh_id()}
-    service_admin.put(
-        "instance",
-        names["instance_id"],
+    service_admin.set(
+        f"instance/{names['instance_id']}",
         refused_users=[REFUSED],
         owner="7",
         api_keys={"render": "x"},
@@ -59,7 +58,7 @@ def ids(service_admin: ServiceAdmin) -> dict[str, str]:
         worker_urls={"render": "http://127.0.0.1/"},
         features={"beta": True},
     )
-    service_admin.put("project", names["project_id"], instance_id=names["instance_id"])
+    service_admin.set(f"project/{names['project_id']}", instance_id=names["instance_id"])
     return names
 
 

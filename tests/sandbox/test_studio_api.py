@@ -8,25 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from sandbox import Browser, Program
-from server.process import MANAGE
-from studio.people import ADMIN, NEIGHBOUR, OWNER, PASSWORD, STRANGER, user_id
+from config_service.process import MANAGE
+from studio.people import ADMIN, NEIGHBOUR, OWNER, PASSWORD, STRANGER, Visitor
 
 from tests.sandbox.studio import ENVIRONMENT, KEY, SECRETS, add_instance, start_studio
 
 if TYPE_CHECKING:
     import os
 
-    from sandbox import ServiceAdmin
-    from server.process import ServerProcess
+    from config_service.process import ServerProcess, ServiceAdmin
+    from studio.worker import Worker
 
 
 # --- API ---------------------------------------------------------------------------------------
 
 
-def test_api_tells_where_the_caller_stands(programs: dict[str, Program], mine: str) -> None:
+def test_api_tells_where_the_caller_stands(people: dict[str, Visitor], mine: str) -> None:
     """Programs are told what the page tells."""
-    answer = programs["owner"].instance(X_Instance_ID=mine).json()
+    answer = people["owner"].instance(X_Instance_ID=mine).json()
 
     assert answer["instance_id"] == mine
     assert answer["decided_by"] == "HeaderIdentifier"
@@ -36,16 +35,16 @@ def test_api_tells_where_the_caller_stands(programs: dict[str, Program], mine: s
     assert answer["rate_limits"]["render"] == {"rpm": 60, "rpm_burst": None, "daily": 1000}
 
 
-def test_api_takes_the_session_too(screens: dict[str, Browser]) -> None:
+def test_api_takes_the_session_too(people: dict[str, Visitor]) -> None:
     """Who has logged in on the page may use the API from there."""
-    answer = screens["neighbour"].get("/api/instance/", Accept="application/json")
+    answer = people["neighbour"].instance(Authorization=None)
 
     assert answer.json()["instance_id"] == "studio-b"
 
 
-def test_api_by_token_wins_over_the_session(screens: dict[str, Browser]) -> None:
+def test_api_by_token_wins_over_the_session(people: dict[str, Visitor]) -> None:
     """A token in the request says who is calling, not the session."""
-    answer = screens["owner"].get(
+    answer = people["owner"].page(
         "/api/instance/", Accept="application/json", Authorization=f"Token {NEIGHBOUR.token}"
     )
 
@@ -71,10 +70,10 @@ def test_api_asks_nobody_to_log_in(studio: ServerProcess, path: str) -> None:
     ],
 )
 def test_api_answers_problems(
-    programs: dict[str, Program], headers: dict[str, str], status: int, kind: str
+    people: dict[str, Visitor], headers: dict[str, str], status: int, kind: str
 ) -> None:
     """Failed lookups are problem details."""
-    answer = programs["stranger"].instance(**headers)
+    answer = people["stranger"].instance(**headers)
 
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -93,51 +92,49 @@ def test_api_gives_a_token_for_a_password(studio: ServerProcess) -> None:
     assert answers[0].json() == {"token": OWNER.token}
 
 
-def job(program: Program, path: str = "/api/jobs/", **fields: Any) -> requests.Response:
+def job(program: Visitor, path: str = "/api/jobs/", **fields: Any) -> requests.Response:
     instance_id = fields.pop("instance_id")
-    return program.session.post(
+    return program.post(
         program.url + path, json=fields, headers={"X-Instance-ID": instance_id}, timeout=20
     )
 
 
-def test_job_reaches_the_worker_with_the_key(programs: dict[str, Program], mine: str) -> None:
+def test_job_reaches_the_worker_with_the_key(people: dict[str, Visitor], mine: str) -> None:
     """The bearer is the instance's own key; the worker knows whose that is."""
-    answer = job(programs["owner"], instance_id=mine, task="a tree")
+    answer = job(people["owner"], instance_id=mine, task="a tree")
 
     assert answer.status_code == 200
     assert (answer.json()["customer"], answer.json()["result"]) == ("tests", "a tree: done")
 
 
-def test_job_for_a_stranger_is_not_routed(programs: dict[str, Program], mine: str) -> None:
+def test_job_for_a_stranger_is_not_routed(people: dict[str, Visitor], mine: str) -> None:
     """Who may not have the instance may not use its keys."""
-    assert job(programs["stranger"], instance_id=mine, task="a tree").status_code == 403
+    assert job(people["stranger"], instance_id=mine, task="a tree").status_code == 403
 
 
 def test_job_over_the_limit_is_refused(
-    programs: dict[str, Program], service_admin: ServiceAdmin, worker: ServerProcess
+    people: dict[str, Visitor], service_admin: ServiceAdmin, worker: Worker
 ) -> None:
     """The instance's own limit holds, and says when to come back."""
     limits = {"render": {"rpm": 5, "rpm_burst": None, "daily": 1}}
-    name = add_instance(
-        service_admin, rate_limits=limits, worker_urls={"render": f"{worker.url}/jobs"}
-    )
-    first, second = (job(programs["owner"], instance_id=name, task="a tree") for _ in range(2))
+    name = add_instance(service_admin, rate_limits=limits, worker_urls={"render": worker.url})
+    first, second = (job(people["owner"], instance_id=name, task="a tree") for _ in range(2))
 
     assert (first.status_code, second.status_code) == (200, 429)
     assert 0 < int(second.headers["Retry-After"]) <= 86_400
 
 
-def test_job_for_a_worker_that_is_not_there(programs: dict[str, Program], mine: str) -> None:
+def test_job_for_a_worker_that_is_not_there(people: dict[str, Visitor], mine: str) -> None:
     """A wrong name is answered with the right ones."""
-    answer = job(programs["owner"], instance_id=mine, worker="paint", task="a tree")
+    answer = job(people["owner"], instance_id=mine, worker="paint", task="a tree")
 
     assert answer.status_code == 400
     assert "it has: render" in answer.json()["detail"]
 
 
-def test_job_without_a_task_is_refused(programs: dict[str, Program], mine: str) -> None:
+def test_job_without_a_task_is_refused(people: dict[str, Visitor], mine: str) -> None:
     """The body is checked before the worker is asked."""
-    answer = job(programs["owner"], instance_id=mine)
+    answer = job(people["owner"], instance_id=mine)
 
     assert (answer.status_code, list(answer.json())) == (400, ["task"])
 
@@ -151,33 +148,31 @@ def test_job_without_a_task_is_refused(programs: dict[str, Program], mine: str) 
     ],
 )
 def test_job_that_the_worker_does_not_do(
-    programs: dict[str, Program],
+    people: dict[str, Visitor],
     service_admin: ServiceAdmin,
-    worker: ServerProcess,
+    worker: Worker,
     fields: dict[str, Any],
     words: str,
 ) -> None:
     """A worker's failure is a 502, and not one of the caller's."""
-    name = add_instance(
-        service_admin, **{"worker_urls": {"render": f"{worker.url}/jobs"}, **fields}
-    )
-    answer = job(programs["owner"], instance_id=name, task="a tree")
+    name = add_instance(service_admin, **{"worker_urls": {"render": worker.url}, **fields})
+    answer = job(people["owner"], instance_id=name, task="a tree")
 
     assert (answer.status_code, answer.json()["detail"]) == (502, words)
 
 
 @pytest.mark.parametrize(("features", "status"), [({"upscale": True}, 200), ({}, 403)])
 def test_upscaling_needs_the_feature(
-    programs: dict[str, Program],
+    people: dict[str, Visitor],
     service_admin: ServiceAdmin,
-    worker: ServerProcess,
+    worker: Worker,
     features: dict[str, bool],
     status: int,
 ) -> None:
     """A feature flag of the instance opens an endpoint."""
-    urls = {"render": f"{worker.url}/jobs"}
+    urls = {"render": worker.url}
     name = add_instance(service_admin, features=features, worker_urls=urls)
-    answer = job(programs["owner"], "/api/upscale/", instance_id=name, task="a tree")
+    answer = job(people["owner"], "/api/upscale/", instance_id=name, task="a tree")
 
     assert answer.status_code == status
     assert (status == 200) == ("customer" in answer.json())
@@ -199,11 +194,11 @@ def test_upscaling_needs_the_feature(
     ],
 )
 def test_worker_checks_the_bearer_and_the_body(
-    worker: ServerProcess, authorization: str | None, body: str, status: int
+    worker: Worker, authorization: str | None, body: str, status: int
 ) -> None:
     """A worker does nothing without a key, and nothing that it does not understand."""
     headers = {} if authorization is None else {"Authorization": authorization}
-    answer = requests.post(f"{worker.url}/jobs", data=body, headers=headers, timeout=10)
+    answer = requests.post(worker.url, data=body, headers=headers, timeout=10)
 
     assert answer.status_code == status
 
@@ -237,12 +232,12 @@ def test_site_has_nothing_left_to_do(
 
 def test_seeding_twice_changes_nothing(studio: ServerProcess) -> None:
     """The people stay who they are, and the ids by which the service knows them too."""
-    browser = Browser(studio.url, OWNER)
+    browser = Visitor(studio.url, OWNER)
     with start_studio(studio.log.parent, "http://127.0.0.1:9"):
         pass
 
-    assert browser.get("/").status_code == 200
-    assert Program(studio.url, OWNER).instance().json()["owner"] == user_id(OWNER)
+    assert browser.page("/").status_code == 200
+    assert Visitor(studio.url, OWNER).instance().json()["owner"] == OWNER.user_id
 
 
 def test_server_on_a_taken_port_says_so(studio: ServerProcess, tmp_path: os.PathLike[str]) -> None:
@@ -256,8 +251,8 @@ def test_server_on_a_taken_port_says_so(studio: ServerProcess, tmp_path: os.Path
 
 def test_log_of_the_studio_holds_no_secret(studio: ServerProcess, mine: str) -> None:
     """Neither keys nor tokens are logged, whatever happened before."""
-    Program(studio.url, ADMIN).instance(X_Instance_ID=mine)
-    Program(studio.url, STRANGER).instance(X_Instance_ID=mine)
+    Visitor(studio.url, ADMIN).instance(X_Instance_ID=mine)
+    Visitor(studio.url, STRANGER).instance(X_Instance_ID=mine)
     log = studio.log.read_text()
 
     assert not [secret for secret in (*SECRETS, OWNER.token) if secret in log]

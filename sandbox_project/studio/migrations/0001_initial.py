@@ -1,4 +1,4 @@
-"""Create the tables."""
+"""Create the table."""
 
 from __future__ import annotations
 
@@ -7,25 +7,21 @@ from typing import ClassVar
 from django.conf import settings
 from django.db import migrations, models
 
+USER = settings.AUTH_USER_MODEL
+
 
 class Migration(migrations.Migration):
     initial = True
-    dependencies: ClassVar = [migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
+    dependencies: ClassVar = [migrations.swappable_dependency(USER)]
     operations: ClassVar = [
         migrations.CreateModel(
             name="Profile",
             fields=[
                 (
-                    "id",
-                    models.BigAutoField("ID", primary_key=True, auto_created=True, serialize=False),
+                    "user",
+                    models.OneToOneField(USER, models.CASCADE, primary_key=True, serialize=False),
                 ),
                 ("default_instance_id", models.CharField(blank=True, max_length=64)),
-                (
-                    "user",
-                    models.OneToOneField(
-                        settings.AUTH_USER_MODEL, models.CASCADE, related_name="profile"
-                    ),
-                ),
             ],
         ),
     ]
