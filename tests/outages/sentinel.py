@@ -41,9 +41,9 @@ class SentinelServer(RedisServer):
 
     def _launch(self, port: int) -> None:
         # A sentinel rewrites its file, which has to come first.
-        self._directory = tempfile.mkdtemp(prefix="instance-lookup-sentinel-")
-        config = Path(self._directory) / "sentinel.conf"
-        config.write_text(f"port {port}\nbind 127.0.0.1\ndir {self._directory}\n{self._config}")
+        self.directory = tempfile.mkdtemp(prefix="instance-lookup-sentinel-")
+        config = Path(self.directory) / "sentinel.conf"
+        config.write_text(f"port {port}\nbind 127.0.0.1\ndir {self.directory}\n{self._config}")
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 [find_server(), str(config), "--sentinel"],
@@ -52,7 +52,7 @@ class SentinelServer(RedisServer):
                 stderr=subprocess.STDOUT,
             )
         self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", GUARD, "guard", str(self._process.pid), self._directory],
+            ["/bin/sh", "-c", GUARD, "guard", str(self._process.pid), self.directory],
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
