@@ -16,6 +16,7 @@ The Django bases turn an error that is not caught into the right response.
 from __future__ import annotations
 
 from enum import StrEnum
+from traceback import clear_frames
 from typing import Any, ClassVar
 
 from django.core.exceptions import BadRequest, PermissionDenied
@@ -104,3 +105,20 @@ class CacheError(InstanceLookupError):
 
 class CacheUnwritable(CacheError):
     """The cache did not take what was to be stored: it may be full, or a replica."""
+
+
+def forget_locals(error: BaseException) -> None:
+    """Clear the local variables of all that an error, and each error behind it, came through.
+
+    They may hold API keys, in the frames of other packages too, and debug pages and error trackers
+    show them. The lines of the traceback stay. Frames that still run keep their variables.
+    """
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        clear_frames(one.__traceback__)
+        waiting += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]

@@ -11,6 +11,7 @@ import os
 from dataclasses import replace
 from functools import partial
 from http.client import HTTPException
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
@@ -41,6 +42,7 @@ from instance_lookup.backends.headers import NOT_VISIBLE_ASCII, headers_of, vali
 from instance_lookup.backends.proxies import ProxyRefused, address
 from instance_lookup.backends.transport import DeadlineSession
 from instance_lookup.exceptions import InvalidContext
+from instance_lookup.frozen import SecretBytes
 from instance_lookup.validators import proxy_url, service_url
 
 if TYPE_CHECKING:
@@ -182,12 +184,11 @@ class HttpConfigService(ConfigServiceBackend):
             return NotModified()
         if reply.body is None:
             raise verdict(reply, subject)
+        etag = valid_etag(reply.headers.get("ETag"))
         try:
-            document = _json(self.parse(kind, reply.body))
+            return Document(_json(self.parse(kind, bytes(reply.body))), etag, reply.status)
         except Exception as exc:  # noqa: BLE001  # of an override
             error = f"{type(exc).__name__} in {type(self).__name__}.parse"
-        else:
-            return Document(document, valid_etag(reply.headers.get("ETag")), reply.status)
         # Not in the handler: the error, or its frames, may hold the body.
         raise unavailable(subject, Reason.REJECTED, status=reply.status, error=error)
 
@@ -254,16 +255,17 @@ class HttpConfigService(ConfigServiceBackend):
             own = status in GONE and is_from_service(headers.get("Content-Type"), body)
             return Reply(status, headers, None, is_from_service=own)
 
-    def _read(self, response: requests.Response) -> tuple[bytes | None, str]:
-        """Return the body, or ``None`` and why it is refused."""
+    def _read(self, response: requests.Response) -> tuple[SecretBytes | None, str]:
+        """Return the body, or ``None`` and why it is refused. No local variable shows any of it."""
         if encoding := _encoding(response):
             return None, f"Content-Encoding: {encoding}"
         too_big = (response.raw.length_remaining or 0) > self._max_bytes
-        body, room = b"", 0 if too_big else self._max_bytes + 1
+        body, room = BytesIO(), 0 if too_big else self._max_bytes + 1
         # Until an empty read: only that one raises for a body that is cut short.
-        while room and (part := response.raw.read(room, decode_content=False)):
-            body, room = body + part, room - len(part)
-        return (body, "") if room else (None, f"over {self._max_bytes} bytes")
+        while room and (size := body.write(response.raw.read(room, decode_content=False))):
+            room -= size
+        refused = "" if room else f"over {self._max_bytes} bytes"
+        return None if refused else SecretBytes(body.getvalue()), refused
 
 
 def _root(exc: BaseException) -> BaseException:

@@ -190,7 +190,9 @@ def unpack(kind: Kind[D], asked: str, stored: str | bytes) -> Entry[D]:
         raw = Raw(stored)
         envelope, _ = _decoded(kind.decode_entry, raw)
     except Exception:  # noqa: BLE001  # a CONFIG_CLASS may raise anything
-        raise Rejected("not a cache entry") from None
+        envelope = None
+    if envelope is None:  # not in the handler: the error, or its frames, may hold the entry
+        raise Rejected("not a cache entry")
     if envelope.v != FORMAT or envelope.instance_id != asked:
         raise Rejected(f"an entry of format {envelope.v} for another id or release")
     document = envelope.config
@@ -221,19 +223,18 @@ def read_document(kind: Kind[D], asked: str, body: bytes) -> Accepted[D]:
     """
     body = SecretBytes(body.removeprefix(BOM_UTF8))  # hidden where tracebacks show local variables
     try:
-        raw = Raw(body.decode())
-    except UnicodeError:
-        raise Rejected(f"not a valid {kind.name} document: not UTF-8") from None
-    try:
-        document, left_out = _decoded(kind.decode_document, raw)
+        document, left_out = _decoded(kind.decode_document, Raw(body.decode()))
         twice = _names_twice(body)
+    except UnicodeDecodeError:
+        problem = "not UTF-8"
     except Exception as exc:  # noqa: BLE001  # a CONFIG_CLASS may raise anything
-        # Without the cause: some decoders' errors hold the whole body, and so the keys in it.
         problem = _problem(exc, kind.decode_document.type)
-        raise Rejected(f"not a valid {kind.name} document: {problem}") from None
-    if twice:
-        raise Rejected(f"not a valid {kind.name} document: one object has the same name twice")
-    return Accepted(body, _checked(kind, asked, document), left_out)
+    else:
+        if not twice:
+            return Accepted(body, _checked(kind, asked, document), left_out)
+        problem = "one object has the same name twice"
+    # Not in the handlers: those errors, or their frames, may hold the whole body.
+    raise Rejected(f"not a valid {kind.name} document: {problem}")
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], raw: Raw) -> tuple[T, tuple[LeftOut, ...]]:

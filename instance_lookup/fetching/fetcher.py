@@ -16,6 +16,7 @@ from instance_lookup.exceptions import (
     InstanceLookupError,
     InstanceNotFound,
     InvalidContext,
+    forget_locals,
 )
 from instance_lookup.fetching.deletions import Fate
 from instance_lookup.fetching.reasons import EVERYTHING_GONE, meaning_of
@@ -201,6 +202,7 @@ class Fetcher(Generic[D]):
         self, asked: str, reading: Reading[D], exc: BaseException, status: int | None = None
     ) -> ConfigServiceUnavailable:
         """Log what went wrong, if it is news, and return the error for it."""
+        forget_locals(exc)  # a backend's frames, and those of a CONFIG_CLASS, hold documents
         service_health = self.service_health
         details, retry_after = {}, None
         if isinstance(exc, ConfigServiceUnavailable):

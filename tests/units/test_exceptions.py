@@ -16,7 +16,9 @@ from instance_lookup.exceptions import (
     InvalidContext,
     LookupErrorType,
     MissBudgetSpent,
+    forget_locals,
 )
+from tests.support.canary import CANARY, chain, places
 
 TREE: list[tuple[type[InstanceLookupError], type[Exception], str, int]] = [
     (InvalidContext, BadRequest, "INVALID_CONTEXT", 400),
@@ -76,3 +78,41 @@ def test_unavailable_says_when_to_ask_again() -> None:
 def test_error_types_are_their_strings() -> None:
     """Programs compare `type` with the documented strings."""
     assert {type_: str(type_) for type_ in LookupErrorType} == {row[0].type: row[2] for row in TREE}
+
+
+def fail_with_the_key(error: Exception, cause: Exception | None = None) -> None:
+    document = {"api_keys": [CANARY]}
+    assert document
+    raise error from cause
+
+
+def error_with_everything_behind_it() -> BaseException:
+    """An error with a cause, a part of a group whose context is suppressed, and a circle."""
+    with pytest.raises(ValueError, match="the cause") as cause:
+        fail_with_the_key(ValueError("the cause"))
+    with pytest.raises(KeyError) as part:
+        fail_with_the_key(KeyError("a part"))
+    group = ExceptionGroup("a group", [part.value])
+    with pytest.raises(ExceptionGroup) as caught:
+        fail_with_the_key(group, cause.value)
+    cause.value.__context__ = group
+    return caught.value
+
+
+def test_forget_locals_of_the_whole_chain() -> None:
+    """Whatever a tracker follows, it finds lines of code, and none of their values."""
+    error = error_with_everything_behind_it()
+    assert len(list(chain(error))) == 3
+    assert len(places(error)) == 3
+    forget_locals(error)
+    assert places(error) == []
+    assert all(one.__traceback__ is not None for one in chain(error))
+
+
+def test_forget_locals_leaves_frames_that_run() -> None:
+    """Those of the caller are in use."""
+    mine = "in use"
+    with pytest.raises(ValueError, match="of mine") as caught:
+        fail_with_the_key(ValueError("of mine"))
+    forget_locals(caught.value)
+    assert (mine, places(caught.value)) == ("in use", [])
