@@ -151,6 +151,18 @@ def test_unusable_answer(
     assert (places(error), lines.places) == ([], [])
 
 
+@pytest.mark.parametrize("kind", ["401", "404", "500", "no JSON", "a wrong key", "cut off", "slow"])
+def test_unusable_list(
+    make: Callable[..., InstanceResolver], server: ScriptedServer, kind: str
+) -> None:
+    """A service may put whole documents into its list."""
+    resolver = make()
+    server.answers = ANSWERS[kind]
+    error = error_of(list, resolver.instance_ids())
+    assert isinstance(error, InstanceLookupError)
+    assert places(error) == []
+
+
 def interrupt_body(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the second read of each body end the worker."""
     read = HTTPResponse.read
