@@ -111,14 +111,26 @@ def forget_locals(error: BaseException) -> None:
     """Clear the local variables of all that an error, and each error behind it, came through.
 
     They may hold API keys, in the frames of other packages too, and debug pages and error trackers
-    show them. The lines of the traceback stay. Frames that still run keep their variables.
+    show them. The lines of the traceback stay. Frames that still run keep their variables, and what
+    a caller is handling at the same time stays as it is.
     """
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
     while waiting:
         one = waiting.pop()
-        if one is None or id(one) in seen:
+        if one is None or id(one) in seen or (one is not error and _is_being_handled(one)):
             continue
         seen.add(id(one))
         clear_frames(one.__traceback__)
         waiting += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+
+
+def _is_being_handled(error: BaseException) -> bool:
+    """Tell whether the function that caught ``error`` is still running."""
+    if error.__traceback__ is None:
+        return False
+    try:
+        error.__traceback__.tb_frame.clear()
+    except RuntimeError:
+        return True
+    return False

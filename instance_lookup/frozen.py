@@ -104,7 +104,34 @@ class SecretBytes(bytes):
     def __repr__(self) -> str:
         return f"<{len(self)} bytes, not shown>"
 
-    __str__ = __repr__
+    __str__ = __sentry_repr__ = __repr__
+
+
+class SecretText(str):
+    """Text with keys in it, for what takes no bytes. A serializer gets it as the text that it is.
+
+    Only ``repr``, ``str`` and ``format`` hide it; slices and ``encode`` give what is there.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} characters, not shown>"
+
+    __str__ = __sentry_repr__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (self[:],)
+
+
+def hide(value: Any) -> Any:
+    """Return text or bytes such that ``repr`` does not show what is in it."""
+    if isinstance(value, str):
+        return SecretText(value)
+    return SecretBytes(value) if isinstance(value, bytes) else value
 
 
 def freeze(value: Any) -> Any:

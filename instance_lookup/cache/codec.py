@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
 
+from instance_lookup.frozen import SecretText
+
 if TYPE_CHECKING:
     from instance_lookup.cache.encryption import Encryption
     from instance_lookup.conf import Settings
@@ -36,9 +38,10 @@ class Codec:
         self._encryption = _encryption(settings.encryption_keys)
 
     def encode(self, text: str) -> str:
-        """Return what to store for ``text``."""
+        """Return what to store for ``text``: sealed, or such that its ``repr`` does not show it."""
         if self._compress_above is not None and len(text) > self._compress_above:
-            text = (_COMPRESSED + b64encode(zlib.compress(text.encode()))).decode()
+            packed = _COMPRESSED + b64encode(zlib.compress(text.encode()))
+            text = SecretText(packed.decode())
         return self._encryption.encrypt(text.encode()) if self._encryption else text
 
     def decode(self, stored: object) -> str | bytes:

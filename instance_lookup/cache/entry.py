@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from instance_lookup.cache.leniency import LeftOut, decode_leniently
-from instance_lookup.frozen import SecretBytes
+from instance_lookup.frozen import SecretBytes, SecretText
 
 if TYPE_CHECKING:
     from instance_lookup.cache.kinds import Kind
@@ -162,7 +162,7 @@ def pack(
     cached_at: float,
     ttl: float,
     etag: str | None,
-) -> str:
+) -> SecretText:
     """Return the stored form of an entry of the id ``asked``.
 
     ``body`` is the document's JSON, UTF-8 without a byte order mark. ``cached_at`` is Unix time,
@@ -178,7 +178,7 @@ def pack(
         generation="" if generation is None else str(generation),
         etag=etag,
     )
-    return msgspec.json.encode(envelope).decode()
+    return SecretText(msgspec.json.encode(envelope).decode())
 
 
 def unpack(kind: Kind[D], asked: str, stored: str | bytes) -> Entry[D]:
@@ -187,7 +187,7 @@ def unpack(kind: Kind[D], asked: str, stored: str | bytes) -> Entry[D]:
     Raises ``Rejected`` for anything that is not an entry of this id in this format.
     """
     try:
-        raw = Raw(stored)
+        raw = Raw(stored[:])  # plain: the lenient decoder takes no subclass
         envelope, _ = _decoded(kind.decode_entry, raw)
     except Exception:  # noqa: BLE001  # a CONFIG_CLASS may raise anything
         envelope = None

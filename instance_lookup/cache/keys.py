@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from instance_lookup.cache.entry import Generation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from instance_lookup.cache.kinds import Kind
 
 EVERYTHING = "instance_generation"
@@ -39,15 +37,15 @@ class Keys(NamedTuple):
             f"{kind.expiry_key}:{name}",
         )
 
-    def generation(self, found: Mapping[str, object]) -> Generation | None:
-        """Return the generation as read, ``None`` where a part of it is unknown."""
-        get = found.get
-        everything, own, expiry = get(self.everything), get(self.own), get(self.expiry)
-        if not (type(everything) is type(own) is str and everything.isalnum() and own.isalnum()):
-            everything, own = as_token(everything), as_token(own)
-            if everything is None or own is None:
-                return None
-        return Generation(everything, own, "" if expiry is None else as_token(expiry) or "")
+
+def as_generation(everything: object, own: object, expiry: object) -> Generation | None:
+    """Return a generation as read, ``None`` where a part of it is unknown."""
+    if everything is None or own is None:
+        return None
+    first, second = as_token(everything), as_token(own)
+    if first is None or second is None:
+        return None
+    return Generation(first, second, "" if expiry is None else as_token(expiry) or "")
 
 
 def lease_key(kind: Kind[Any], asked: str, under: Generation) -> str:
@@ -56,14 +54,13 @@ def lease_key(kind: Kind[Any], asked: str, under: Generation) -> str:
     ``kind`` tells instances from projects, ``asked`` is the id. ``under`` is the generation that
     was read before the fetch: after an invalidation there is another lease.
     """
-    return f"{kind.name}_lease:{_safe(asked)}:{under.everything}.{under.own}"
+    # All of it made safe, not the id alone: it is no longer than the keys of generations are, so
+    # it fits behind every KEY_PREFIX that they fit behind.
+    return f"{kind.name}_lease:{_safe(f'{asked}:{under.everything}.{under.own}')}"
 
 
 def as_token(value: object) -> str | None:
-    """Return a part of a generation as read, ``None`` for what cannot be one.
-
-    Some serializers give text back as bytes.
-    """
+    """Return a part of a generation as read, text or bytes; ``None`` for what cannot be one."""
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
     return value if isinstance(value, str) and value.isalnum() else None
@@ -80,12 +77,12 @@ def is_digest(name: str) -> bool:
     return _DIGEST.fullmatch(name) is not None
 
 
-def _safe(asked: str) -> str:
-    """Return the id, or a digest of one that is no key: memcached takes 250 visible characters.
+def _safe(name: str) -> str:
+    """Return a name, or a digest of one that is no key: memcached takes 250 visible characters.
 
     Were two ids to have one key, they would share invalidations and nothing else: an entry names
     the id that it is of.
     """
-    if _SAFE.fullmatch(asked):
-        return asked
-    return sha256(asked.encode(errors="surrogatepass")).hexdigest()
+    if _SAFE.fullmatch(name):
+        return name
+    return sha256(name.encode(errors="surrogatepass")).hexdigest()

@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 from django.core.cache import caches
 
+from instance_lookup.cache.redis_client import client_of
 from instance_lookup.concurrency.forks import Guarded
 from instance_lookup.concurrency.threads import start_daemon
 from instance_lookup.resilience.health import Health
@@ -20,7 +21,6 @@ from instance_lookup.resilience.health import Health
 if TYPE_CHECKING:
     from threading import Thread
 
-    from django.core.cache.backends.base import BaseCache
 
 DOUBTFUL = 1.0
 """Seconds for which an entry may be served without proof that invalidations are heard."""
@@ -164,15 +164,6 @@ def channel_of(alias: str) -> Channel | None:
     # "setdefault" is one step: of two channels made at the same moment one is used. No lock, which
     # a fork could leave locked.
     return _channels.setdefault((alias, name), Channel(alias, name))
-
-
-def client_of(cache: BaseCache) -> Any:
-    """Return the client that a cache of Redis or Valkey writes with, ``None`` for other caches."""
-    for name in ("client", "_cache"):  # of django-redis and django-valkey, of Django's own
-        if get_client := getattr(getattr(cache, name, None), "get_client", None):
-            client = get_client(write=True)
-            return client if hasattr(client, "pubsub") else None
-    return None
 
 
 def _server_of(client: Any) -> str:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import msgspec
+from django.core.cache import caches
 
 from instance_lookup.cache.codec import UNREADABLE
 from instance_lookup.cache.keys import is_digest
-from instance_lookup.cache.pubsub import client_of
+from instance_lookup.cache.keyvalue import key_values
+from instance_lookup.cache.redis_client import client_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,17 +31,17 @@ _BATCH = 500
 """Keys that the server looks at in one call."""
 
 
-def stored_ids(cache: BaseCache, kind: Kind[Any], codec: Codec) -> set[str] | None:
+def stored_ids(alias: str, kind: Kind[Any], codec: Codec) -> set[str] | None:
     """Return the ids of which an entry is stored, ``None`` where the cache cannot tell."""
-    names = scan(cache, f"{kind.entry_key}:")
-    return None if names is None else {_id_under(name, cache, kind, codec) for name in names}
+    names = scan(caches[alias], f"{kind.entry_key}:")
+    return None if names is None else {_id_under(name, alias, kind, codec) for name in names}
 
 
-def _id_under(name: str, cache: BaseCache, kind: Kind[Any], codec: Codec) -> str:
+def _id_under(name: str, alias: str, kind: Kind[Any], codec: Codec) -> str:
     """Return the id of the entry stored under ``name``. A digest is replaced by the id in it."""
     if is_digest(name):
         with suppress(*UNREADABLE):
-            text = codec.decode(cache.get(f"{kind.entry_key}:{name}"))
+            text = codec.decode(key_values[alias].get(f"{kind.entry_key}:{name}"))
             told: str = msgspec.json.decode(text, type=kind.envelope).instance_id
             return told
     return name
@@ -52,9 +54,6 @@ def scan(cache: BaseCache, beginning: str) -> Iterator[str] | None:
     where the cache cannot tell: it is neither Redis nor Valkey, it is spread over several servers,
     or its ``KEY_FUNCTION`` hides the key. Raises what the backend raises.
     """
-    # The sharding clients of django-redis and django-valkey: one server holds a part of the keys.
-    if hasattr(getattr(cache, "client", None), "get_server_name"):
-        return None
     client = client_of(cache)
     mark = uuid4().hex
     head, found, tail = str(cache.make_key(beginning + mark)).partition(mark)

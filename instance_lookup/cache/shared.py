@@ -9,15 +9,11 @@ served: on every backend, without locks, without scanning.
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from itertools import chain
 from time import time
-from traceback import clear_frames
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from django.core.cache import InvalidCacheBackendError, caches
-from django.core.cache.backends.dummy import DummyCache
 from msgspec import Struct
 
 from instance_lookup.cache.codec import UNREADABLE, Codec
@@ -30,15 +26,16 @@ from instance_lookup.cache.entry import (
     pack,
     unpack,
 )
+from instance_lookup.cache.errors import CacheErrors
 from instance_lookup.cache.generations import mint, renew
-from instance_lookup.cache.keys import EVERYTHING, Keys, as_token, new_token
+from instance_lookup.cache.keys import EVERYTHING, Keys, as_generation, as_token, new_token
+from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.cache.scan import stored_ids
-from instance_lookup.exceptions import CacheError, CacheUnwritable
+from instance_lookup.exceptions import CacheError
+from instance_lookup.frozen import hide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from django.core.cache.backends.base import BaseCache
+    from collections.abc import Mapping
 
     from instance_lookup.cache.kinds import Kind
     from instance_lookup.cache.stats import Counters
@@ -65,11 +62,21 @@ class Reading(Struct, Generic[D], frozen=True):
     """The last change that the process itself knew of, before the look."""
 
 
-class _Memory(Struct, Generic[D]):
-    """The last entry of one id, so that the same text need not be decoded twice."""
+class _Look(NamedTuple, Generic[D]):
+    """A look at the keys of one id. While the next one finds the same, it means the same."""
 
-    last: tuple[object, Entry[D]] | None = None
-    """The value as the backend gave it, and what it holds: one tuple, for threads to swap."""
+    found: list[object]
+    generation: Generation
+    entry: Entry[D]
+
+
+class _Memory(Generic[D]):
+    """The last look at one id; one attribute, which each thread reads and swaps in one step."""
+
+    __slots__ = ("last",)
+
+    def __init__(self, asked: str) -> None:
+        self.last: _Look[D] | None = None
 
 
 class SharedTier(Generic[D]):
@@ -84,8 +91,10 @@ class SharedTier(Generic[D]):
         unknown = settings.config_service_timeout + settings.negative_ttl
         self._unknown_life = math.ceil(unknown) + _MARGIN
         self._keys = lru_cache(_KEYS_KEPT)(partial(Keys.of, kind))
-        self._memory = lru_cache(_ENTRIES_REMEMBERED)(lambda _asked: _Memory[D]())
+        self._memory = lru_cache(_ENTRIES_REMEMBERED)(_Memory[D])
         self._codec = Codec(settings)
+        self._errors = CacheErrors(settings.cache_alias, counters)
+        self.failure = self._errors.failure
         self._count = counters.add
 
     def read(self, asked: str, *, since: int = 0, again: bool = False) -> Reading[D]:
@@ -95,65 +104,53 @@ class SharedTier(Generic[D]):
         """
         keys = self._keys(asked)
         try:
-            found = dict(caches[self._alias].get_many(keys))  # one may answer with no dict at all
+            found = key_values[self._alias].get_many(keys)
         except UNREADABLE:
             found = self._get_readable(keys, asked)
         except Exception as exc:
-            raise self.failure("read", asked, exc) from exc
-        generation = keys.generation(found)
+            raise self._errors.failure("read", asked, exc) from exc
+        generation, entry, is_unusable = self._understood(asked, found)
         if generation is None:
-            return Reading(self._mint(keys, found, asked), None, since)
-        entry = None
-        if (stored := found.get(keys.entry)) is not None:
-            try:
-                entry = self._entry(asked, stored, generation)
-            except ValueError:
-                if not again:
-                    self._count("rejected")
+            del found[0]  # debug pages show local variables, and it holds API keys
+            generation = self._mint(keys, found, asked)
+        elif is_unusable and not again:
+            self._count("rejected")
         return Reading(generation, entry, since)
 
     def read_many(self, since: Mapping[str, int]) -> dict[str, Reading[D]]:
         """Return what one look finds fresh of many ids. ``since`` of each goes into its reading."""
         keys = {asked: self._keys(asked) for asked in since}
+        wanted = [*{*chain.from_iterable(keys.values())}]
         try:
-            found = dict(caches[self._alias].get_many({*chain.from_iterable(keys.values())}))
+            found = dict(zip(wanted, key_values[self._alias].get_many(wanted), strict=True))
         except UNREADABLE:
             return {}
         except Exception as exc:
-            raise self.failure("read", next(iter(keys)), exc) from exc
+            raise self._errors.failure("read", next(iter(keys)), exc) from exc
         readings = {}
         for asked, own in keys.items():
-            stored, generation = found.get(own.entry), own.generation(found)
-            if stored is not None and generation is not None:
-                with suppress(ValueError):
-                    entry = self._entry(asked, stored, generation)
-                    if entry is not None and entry.freshness is Freshness.FRESH:
-                        readings[asked] = Reading(generation, entry, since[asked])
+            generation, entry, _ = self._understood(asked, [found[key] for key in own])
+            if entry is not None and entry.freshness is Freshness.FRESH:
+                readings[asked] = Reading(generation, entry, since[asked])
         return readings
 
     def peek(self, asked: str) -> Peek[D]:
         """Look at what is stored for an id without changing anything: for inspection."""
-        keys = self._keys(asked)
         try:
-            found = dict(caches[self._alias].get_many(keys))
+            found = key_values[self._alias].get_many(self._keys(asked))
         except UNREADABLE:
             return Peek(None, None, unreadable=True)
         except Exception as exc:
-            raise self._error("read", asked, exc) from exc
-        stored, generation = found.get(keys.entry), keys.generation(found)
-        if stored is None or generation is None:
-            return Peek(stored, None)
-        try:
-            return Peek(stored, self._entry(asked, stored, generation))
-        except ValueError:
-            return Peek(stored, None, unreadable=True)
+            raise self._errors.error("read", asked, exc) from exc
+        _, entry, is_unusable = self._understood(asked, found)
+        return Peek(found[0], entry, unreadable=is_unusable)
 
     def stored_ids(self) -> set[str] | None:
         """Return the ids of all entries, ``None`` where the cache cannot list them. Slow."""
         try:
-            return stored_ids(caches[self._alias], self.kind, self._codec)
+            return stored_ids(self._alias, self.kind, self._codec)
         except Exception as exc:
-            raise self._error("list", None, exc) from exc
+            raise self._errors.error("list", None, exc) from exc
 
     def write(
         self,
@@ -170,7 +167,7 @@ class SharedTier(Generic[D]):
         ``generation`` was read before the document was asked for. ``etag`` is the service's.
         """
         keys = self._keys(asked)
-        with self._backend("store", asked) as cache:
+        with self._errors.raised_to("store", asked) as cache:
             # Not in a local variable: debug pages show those, and it holds API keys.
             cache.set(
                 keys.entry,
@@ -196,7 +193,7 @@ class SharedTier(Generic[D]):
         Not if ``generation`` is outdated: after an invalidation this answer may be the older one.
         """
         keys = self._keys(asked)
-        with self._backend("store", asked) as cache:
+        with self._errors.raised_to("store", asked) as cache:
             now = as_token(cache.get(keys.everything)), as_token(cache.get(keys.own))
             if now != (generation.everything, generation.own):
                 return None if None in now else False
@@ -218,11 +215,11 @@ class SharedTier(Generic[D]):
         """Never serve what was stored or fetched so far; tell whether there was an entry."""
         keys = self._keys(asked)
         self._renew(keys.own, asked, self.known_life)
-        with self._backend("invalidate", asked) as cache:
+        with self._errors.raised_to("invalidate", asked) as cache:
             # A "does not exist" that is just being written may replace our generation by its own,
             # without having seen ours. Stored under another expiry, it is asked about again.
             cache.set(keys.expiry, new_token(), self.known_life)
-            return bool(cache.delete(keys.entry))
+            return cache.delete(keys.entry)
 
     def invalidate_all(self) -> None:
         """Never serve what was stored or fetched so far, of any id, of both kinds."""
@@ -232,69 +229,64 @@ class SharedTier(Generic[D]):
         """Make the entry of an id stale: the Config Service is asked before it is served again."""
         self._renew(self._keys(asked).expiry, asked, self.known_life)
 
-    def _entry(self, asked: str, stored: object, generation: Generation) -> Entry[D] | None:
-        memory = self._memory(asked)
-        last = memory.last  # read once: another thread may swap it
-        if last is not None and last[0] == stored:
-            entry = last[1]
-        else:
-            text = self._codec.decode(stored)
-            entry = unpack(self.kind, asked, text)
-            memory.last = (stored, entry) if len(text) <= _LENGTH_REMEMBERED else None
-        return entry.under(generation, self._stale_max_age, time())
+    def _understood(
+        self, asked: str, found: list[object]
+    ) -> tuple[Generation | None, Entry[D] | None, bool]:
+        """Return generation and entry of what was found of an id; and whether that is no entry."""
+        last = self._memory(asked).last
+        if last is not None and last.found == found:
+            generation, entry = last.generation, last.entry
+            aged = entry.aged(self._stale_max_age, time(), expired=entry.expired)
+            return generation, aged, False
+        stored, *tokens = found
+        now = as_generation(*tokens)
+        if stored is None or now is None:
+            return now, None, False
+        try:
+            if last is not None and last.found[0] == stored:  # under another generation
+                entry, is_short = last.entry, True
+            else:
+                text = self._codec.decode(stored)
+                entry, is_short = unpack(self.kind, asked, text), len(text) <= _LENGTH_REMEMBERED
+        except ValueError:
+            return now, None, True
+        counting = entry.under(now, self._stale_max_age, time())
+        if counting is not None and is_short:
+            self._memory(asked).last = _Look([*map(hide, found)], now, counting)
+        return now, counting, False
 
-    def _get_readable(self, keys: Keys, asked: str) -> dict[str, Any]:
+    def _get_readable(self, keys: Keys, asked: str) -> list[Any]:
         """Read key by key, and delete what cannot be read, or it would stay for ever."""
-        found: dict[str, Any] = {}
-        with self._backend("read", asked) as cache:
+        found: list[Any] = []
+        with self._errors.raised_to("read", asked) as cache:
             for key in keys:
                 try:
-                    found |= cache.get_many([key])
+                    found += map(hide, cache.get_many([key]))
                 except UNREADABLE:
                     self._count("rejected")
                     cache.delete(key)
+                    found.append(None)
         return found
 
-    def _mint(self, keys: Keys, found: dict[str, Any], asked: str) -> Generation | None:
+    def _mint(self, keys: Keys, found: list[object], asked: str) -> Generation | None:
         """Write the generations that are absent. Absent means "unknown", not "none"."""
-        with self._backend("store", asked) as cache:
-            everything = mint(cache, keys.everything, found, None)
-            own = everything and mint(cache, keys.own, found, self._unknown_life)
-        generation = keys.generation({**found, keys.everything: everything, keys.own: own})
-        if generation is None and not isinstance(cache, DummyCache):
+        everything, own, expiry = found
+        with self._errors.raised_to("store", asked) as cache:
+            everything = mint(cache, keys.everything, everything, None)
+            own = everything and mint(cache, keys.own, own, self._unknown_life)
+        generation = as_generation(everything, own, expiry)
+        if generation is None and not cache.keeps_nothing:
             # The cache hides its failures (IGNORE_EXCEPTIONS), or keeps nothing: treat it as down.
-            raise self.failure("read", asked, LookupError("it keeps nothing"))
+            raise self._errors.failure("read", asked, LookupError("it keeps nothing"))
         return generation
 
     def _renew(self, key: str, asked: str | None, life: int | None) -> None:
-        with self._backend("invalidate", asked) as cache:
+        with self._errors.raised_to("invalidate", asked) as cache:
             if renew(cache, key, life):
                 return
         what = asked or "all instances"
         raise CacheError(
             f"The cache {self._alias!r} did not keep an invalidation of {what!r}:"
             " what it holds may still be served. Invalidate again when the cache accepts writes.",
-            instance_id=asked,
-        )
-
-    @contextmanager
-    def _backend(self, verb: str, asked: str | None) -> Iterator[BaseCache]:
-        try:
-            yield caches[self._alias]
-        except Exception as exc:
-            raise self.failure(verb, asked, exc) from exc
-
-    def failure(self, verb: str, asked: str | None, exc: Exception) -> CacheError:
-        """Count a failure of the backend, and return the error for it."""
-        if isinstance(exc, InvalidCacheBackendError):
-            raise exc  # a mistake in the settings, not an outage
-        self._count("errors")
-        clear_frames(exc.__traceback__)  # the backend's hold the value, and so the keys in it
-        return self._error(verb, asked, exc)
-
-    def _error(self, verb: str, asked: str | None, exc: Exception) -> CacheError:
-        what = repr(asked) if asked else "all instances"
-        return (CacheUnwritable if verb == "store" else CacheError)(
-            f"The cache {self._alias!r} failed to {verb} {what}: {type(exc).__name__}.",
             instance_id=asked,
         )

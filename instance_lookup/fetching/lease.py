@@ -6,9 +6,8 @@ import math
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from django.core.cache import caches
-
 from instance_lookup.cache.keys import lease_key
+from instance_lookup.cache.keyvalue import key_values
 
 if TYPE_CHECKING:
     from instance_lookup.cache.entry import Generation
@@ -41,13 +40,13 @@ class Lease:
     def take(self) -> bool:
         """Tell whether to fetch: not where another process holds the lease.
 
-        A cache that fails, or swallows its failures and answers ``None``, stops no fetch.
+        A cache that fails, or does not know whether it gave the lease, stops no fetch.
         """
         began = monotonic()
         try:
             # "add" is one step on the server: of processes that come together one gets the lease.
             # (On file-based caches two may get it, which costs one call more.)
-            return caches[self._alias].add(self._key, "taken", self._life) is not False
+            return key_values[self._alias].add(self._key, "taken", self._life) is not False
         except Exception as exc:  # noqa: BLE001  # whatever the backend raises
             self._health.unwritable(exc, began)
             return True
@@ -56,7 +55,7 @@ class Lease:
         """Tell whether no process holds the lease any more."""
         began = monotonic()
         try:
-            return caches[self._alias].get(self._key) is None
+            return key_values[self._alias].get(self._key) is None
         except Exception as exc:  # noqa: BLE001
             self._health.unwritable(exc, began)
             return True
@@ -71,6 +70,6 @@ class Lease:
             return
         began = monotonic()
         try:
-            caches[self._alias].delete(self._key)
+            key_values[self._alias].delete(self._key)
         except Exception as exc:  # noqa: BLE001
             self._health.unwritable(exc, began)

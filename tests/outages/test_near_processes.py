@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.cache import caches
 
-from instance_lookup.cache.pubsub import _channels, client_of
+from instance_lookup.cache.pubsub import _channels
+from instance_lookup.cache.redis_client import client_of
 from tests.support.near import (
     ALIAS,
     LONG,

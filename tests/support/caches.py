@@ -12,6 +12,8 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
 
+from instance_lookup.cache.keyvalue import key_values
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -22,6 +24,12 @@ KINDS = LOCAL_KINDS + REDIS_KINDS
 
 SMALL = 30
 TABLE = "tests_cache"
+
+
+def stored(alias: str, key: str) -> str | None:
+    """Return what the app keeps under ``key``, as text."""
+    value = key_values[alias].get(key)
+    return value.decode() if isinstance(value, bytes) else value
 
 
 @contextmanager

@@ -170,8 +170,9 @@ def test_path_is_no_longer_than_it_was() -> None:
     at_most = {
         "near": {"calls": 13, "files": 8, "returns": 0},
         "shared": {"calls": 46, "files": 19, "returns": 12},
-        "miss": {"calls": 162, "files": 37, "returns": 72},
-        "stale": {"calls": 152, "files": 31, "returns": 70},
+        # Each call of the cache passes its "keyvalue" first.
+        "miss": {"calls": 178, "files": 38, "returns": 80},
+        "stale": {"calls": 156, "files": 32, "returns": 70},
     }
     grown = [
         f"{kind}: {found[kind][what]} {what}, at most {bound}"

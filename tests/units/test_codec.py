@@ -45,7 +45,7 @@ def text_of(value: str | bytes) -> str:
 def test_decode_gives_back_what_was_encoded(options: dict[str, Any], text: str) -> None:
     """Compressed, encrypted, both or neither; through a cache of text or of bytes."""
     stored = codec(**options).encode(text)
-    assert type(stored) is str
+    assert isinstance(stored, str)
     assert text_of(codec(**options).decode(stored)) == text
     assert text_of(codec(**options).decode(stored.encode())) == text
 

@@ -3,24 +3,30 @@ from __future__ import annotations
 import pytest
 
 from instance_lookup.cache.entry import Generation
-from instance_lookup.cache.keys import Keys, new_token
+from instance_lookup.cache.keys import Keys, as_generation, lease_key, new_token
 from instance_lookup.cache.kinds import PROJECT
 
-KEYS = Keys.of(PROJECT, "shop")
 A, B, C = new_token(), new_token(), new_token()
 
 
 @pytest.mark.parametrize("as_read", [str, str.encode])
 def test_generation_as_read(as_read: type) -> None:
     """Some serializers give text back as bytes."""
-    found = {KEYS.everything: as_read(A), KEYS.own: as_read(B), KEYS.expiry: as_read(C)}
-    assert KEYS.generation(found) == Generation(A, B, C)
+    assert as_generation(as_read(A), as_read(B), as_read(C)) == Generation(A, B, C)
 
 
 @pytest.mark.parametrize("value", [None, "", "a.b", 7, b"\xff", object()])
 def test_generation_with_a_part_that_is_none(value: object) -> None:
     """What nobody minted is unknown, and so is the whole; a mark of expiry there may be or not."""
-    assert KEYS.generation({KEYS.everything: A, KEYS.own: value}) is None
-    assert KEYS.generation({KEYS.everything: value, KEYS.own: B}) is None
-    found = {KEYS.everything: A, KEYS.own: B, KEYS.expiry: value}
-    assert KEYS.generation(found) == Generation(A, B)
+    assert as_generation(A, value, None) is None
+    assert as_generation(value, B, None) is None
+    assert as_generation(A, B, value) == Generation(A, B)
+
+
+@pytest.mark.parametrize("asked", ["a", "a" * 64, "a" * 150, "ü", "a b"])
+def test_lease_key_is_no_longer_than_that_of_a_generation(asked: str) -> None:
+    """memcached takes 250 visible characters, of which a KEY_PREFIX has some."""
+    key = lease_key(PROJECT, asked, Generation(A, B))
+    assert len(key) <= len(Keys.of(PROJECT, "a" * 150).own)
+    assert key.isascii()
+    assert " " not in key

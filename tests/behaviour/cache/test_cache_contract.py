@@ -10,7 +10,9 @@ from django.test import override_settings
 
 from instance_lookup import CacheError, InstanceCache, InstanceConfig, InvalidContext, Source
 from instance_lookup.cache.entry import Generation
+from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.signals import instance_invalidated
+from tests.support.caches import stored
 from tests.support.lookups import SECRET, Clock, Twin, acme
 
 CONFIG = InstanceConfig(instance_id="acme", api_keys={"ideogram": SECRET}, r2_bucket="first")
@@ -182,9 +184,9 @@ def test_many_entries(cache: InstanceCache, call: Twin) -> None:
 def test_stored_form(cache: InstanceCache, alias: str) -> None:
     """The value is text under the documented key, which every serializer and release can read."""
     cache.set("acme", CONFIG)
-    stored = caches[alias].get("instance_config:acme")
-    assert isinstance(stored, str)
-    assert stored.startswith('{"v":1,"instance_id":"acme","config":{')
+    text = stored(alias, "instance_config:acme")
+    assert text is not None
+    assert text.startswith('{"v":1,"instance_id":"acme","config":{')
 
 
 def test_reset_stats() -> None:
@@ -238,9 +240,9 @@ def test_unknown_fields_of_a_stored_config(alias: str) -> None:
     """A config that was stored with more fields than this release knows is still read."""
     cache = InstanceCache(alias)
     cache.set("acme", CONFIG)
-    stored = (
-        caches[alias].get("instance_config:acme").replace('"r2_bucket"', '"new":[1],"r2_bucket"')
-    )
-    caches[alias].set("instance_config:acme", stored)
+    text = stored(alias, "instance_config:acme")
+    assert text is not None
+    text = text.replace('"r2_bucket"', '"new":[1],"r2_bucket"')
+    key_values[alias].set("instance_config:acme", text, None)
     assert (found := cache.get("acme")) is not None
     assert found.config.r2_bucket == acme("first")["r2_bucket"]

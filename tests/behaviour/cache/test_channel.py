@@ -24,8 +24,8 @@ from instance_lookup.cache.pubsub import (
     _parsed,
     _server_of,
     channel_of,
-    client_of,
 )
+from instance_lookup.cache.redis_client import client_of
 from tests.support.lookups import OLGA, asks
 from tests.support.near import (
     ALIAS,

@@ -15,6 +15,7 @@ from instance_lookup import (
     InstanceResolver,
     Source,
 )
+from tests.support.caches import stored
 from tests.support.lookups import DOWN, Clock, Service, acme, asks, bucket
 from tests.support.monotonic import Monotonic
 
@@ -74,7 +75,7 @@ def test_generation_evicted(resolver: InstanceResolver, alias: str, key: str) ->
     bucket(resolver)
     caches[alias].delete(key)
     assert bucket(resolver) == ("first", Source.SERVICE)
-    assert caches[alias].get(key) is not None
+    assert stored(alias, key) is not None
     assert bucket(resolver) == ("first", Source.CACHE)
 
 
@@ -123,13 +124,13 @@ def test_missing_after_a_copy(
 ) -> None:
     """A 404 writes a new generation, and is remembered for NEGATIVE_TTL."""
     bucket(resolver)
-    before = caches[alias].get(OWN)
+    before = stored(alias, OWN)
     del service.instances["acme"]
     clock.now += 300
     for _ in range(2):
         with pytest.raises(InstanceNotFound):
             resolver.resolve(asks())
-    assert caches[alias].get(OWN) not in (None, before)
+    assert stored(alias, OWN) not in (None, before)
     assert len(service.calls) == 2
     assert resolver.get_cache_stats().negative_hits == 1
     service.instances["acme"] = acme("second")

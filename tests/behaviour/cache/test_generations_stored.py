@@ -17,7 +17,7 @@ from instance_lookup import (
     InstanceResolver,
     Source,
 )
-from tests.support.caches import TABLE
+from tests.support.caches import TABLE, stored
 from tests.support.lookups import Service, acme, asks, bucket
 
 ENTRY = "instance_config:acme"
@@ -46,9 +46,10 @@ def test_foreign_entry(
 ) -> None:
     """An entry of another version, id or shape is as if absent, counted, and replaced."""
     bucket(resolver)
-    stored = caches[alias].get(ENTRY)
-    assert old in stored
-    caches[alias].set(ENTRY, stored.replace(old, new, 1))
+    before = stored(alias, ENTRY)
+    assert before is not None
+    assert old in before
+    caches[alias].set(ENTRY, before.replace(old, new, 1))
     assert bucket(resolver) == ("first", Source.SERVICE)
     assert resolver.get_cache_stats().rejected == 1
     assert bucket(resolver) == ("first", Source.CACHE)

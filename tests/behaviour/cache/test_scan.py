@@ -9,7 +9,7 @@ import pytest
 from django.core.cache import caches
 from django.test import override_settings
 
-from instance_lookup.cache.pubsub import client_of
+from instance_lookup.cache.redis_client import client_of
 from instance_lookup.cache.scan import scan
 from tests.support.caches import LOCAL_KINDS
 from tests.support.near import ALIAS, BACKENDS, near_caches, near_config

@@ -156,7 +156,7 @@ def test_database_swallows_writes(transactional_db: None) -> None:
 
 @pytest.mark.extras
 def test_django_redis_ignores_exceptions(own_redis_server: RedisServer) -> None:
-    """With IGNORE_EXCEPTIONS an outage looks like a miss that nothing fills: that is a failure."""
+    """With IGNORE_EXCEPTIONS an outage looks like a miss to the project, and like one to us."""
     with use_cache(
         "django-redis", redis_url=own_redis_server.url(), IGNORE_EXCEPTIONS=True
     ) as alias:
@@ -165,9 +165,18 @@ def test_django_redis_ignores_exceptions(own_redis_server: RedisServer) -> None:
         own_redis_server.kill()
         with pytest.raises(CacheError, match="failed to read 'acme'"):
             store.read("acme")
-        store.write_missing("acme", generation=Generation("e", "o"), asked_at=NOW)
-        with pytest.raises(CacheError, match="did not keep"):
+        with pytest.raises(CacheError, match="failed to store 'acme'"):
+            store.write_missing("acme", generation=Generation("e", "o"), asked_at=NOW)
+        with pytest.raises(CacheError, match="failed to invalidate 'acme'"):
             store.invalidate("acme")
+
+
+def test_reads_and_writes_swallowed(store: Store) -> None:
+    """A cache that hides an outage looks like a miss that nothing fills: that is a failure."""
+    with hooks(lambda verb, key: HookedCache.SKIP):
+        with pytest.raises(CacheError, match="failed to read 'acme'"):
+            store.read("acme")
+        assert store.write_missing("acme", generation=Generation("e", "o"), asked_at=NOW) is None
 
 
 @pytest.mark.parametrize("raised", [OverflowError, MemoryError, EOFError, ImportError])

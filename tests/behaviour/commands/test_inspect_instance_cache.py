@@ -12,6 +12,7 @@ from django.core.cache import caches
 from django.core.management import call_command
 
 from instance_lookup import CacheStats, InstanceNotFound, get_resolver
+from instance_lookup.cache.keyvalue import key_values
 from tests.behaviour.commands.support import SECRET, TOKEN, config, json_answer, run, store
 from tests.support.caches import use_cache
 from tests.support.servers import Answer
@@ -61,7 +62,7 @@ def test_inspect_fresh_entry(cached: ConfigService) -> None:
     assert 0 <= found["age"] < 60
     assert found["age"] + found["ttl_left"] == pytest.approx(300)
     assert found["age"] + found["purged_in"] == pytest.approx(3600)
-    assert found["size"] == len(caches[alias()].get("instance_config:acme"))
+    assert found["size"] == len(key_values[alias()].get("instance_config:acme"))
     assert found["generation"] == entry.generation
     assert found["owner"] == "u1"
     assert found["id_from"] == "argument"

@@ -10,7 +10,7 @@ import pytest
 from django.core.cache import caches
 
 from instance_lookup import CacheStats, InstanceNotFound, get_resolver
-from instance_lookup.cache.pubsub import client_of
+from instance_lookup.cache.redis_client import client_of
 from tests.behaviour.commands.support import (
     BACKENDS_WITHOUT_LIST,
     NO_LIST,

@@ -1,0 +1,125 @@
+"""What is asked of the shared cache, and the two ways to ask: Redis at first hand, or by Django.
+
+``key_values[alias]`` is the way to a cache. Redis and Valkey are spoken to by :class:`RedisClient`,
+every other backend by :class:`DjangoCache`. Both try once more where a connection broke.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django.core.cache import caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.signals import setting_changed
+
+from instance_lookup.cache.redis_client import RedisClient, client_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_BROKEN = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
+
+
+class KeyValue(Protocol):
+    """A cache, without what only some have. Each method raises what the backend raises.
+
+    Values are text. A ``life`` is in whole seconds; ``None``: for ever.
+    """
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether it is a cache that stores nothing by design."""
+
+    def get_many(self, keys: Sequence[str]) -> list[Any]:
+        """Return the value of each key, in the order of ``keys``; ``None``: there is none."""
+
+    def get(self, key: str) -> Any:
+        """Return the value of a key; ``None``: there is none."""
+
+    def set(self, key: str, value: str, life: int | None) -> None:
+        """Store a value."""
+
+    def add(self, key: str, value: str, life: int | None) -> bool | None:
+        """Store a value if the key has none; ``None``: whether that was done is not known."""
+
+    def touch(self, key: str, life: int | None) -> None:
+        """Give a value another life."""
+
+    def delete(self, key: str) -> bool:
+        """Remove a value; tell whether there was one."""
+
+    def publish(self, channel: str, message: bytes) -> None:
+        """Tell all who listen to a channel; where there are no channels, do nothing."""
+
+
+class DjangoCache:
+    """A cache that is reached through Django's API, in each thread by the thread's own object."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether it is Django's ``DummyCache``."""
+        return isinstance(caches[self._alias], DummyCache)
+
+    def get_many(self, keys: Sequence[str]) -> list[Any]:
+        found = dict(self._call("get_many", keys))  # a backend may answer with no dict at all
+        return [found.get(key) for key in keys]
+
+    def get(self, key: str) -> Any:
+        return self._call("get", key)
+
+    def set(self, key: str, value: str, life: int | None) -> None:
+        self._call("set", key, value, life)
+
+    def add(self, key: str, value: str, life: int | None) -> bool | None:
+        added = self._call("add", key, value, life)
+        return None if added is None else bool(added)
+
+    def touch(self, key: str, life: int | None) -> None:
+        self._call("touch", key, life)
+
+    def delete(self, key: str) -> bool:
+        return bool(self._call("delete", key))
+
+    def publish(self, channel: str, message: bytes) -> None:
+        """Do nothing: no process listens to a cache that has no channels."""
+
+    def _call(self, verb: str, *args: Any) -> Any:
+        method = getattr(caches[self._alias], verb)
+        try:
+            return method(*args)
+        except Exception as exc:
+            if (
+                not isinstance(exc, _BROKEN)
+                and type(exc).__name__ != "MemcacheUnexpectedCloseError"
+            ):
+                raise
+        return method(*args)
+
+
+class _KeyValues(dict[str, KeyValue]):
+    """One for each alias, as Django's ``caches``, and for all threads of the process.
+
+    Django makes ``caches[alias]`` for each request under ASGI, and for each thread elsewhere. The
+    clients of Redis and Valkey are for any number of threads, and notice a fork by themselves.
+    """
+
+    def __missing__(self, alias: str) -> KeyValue:
+        cache = caches[alias]
+        client = client_of(cache)
+        found = DjangoCache(alias) if client is None else RedisClient(cache, client)
+        # One step: of two threads that come here at the same moment, both use the first one's.
+        return self.setdefault(alias, found)
+
+
+key_values = _KeyValues()
+
+
+def _start_again(*, setting: str, **kwargs: object) -> None:
+    if setting == "CACHES":
+        key_values.clear()
+
+
+setting_changed.connect(_start_again)

@@ -1,0 +1,160 @@
+"""Redis and Valkey, through an alias's own client and pool, past its serializer and compressor.
+
+Keys are the alias's own: its prefix, version and key function. Values are plain UTF-8.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ssl import SSLEOFError
+from typing import TYPE_CHECKING, Any
+
+from instance_lookup.cache.former import FormerValues
+from instance_lookup.frozen import SecretBytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from django.core.cache.backends.base import BaseCache
+
+_KEYS_KEPT = 16_384
+"""Keys whose full form is kept: it costs a tenth of what else a read does."""
+_OURS = frozenset({b"{", b"g", b"z", "{", "g", "z"})
+"""How values begin: JSON, a generation or what is encrypted, what is compressed."""
+_BROKEN = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError, SSLEOFError)
+
+
+class RedisClient:
+    """A cache on Redis or Valkey, for any number of threads.
+
+    A pool may hold connections that a balancer or firewall on the way has forgotten. A command that
+    fails on one of those is given once more, on a fresh connection. One that gets no answer in
+    time, or no connection at all, is not: then the server is down.
+    """
+
+    keeps_nothing = False
+
+    def __init__(self, cache: BaseCache, client: Any) -> None:
+        """Speak by ``client``, see :func:`client_of`, for the alias that ``cache`` belongs to."""
+        holder = _holder_of(cache)
+        make_key = getattr(holder, "make_key", cache.make_key)
+        self._key = lru_cache(_KEYS_KEPT)(lambda key: str(make_key(key)))
+        self._client = client
+        self._execute = client.execute_command
+        self._former = FormerValues(holder)
+        self._is_cluster = False
+        self._repeated = 0
+
+    def get_many(self, keys: Sequence[str]) -> list[Any]:
+        """Return the value of each key, in the order of ``keys``; ``None``: there is none."""
+        made = map(self._key, keys)
+        if self._is_cluster:
+            values = self._call(self._get_each, *made)
+        else:
+            try:
+                values = self._call(self._execute, "MGET", *made)
+            except Exception as exc:
+                # A node of a cluster, which takes one command for keys of one slot only.
+                if "slot" not in str(exc).lower():
+                    raise
+                self._is_cluster = True
+                return self.get_many(keys)
+        return [
+            value if value is None or value[:1] in _OURS else self._former.read(value)
+            for value in values
+        ]
+
+    def get(self, key: str) -> Any:
+        """Return the value of a key; ``None``: there is none."""
+        value = self._call(self._execute, "GET", self._key(key))
+        return value if value is None or value[:1] in _OURS else self._former.read(value)
+
+    def set(self, key: str, value: str, life: int | None) -> None:
+        """Store a value."""
+        self._call(self._execute, "SET", self._key(key), _hidden(value), *_expiry(life))
+
+    def add(self, key: str, value: str, life: int | None) -> bool | None:
+        """Store a value if the key has none; ``None``: whether that was done is not known."""
+        repeated = self._repeated
+        words = ("SET", self._key(key), _hidden(value), "NX", *_expiry(life))
+        if self._call(self._execute, *words):
+            return True
+        # Where the command was given twice, it may be the first one that left the key taken.
+        return False if self._repeated == repeated else None
+
+    def touch(self, key: str, life: int | None) -> None:
+        """Give a value another life."""
+        if life is None:
+            self._call(self._execute, "PERSIST", self._key(key))
+        else:
+            self._call(self._execute, "EXPIRE", self._key(key), life)
+
+    def delete(self, key: str) -> bool:
+        """Remove a value; tell whether there was one."""
+        return bool(self._call(self._execute, "DEL", self._key(key)))
+
+    def publish(self, channel: str, message: bytes) -> None:
+        """Tell all who listen to a channel."""
+        self._call(self._execute, "PUBLISH", channel, message)
+
+    def _get_each(self, *made: str) -> list[Any]:
+        """Return the values of keys of several slots: one command each, sent together.
+
+        The order counts, since others may write in between: an entry comes before the generations
+        that it is compared with.
+        """
+        pipeline = self._client.pipeline(transaction=False)
+        for key in made:
+            pipeline.get(key)
+        values: list[Any] = pipeline.execute()
+        return values
+
+    def _call(self, command: Callable[..., Any], *words: Any) -> Any:
+        try:
+            return command(*words)
+        except Exception as exc:
+            if not self._mends(exc):
+                raise
+        self._repeated += 1
+        return command(*words)
+
+    def _mends(self, exc: Exception) -> bool:
+        """Tell whether to try once more after an error, and have that use a fresh connection."""
+        kind = type(exc).__name__  # of redis-py or valkey-py; their subclasses say something else
+        if kind not in {"ConnectionError", "TimeoutError"}:
+            return False
+        # The others that wait in the pool may be as forgotten as this one was. Those in use stay.
+        if pool := getattr(self._client, "connection_pool", None):
+            pool.disconnect(inuse_connections=False)
+        reason = exc.__cause__ or exc.__context__
+        broke = not isinstance(reason, OSError) or isinstance(reason, _BROKEN)
+        return broke and kind == "ConnectionError"
+
+
+def client_of(cache: BaseCache) -> Any:
+    """Return the client that a cache of Redis or Valkey writes with, ``None`` for other caches.
+
+    ``None`` also where keys are spread over servers by a client of django-redis or django-valkey.
+    """
+    holder = _holder_of(cache)
+    if holder is None or hasattr(holder, "get_server_name"):
+        return None
+    client = holder.get_client(write=True)
+    return client if hasattr(client, "pubsub") else None
+
+
+def _holder_of(cache: BaseCache) -> Any:
+    """Return what a cache has its client from: django-redis' and django-valkey's, or Django's."""
+    for name in ("client", "_cache"):
+        if hasattr(holder := getattr(cache, name, None), "get_client"):
+            return holder
+    return None
+
+
+def _hidden(value: str) -> SecretBytes:
+    """Return ``value`` for the server, such that instrumentation of the client does not show it."""
+    return SecretBytes(value.encode())
+
+
+def _expiry(life: int | None) -> tuple[Any, ...]:
+    return () if life is None else ("EX", life)
