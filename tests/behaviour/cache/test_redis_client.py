@@ -1,0 +1,355 @@
+"""Redis and Valkey at first hand: the alias's keys, plain values, and what is tried twice."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.core.cache import caches
+
+from instance_lookup import InstanceResolver, Source
+from instance_lookup.cache.keyvalue import DjangoCache, key_values
+from instance_lookup.cache.redis_client import RedisClient, client_of
+from tests.support.balancer import Balancer
+from tests.support.lookups import Service, asks
+from tests.support.near import ALIAS, BACKENDS, near_caches, near_config
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until, within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.extras
+
+ENTRY = "instance_config:acme"
+TOKENS = ("instance_generation", "instance_generation:acme", "instance_expiry:acme")
+TEXT = '{"v":1,"instance_id":"acme"}'
+VERBS: dict[str, Callable[[RedisClient], object]] = {
+    "get_many": lambda cache: cache.get_many([ENTRY, *TOKENS]),
+    "get": lambda cache: cache.get(ENTRY),
+    "set": lambda cache: cache.set(ENTRY, TEXT, 60),
+    "add": lambda cache: cache.add("instance_lease:acme", "taken", 60),
+    "touch": lambda cache: cache.touch(ENTRY, 60),
+    "delete": lambda cache: cache.delete(ENTRY),
+    "publish": lambda cache: cache.publish("channel", b"message"),
+}
+each_verb = pytest.mark.parametrize("use", VERBS.values(), ids=VERBS)
+
+
+@pytest.fixture(params=BACKENDS)
+def config(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[dict[str, Any]]:
+    """The settings of each kind of client, to be used as they are or with a change."""
+    config = near_config(request.param, redis_server.url())
+    yield config
+    with near_caches(instances=config):
+        caches[ALIAS].clear()
+
+
+@pytest.fixture
+def cache(config: dict[str, Any]) -> Iterator[RedisClient]:
+    with near_caches(instances=config):
+        yield opened()
+
+
+@pytest.fixture(params=BACKENDS)
+def balancer(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Balancer]:
+    """A server that is reached over a balancer, under :data:`ALIAS`."""
+    with Balancer(redis_server.port) as balancer:
+        config = near_config(request.param, f"redis://127.0.0.1:{balancer.port}/0")
+        if request.param == "django-valkey":
+            from valkey.backoff import NoBackoff
+            from valkey.retry import Retry
+
+            config["OPTIONS"]["CONNECTION_POOL_KWARGS"] = {"retry": Retry(NoBackoff(), 0)}
+        with near_caches(instances=config):
+            yield balancer
+
+
+def opened() -> RedisClient:
+    cache = key_values[ALIAS]
+    assert isinstance(cache, RedisClient)
+    return cache
+
+
+def leave_idle(cache: RedisClient, number: int) -> None:
+    """Have so many connections wait in the pool."""
+    pool = cache._client.connection_pool
+    words = ["PING"] if type(pool).__module__.startswith("valkey") else []
+    taken = [pool.get_connection(*words) for _ in range(number)]
+    for one in taken:
+        pool.release(one)
+
+
+def suffixing(key: str, prefix: str, version: int) -> str:
+    return f"{version}[{key}]{prefix}"
+
+
+@pytest.mark.parametrize("change", [{}, {"VERSION": 7}, {"KEY_FUNCTION": suffixing}])
+def test_keys_are_the_aliass_own(config: dict[str, Any], change: dict[str, Any]) -> None:
+    """Prefix, version and key function count: other aliases of the database see no other keys."""
+    with near_caches(instances={**config, **change}):
+        opened().set(ENTRY, TEXT, 60)
+        made = caches[ALIAS].make_key(ENTRY)
+        assert client_of(caches[ALIAS]).get(made) == TEXT.encode()
+
+
+def test_values_come_in_the_order_of_the_keys(cache: RedisClient) -> None:
+    """Whatever there is under each; ``None`` where there is nothing."""
+    cache.set("b", "g2", None)
+    cache.set("a", "g1", 60)
+    assert cache.get_many(["a", "nothing", "b", "a"]) == [b"g1", None, b"g2", b"g1"]
+    assert (cache.get("a"), cache.get("nothing")) == (b"g1", None)
+
+
+def test_lives_are_those_of_redis(cache: RedisClient) -> None:
+    """Seconds until it expires, or none."""
+    made = caches[ALIAS].make_key("a")
+    cache.set("a", "g1", 60)
+    assert 0 < cache._client.ttl(made) <= 60
+    cache.touch("a", None)
+    assert cache._client.ttl(made) == -1
+    cache.touch("a", 50)
+    assert 0 < cache._client.ttl(made) <= 50
+
+
+def test_add_and_delete_tell(cache: RedisClient) -> None:
+    """Of two who add one is told that it did; and who deletes, whether there was something."""
+    assert (cache.add("a", "g1", 60), cache.add("a", "g2", None)) == (True, False)
+    assert cache.get("a") == b"g1"
+    assert (cache.delete("a"), cache.delete("a")) == (True, False)
+
+
+def test_publish_reaches_those_who_listen(cache: RedisClient) -> None:
+    """Through the same client as everything else."""
+    with cache._client.pubsub() as pubsub:
+        pubsub.subscribe("news")
+        assert pubsub.get_message(timeout=5)["type"] == "subscribe"
+        cache.publish("news", b"hello")
+        assert pubsub.get_message(timeout=5)["data"] == b"hello"
+
+
+def test_one_client_for_all_threads_and_requests(cache: RedisClient) -> None:
+    """Django builds a cache for each; ours lasts until CACHES changes."""
+    assert key_values[ALIAS] is cache
+    with near_caches(instances=near_config("redis", "redis://127.0.0.1:1")):
+        assert key_values[ALIAS] is not cache
+
+
+def test_other_caches_are_reached_by_django() -> None:
+    """Also those that stand in front of a Redis."""
+    assert isinstance(key_values["default"], DjangoCache)
+    key_values["default"].publish("nobody", b"listens")
+
+
+# --- values of the release before -------------------------------------------------------------
+
+ZLIB = "django_redis.compressors.zlib.ZlibCompressor"
+FORMER: dict[str, tuple[str, dict[str, Any]]] = {
+    "redis": ("redis", {}),
+    "redis-bytes": ("redis", {"serializer": "instance_lookup.serializers.BytesSerializer"}),
+    "django-redis": ("django-redis", {}),
+    "django-redis-pickle-2": ("django-redis", {"PICKLE_VERSION": 2}),
+    "django-redis-json": (
+        "django-redis",
+        {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"},
+    ),
+    "django-redis-zlib": ("django-redis", {"COMPRESSOR": ZLIB}),
+    "django-valkey": ("django-valkey", {}),
+}
+
+
+@pytest.fixture(params=FORMER)
+def former(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[None]:
+    backend, options = FORMER[request.param]
+    config = near_config(backend, redis_server.url())
+    config["OPTIONS"] = {**config["OPTIONS"], **options}
+    with near_caches(instances=config):
+        yield
+        caches[ALIAS].clear()
+
+
+def test_former_values_are_read(former: None) -> None:
+    """What the alias's own serializer and compressor wrote."""
+    long = TEXT + " " * 1000
+    for text in (TEXT, long, "g0123456789abcdef"):
+        caches[ALIAS].set(ENTRY, text)
+        for value in (opened().get(ENTRY), opened().get_many([ENTRY])[0]):
+            assert (value.decode() if isinstance(value, bytes) else value) == text
+
+
+def test_former_entries_are_served(former: None) -> None:
+    """A release that comes to a full cache asks the service nothing, and an invalidation counts."""
+    service = Service()
+    resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=service)
+    resolver.resolve(asks())
+    for key in (ENTRY, *TOKENS[:2]):
+        caches[ALIAS].set(key, opened().get(key).decode(), None)
+    again = InstanceResolver(cache_alias=ALIAS, config_service_backend=service)
+    assert again.resolve(asks()).source is Source.CACHE
+    caches[ALIAS].set(TOKENS[1], "gwrittenbythereleasebefore", None)
+    assert again.resolve(asks()).source is Source.SERVICE
+
+
+class Bomb:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self.path).touch, (self.path,)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
+def test_pickle_runs_nothing(cache: RedisClient, tmp_path: Path, protocol: int) -> None:
+    """Who can write to the server cannot run code in the site; what was there is as if absent."""
+    resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=Service())
+    resolver.resolve(asks())
+    bomb = pickle.dumps(Bomb(tmp_path / "exploded"), protocol)
+    for key in (ENTRY, *TOKENS[:2]):
+        cache._client.set(caches[ALIAS].make_key(key), bomb)
+        assert resolver.resolve(asks()).source is Source.SERVICE
+        assert resolver.resolve(asks()).source is Source.CACHE
+    assert not (tmp_path / "exploded").exists()
+
+
+# --- connections ----------------------------------------------------------------------------
+
+
+@each_verb
+def test_forgotten_connections(balancer: Balancer, use: Callable[[RedisClient], object]) -> None:
+    """However many of the pool's were forgotten, one command is given twice, and no other."""
+    cache = opened()
+    cache.set(ENTRY, TEXT, 60)
+    leave_idle(cache, 5)
+    balancer.forget()
+    use(cache)
+    for other in VERBS.values():
+        other(cache)
+    assert balancer.resets == 1
+
+
+def test_forgotten_connections_do_not_take_the_cache_out(balancer: Balancer) -> None:
+    """A lookup after a quiet spell is a hit, as before."""
+    service = Service()
+    resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=service)
+    resolver.resolve(asks())
+    for _ in range(3):
+        leave_idle(opened(), 4)
+        balancer.forget()
+        assert resolver.resolve(asks()).source is Source.CACHE
+    assert resolver.cache.tiers.health.breaker.is_closed
+    assert balancer.resets == 3
+
+
+def test_invalidation_on_a_forgotten_connection(balancer: Balancer) -> None:
+    """It is acknowledged, and counts."""
+    resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=Service())
+    resolver.resolve(asks())
+    balancer.forget()
+    assert resolver.invalidate_cache("acme")
+    assert resolver.resolve(asks()).source is Source.SERVICE
+
+
+def test_lease_that_may_have_been_taken_twice(balancer: Balancer) -> None:
+    """The first try may have come through, so whether another holds it is not known."""
+    cache = opened()
+    cache.set("instance_lease:acme", "taken", 60)
+    balancer.forget()
+    assert cache.add("instance_lease:acme", "taken", 60) is None
+    assert cache.add("instance_lease:acme", "taken", 60) is False
+
+
+@each_verb
+def test_second_try_is_the_last(balancer: Balancer, use: Callable[[RedisClient], object]) -> None:
+    """Where the fresh connection breaks as well, the server is down."""
+    cache = opened()
+    cache.set(ENTRY, TEXT, 60)
+    leave_idle(cache, 3)
+    balancer.refuses = True
+    balancer.forget()
+    with pytest.raises(Exception, match=r"(?i)reset|closed|broken"):
+        use(cache)
+    assert balancer.resets == 2
+
+
+@each_verb
+def test_refused_connection_is_no_second_try(
+    own_redis_server: RedisServer, use: Callable[[RedisClient], object]
+) -> None:
+    """A server that is gone is gone at the next moment as well."""
+    with near_caches(instances=near_config("redis", own_redis_server.url())):
+        own_redis_server.kill()
+        with pytest.raises(Exception, match="refused"):
+            use(opened())
+        assert opened()._repeated == 0
+
+
+@each_verb
+def test_late_answer_is_no_second_try(
+    own_redis_server: RedisServer, use: Callable[[RedisClient], object]
+) -> None:
+    """A server that hangs costs one timeout, and the idle connections are not used again."""
+    with near_caches(instances=near_config("redis", own_redis_server.url())):
+        cache = opened()
+        leave_idle(cache, 2)
+        own_redis_server.pause()
+        with within(1.8), pytest.raises(Exception, match=r"(?i)timeout|timed out"):
+            use(cache)
+        own_redis_server.resume()
+        assert cache._repeated == 0
+
+
+# --- clusters -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisServer]:
+    """A cluster of one node, which has all slots."""
+    with RedisServer("--cluster-enabled", "yes") as server:
+        assert server.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383") == b"+OK"
+        wait_until(lambda: server.command("SET", "a", "b") == b"+OK", 30)
+        yield server
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_cluster_is_a_cache(cluster: RedisServer, backend: str) -> None:
+    """Its keys are of several slots, which one command may not name together."""
+    with near_caches(instances=near_config(backend, cluster.url())):
+        resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=Service())
+        assert resolver.resolve(asks()).source is Source.SERVICE
+        assert resolver.resolve(asks()).source is Source.CACHE
+        assert resolver.invalidate_cache("acme")
+        assert resolver.resolve(asks()).source is Source.SERVICE
+        resolver.invalidate_all_caches()
+        assert resolver.resolve(asks()).source is Source.SERVICE
+        assert resolver.cache.stats.errors == 0
+
+
+def connect_to_cluster(url: str) -> Any:
+    from redis.cluster import RedisCluster
+
+    return RedisCluster.from_url(url)
+
+
+class ClusterFactory:
+    """What makes the client of django-redis one of a cluster."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        pass
+
+    def connect(self, url: str) -> Any:
+        return connect_to_cluster(url)
+
+
+def test_client_of_a_cluster(cluster: RedisServer) -> None:
+    """It sends each command to the node that has the slot, and refuses what is of several."""
+    config = near_config("django-redis", cluster.url())
+    config["LOCATION"] = cluster.url()
+    config["OPTIONS"] = {"CONNECTION_FACTORY": f"{__name__}.ClusterFactory"}
+    with near_caches(instances=config):
+        resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=Service())
+        assert resolver.resolve(asks()).source is Source.SERVICE
+        assert resolver.resolve(asks()).source is Source.CACHE
+        assert resolver.cache.stats.errors == 0
+        opened()._client.close()
