@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from django.apps import apps
 from django.conf import settings
+from django.core.cache.backends.db import BaseDatabaseCache
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.cache.backends.redis import RedisCache, RedisSerializer
@@ -82,7 +83,13 @@ def check_deployment(**kwargs: object) -> list[CheckMessage]:
     except ImproperlyConfigured:
         return []  # check_settings says so
     alias = settings.CACHES.get(found.cache_alias)
-    return [*_advise_url(found), *(_advise_cache(found.cache_alias, alias) if alias else ())]
+    if alias is None:
+        return [*_advise_url(found)]
+    return [
+        *_advise_url(found),
+        *_advise_cache(found.cache_alias, alias),
+        *_advise_sealing(found, alias),
+    ]
 
 
 def _error(number: str, setting: str, complaint: str, hint: str) -> Error:
@@ -143,19 +150,12 @@ def _advise_cache(name: str, alias: Mapping[str, Any]) -> Iterator[CheckMessage]
     if not _is_redis(backend):
         return
     options = {key.lower(): value for key, value in alias.get("OPTIONS", {}).items()}
-    if len(_locations(alias)) > 1 or "SentinelClient" in str(options.get("client_class")):
+    if _is_sharded(options) and _pickles(options.get("serializer")):
         yield Warning(
-            f"CACHES[{name!r}] reads from replicas: one that lags serves what was invalidated.",
-            hint="Name the primary only; with Sentinel, use SentinelConnectionFactory alone.",
-            id="instance_lookup.W006",
-        )
-    if _pickles(options.get("serializer")):
-        key = "serializer" if issubclass(backend, RedisCache) else "SERIALIZER"
-        yield Warning(
-            f"CACHES[{name!r}] unpickles what it reads: anyone who can write to that server can "
+            f"CACHES[{name!r}] unpickles what it reads: anyone who can write to its servers can "
             "run code in this site.",
-            hint=f"OPTIONS: {{{key!r}: 'instance_lookup.serializers.BytesSerializer'}}, "
-            "with an alias of its own.",
+            hint="OPTIONS: {'SERIALIZER': 'instance_lookup.serializers.BytesSerializer'}, "
+            "with an alias of its own; or one server, which needs neither.",
             id="instance_lookup.W004",
         )
     if missing := [option for option in _TIMEOUTS if not _has_option(option, options, alias)]:
@@ -165,6 +165,25 @@ def _advise_cache(name: str, alias: Mapping[str, Any]) -> Iterator[CheckMessage]
             hint="Set both in OPTIONS, to some 0.2 seconds; see the README.",
             id="instance_lookup.W005",
         )
+
+
+def _advise_sealing(found: Settings, alias: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Warn where a client sees values after they were encoded, and so cannot be kept from them."""
+    backend = _class_or_none(alias["BACKEND"])
+    options = {key.lower(): value for key, value in alias.get("OPTIONS", {}).items()}
+    is_database = isinstance(backend, type) and issubclass(backend, BaseDatabaseCache)
+    if (is_database or _is_sharded(options)) and not found.encryption_keys:
+        yield Warning(
+            f"What instruments the client of CACHES[{found.cache_alias!r}] sees API keys in the "
+            "values that are stored.",
+            hint=f"Set {NAME}['ENCRYPTION_KEYS'], or use Redis or Valkey on one server.",
+            id="instance_lookup.W010",
+        )
+
+
+def _is_sharded(options: Mapping[str, Any]) -> bool:
+    """Tell whether a client of django-redis or django-valkey spreads its keys over servers."""
+    return "ShardClient" in str(options.get("client_class"))
 
 
 def _is_redis(backend: type) -> bool:

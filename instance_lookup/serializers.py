@@ -1,6 +1,8 @@
-"""A serializer for the cache alias: what this app stores is text, so nothing needs pickle.
+"""A serializer of text for cache aliases that are reached by Django's API, and so unpickle.
 
-With pickle, the default of both Redis backends, who can write to Redis can run code in the site.
+Redis and Valkey are spoken to past the alias's serializer: there it is not needed any more. It is
+for clients that spread keys over servers. With pickle, which is their default, who can write to one
+of the servers can run code in the site.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import subprocess
+from base64 import b64encode
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,7 @@ def production(
 ) -> Site:
     """The README's site, whose hosts are servers of this machine."""
     monkeypatch.setenv("CONFIG_SERVICE_TOKEN", "token")
+    monkeypatch.setenv("INSTANCE_CACHE_KEYS", b64encode(b"k" * 32).decode())
     site = build()
     hosts = {
         "redis://redis.internal:6379/1": redis_server.url(1),
@@ -229,7 +231,7 @@ def test_commands_do_what_they_say(
     runnable = [block for block in blocks(page) if block.runs and block.section != STARTS]
     lines = [words for block in runnable for words, _ in commands(block) if "manage.py" in words]
     scripts = [b.text for b in runnable if b.language == "python" and not b.file]
-    with production.running("mysite.settings_production"), emptied("instances"):
+    with production.running("mysite.settings_production"), emptied("default"):
         for words in lines:
             run_command(words)
         for script in scripts:
@@ -240,7 +242,7 @@ def test_commands_do_what_they_say(
 def test_production_settings(production: Site, service: ScriptedServer) -> None:
     """They leave the checks nothing to say, and the second lookup does not ask the service."""
     context = LookupContext(LookupUser("1"), instance_id="acme")
-    with production.running("mysite.settings_production"), emptied("instances"):
+    with production.running("mysite.settings_production"), emptied("default"):
         assert ours() == []
         assert resolve_instance(context).instance_id == "acme"
         assert get_resolver().resolve(context).source == "cache"
@@ -286,11 +288,11 @@ def test_sentinel_settings(production: Site, redis_server: RedisServer, tmp_path
         production.replace(
             "mysite/settings_sentinel.py", {**hosts, 'timeout": 0.2': 'timeout": 5.0'} | TIMEOUTS
         )
-        with production.running("mysite.settings_sentinel"), emptied("instances"):
+        with production.running("mysite.settings_sentinel"), emptied("default"):
             assert ours() == []
             assert get_resolver().resolve(context).source == "service"
             assert get_resolver().resolve(context).source == "cache"
-            client = caches["instances"].client.get_client()  # type: ignore[attr-defined]
+            client = caches["default"].client.get_client()  # type: ignore[attr-defined]
             assert client.connection_pool.service_name == "mymaster"
             assert get_resolver().invalidate_cache("acme")
 
