@@ -1,7 +1,4 @@
-"""The demo: a Config Service, a site that uses ``instance_lookup``, and a story told against both.
-
-The servers are on free ports. The last part of this file starts them and prints the story.
-"""
+"""The demo: start a Config Service and a site that uses ``instance_lookup``, and tell a story."""
 
 from __future__ import annotations
 
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SEEDED: Final = ("studio-a", "studio-b", "no-owner")
-NO_OTHER_LIMIT: Final = {"rpm_burst": None, "daily": None}
 LATER: Final = {"Retry-After": True}
 
 
@@ -103,7 +99,8 @@ def what_happens(sandbox: Sandbox) -> Iterator[str | Step]:
     yield Step("owner: still gone, the 404 is kept", owner.instance, 404)
     sandbox.service_admin.switch(down=False)
     ask, harbour = neighbour.instance, partial(neighbour.job, "a harbour at noon")
-    old, new = ({"rate_limits": {"render": {"rpm": n, **NO_OTHER_LIMIT}}} for n in (10, 0))
+    none = {"rpm_burst": None, "daily": None}
+    old, new = ({"rate_limits": {"render": {"rpm": rpm, **none}}} for rpm in (10, 0))
     sandbox.service_admin.set("instance/studio-b", **new)
     yield "studio-b is paused at the service: no calls a minute"
     yield Step("neighbour: the cached copy, as agreed", ask, 200, "cache", 0, old)
@@ -141,11 +138,12 @@ class Sandbox:
             running.enter_context(keys_removed(redis_url, prefix))
         folder = TemporaryDirectory(prefix="instance-lookup-demo-")
         self.data_dir = Path(running.enter_context(folder))
-        worker = running.enter_context(Worker({f"sandbox-key-of-{name}": name for name in SEEDED}))
-        Thread(target=worker.serve_forever, daemon=True).start()
-        running.callback(worker.shutdown)
+        keys = {f"sandbox-key-of-{name}": name for name in SEEDED}
+        self.worker = running.enter_context(Worker(keys))
+        Thread(target=self.worker.serve_forever, daemon=True).start()
+        running.callback(self.worker.shutdown)
         token = os.environ.get("CONFIG_SERVICE_TOKEN") or secrets.token_urlsafe(32)
-        self.env = {"CONFIG_SERVICE_TOKEN": token, "SANDBOX_WORKER_URL": worker.url}
+        self.env = {"CONFIG_SERVICE_TOKEN": token, "SANDBOX_WORKER_URL": self.worker.url}
         self.service = self.start("config_service", "--seed")
         self.env |= {
             "CONFIG_SERVICE_URL": self.service.url,
@@ -212,6 +210,7 @@ ADDRESSES: Final = f"""
 Studio          {{sandbox.studio.url}}/
 Config Service  {{sandbox.service.url}}/admin/config_service/switches/   (down, slow, faulty)
 By hand         {{sandbox.studio.url}}/naive/studio-b/   (as neighbour, then as stranger)
+Worker          {{sandbox.worker.url}}
 
 Log-ins, all with the password {PASSWORD!r}:
 {chr(10).join(f"  {person.name:<10} {person.about}" for person in PEOPLE)}

@@ -121,8 +121,8 @@ class ServiceAdmin(requests.Session):
 
     def switch(self, **fields: Any) -> None:
         """Set all switches: those that are not named go off."""
-        off = {"down": False, "slow": 0, "errors": 0, "errors_status": 500, "retry_after": None}
-        self.set("switches/1", **{**off, **fields})
+        self.change("DELETE", "switches/1")
+        self.set("switches/1", **fields)
 
     def change(self, method: str, path: str, fields: dict[str, Any] | None = None) -> None:
         """Send a change; raise ``RuntimeError`` with what the service says if it refuses."""

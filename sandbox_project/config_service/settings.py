@@ -57,6 +57,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.ScryptPasswordHasher"]
 ROOT_URLCONF = "config_service.urls"
 STATIC_URL = "static/"
+TIME_ZONE = "UTC"
 # Cookies do not know ports: under the usual names, a log-in here would end the one at the studio.
 SESSION_COOKIE_NAME = "config_service_sessionid"
 CSRF_COOKIE_NAME = "config_service_csrftoken"

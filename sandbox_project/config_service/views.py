@@ -150,19 +150,26 @@ def document(request: HttpRequest, content: dict[str, Any]) -> HttpResponseBase:
 
 def project_body(project_id: str, user: str | None) -> dict[str, Any]:
     """Return which instance a project belongs to."""
-    project = Project.objects.select_related("instance").filter(pk=project_id).first()
+    project = Project.objects.filter(pk=project_id).first()
     if project is None:
         raise Problem(404, f"There is no project {project_id!r}.")
-    check_user(user, project.instance)
-    return {"project_id": project.project_id, "instance_id": project.instance_id}
+    instance = find_instance(project.instance_id, user)
+    return {"project_id": project.project_id, "instance_id": instance.instance_id}
+
+
+def find_instance(instance_id: str, user: str | None) -> Instance:
+    """Return an instance, unless it refuses this user. Nothing else depends on the user."""
+    instance = Instance.objects.filter(pk=instance_id).first()
+    if instance is None:
+        raise Problem(404, f"There is no instance {instance_id!r}.")
+    if user in instance.refused_users:
+        raise Problem(403, f"This user may not have {instance_id!r}.")
+    return instance
 
 
 def instance_body(instance_id: str, user: str | None) -> dict[str, Any]:
     """Return the configuration of one instance."""
-    instance = Instance.objects.filter(pk=instance_id).first()
-    if instance is None:
-        raise Problem(404, f"There is no instance {instance_id!r}.")
-    check_user(user, instance)
+    instance = find_instance(instance_id, user)
     names = ("name", "description", "owner", "tenant_id")
     metadata = {name: getattr(instance, name) or None for name in names}
     dates = {"created_at": instance.created_at, "updated_at": instance.updated_at}
@@ -175,12 +182,6 @@ def instance_body(instance_id: str, user: str | None) -> dict[str, Any]:
         "metadata": metadata | dates,
         "features": instance.features,
     }
-
-
-def check_user(user: str | None, instance: Instance) -> None:
-    """Refuse the users that the instance refuses. Nothing else depends on the user."""
-    if user in instance.refused_users:
-        raise Problem(403, f"This user may not have {instance.instance_id!r}.")
 
 
 def rate_limit(limit: dict[str, float | None]) -> dict[str, int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from django.shortcuts import render
@@ -14,20 +15,18 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest, HttpResponse
 
-LOOKUP: Final = {
+TITLES: Final = {
     400: "Which instance?",
     403: "Not yours",
     404: "Does not exist",
     503: "The Config Service does not answer",
 }
-OTHER: Final = {400: "Bad request", 403: "Not for you", 404: "No such page"}
-"""For what had nothing to do with an instance."""
 
 
 def error_page(request: HttpRequest, exception: object, *, status: int) -> HttpResponse:
     """Answer with a page of the site. Only our own errors are known to be presentable."""
     ours = isinstance(exception, InstanceLookupError)
-    title = (LOOKUP if ours or status == 503 else OTHER)[status]
+    title = TITLES[status] if ours or status == 503 else HTTPStatus(status).phrase
     detail = str(exception) if ours else ""
     context = {"status": status, "title": title, "detail": detail}
     return render(request, "studio/error.html", context, status=status)

@@ -12,7 +12,6 @@ from rest_framework.exceptions import APIException, ParseError, Throttled
 if TYPE_CHECKING:
     from instance_lookup import InstanceConfig
 
-TIMEOUT: Final = 10.0
 MINUTE: Final = 60
 DAY: Final = 86_400
 
@@ -35,23 +34,20 @@ def route_job(config: InstanceConfig, worker: str, task: str) -> dict[str, Any]:
         raise ParseError(f"{config.instance_id} has no worker {worker!r}; it has: {names}.")
     if (wait := take(config, worker, time())) is not None:
         raise Throttled(wait)
-    return send(url, config.api_keys.get(worker), task)
-
-
-def send(url: str, key: str | None, task: str) -> dict[str, Any]:
-    """Send a job. What a worker says when it fails stays in the log of the worker."""
+    key = config.api_keys.get(worker)
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     with requests.Session() as session:
         # A .netrc of the machine would replace the key.
         session.trust_env = False
         try:
             response = session.post(
-                url, json={"task": task}, headers=headers, timeout=TIMEOUT, allow_redirects=False
+                url, json={"task": task}, headers=headers, timeout=10, allow_redirects=False
             )
-            answer = response.json()
+            answer: dict[str, Any] = response.json()
         except requests.RequestException as exc:
             raise WorkerFailed("The worker does not answer.") from exc
-    if response.status_code != 200 or not isinstance(answer, dict):
+    if response.status_code != 200:
+        # What a worker says when it fails stays in the log of the worker.
         raise WorkerFailed(f"The worker answers {response.status_code}.")
     return answer
 

@@ -1,8 +1,7 @@
 """The lookup that people write by hand. Do not copy it: the demo shows what is wrong with it.
 
-It looks sound: it asks the service, checks who may have the answer, caches it, and has a spare copy
-for bad days. But the check stands beside the fetch, so when the answer is in the cache, the caller
-is never checked.
+It looks sound: it asks the service, checks who may have the answer, and caches it. But the check
+stands beside the fetch, so when the answer is in the cache, the caller is never checked.
 """
 
 from __future__ import annotations
@@ -14,34 +13,29 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import HttpRequest, JsonResponse
 
 
 def get_instance_config(request: HttpRequest, instance_id: str) -> dict[str, Any]:
-    config = cache.get(f"instance:{instance_id}")
+    key = f"instance:{instance_id}"
+    config: dict[str, Any] | None = cache.get(key)
     if config is None:
         config = fetch_config(request, instance_id)
-        cache.set(f"instance:{instance_id}", config, 300)
-        cache.set(f"instance-spare:{instance_id}", config, 3600)
-    return dict(config)
+        cache.set(key, config, 300)
+    return config
 
 
 def fetch_config(request: HttpRequest, instance_id: str) -> dict[str, Any]:
-    """Ask the service, or take the spare copy if it is down, and check who may have it."""
+    """Ask the service, and check who may have the answer."""
     url = f"{settings.INSTANCE_LOOKUP['CONFIG_SERVICE_URL']}/instances/{instance_id}"
     headers = {"Authorization": f"Bearer {settings.INSTANCE_LOOKUP['CONFIG_SERVICE_TOKEN']}"}
-    try:
-        response = requests.get(url, headers=headers, timeout=2)
-        response.raise_for_status()
-        config = response.json()
-    except requests.RequestException as exc:
-        config = cache.get(f"instance-spare:{instance_id}")
-        if config is None:
-            raise Http404("No such instance.") from exc
+    response = requests.get(url, headers=headers, timeout=2)
+    response.raise_for_status()
+    config: dict[str, Any] = response.json()
     is_owner = config["metadata"]["owner"] == str(request.user.pk)
     if not is_owner and not request.user.is_superuser:
         raise PermissionDenied("Not your instance.")
-    return dict(config)
+    return config
 
 
 @login_required

@@ -119,6 +119,7 @@ TEMPLATES = [
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.ScryptPasswordHasher"]
 ROOT_URLCONF = "studio.urls"
 STATIC_URL = "static/"
+TIME_ZONE = "UTC"
 LOGIN_URL = LOGOUT_REDIRECT_URL = "log-in"
 LOGIN_REDIRECT_URL = "home"
 # Cookies do not know ports: under the usual names, a log-in here would end one at a neighbour.

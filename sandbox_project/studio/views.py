@@ -129,14 +129,13 @@ def cache_panel(request: HttpRequest) -> HttpResponse:
 def act(request: HttpRequest, instance_id: str, action: str) -> None:
     """Expire or invalidate an instance, and leave a message."""
     cache = get_resolver().cache
+    do = {"expire": cache.expire, "invalidate": cache.invalidate}.get(action)
+    if do is None:
+        messages.error(request, "Choose “expire” or “invalidate”.")
+        return
     try:
-        if action == "expire":
-            cache.expire(instance_id)
-            messages.success(request, f"{instance_id} is stale now: the service is asked first.")
-        elif action == "invalidate":
-            cache.invalidate(instance_id)
-            messages.success(request, f"{instance_id} is not served from the cache again.")
-        else:
-            messages.error(request, "Choose “expire” or “invalidate”.")
+        do(instance_id)
     except InstanceLookupError as exc:
         messages.error(request, str(exc))
+    else:
+        messages.success(request, f"Done: {action} {instance_id}.")

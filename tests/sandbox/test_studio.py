@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +47,14 @@ def test_page_says_where_the_configuration_came_from(people: dict[str, Visitor],
     assert "From the cache; the Config Service was not asked." in second
 
 
+def test_page_says_in_utc_when_the_service_was_asked(people: dict[str, Visitor], mine: str) -> None:
+    """The hour is the one that the page says it is."""
+    asked = people["owner"].instance(X_Instance_ID=mine).json()["cached_at"]
+    said = f"{datetime.fromtimestamp(asked, UTC):%H:%M:%S} UTC"
+
+    assert said in people["owner"].page(f"/instances/{mine}/").text
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "reason"),
     [
@@ -82,8 +91,8 @@ def test_page_for_an_admin_says_why_he_may(people: dict[str, Visitor], mine: str
         ("owner", "/instances/not an id/", 400, "Which instance?"),
         ("owner", "/instances/a/b/", 400, "Which instance?"),
         ("stranger", "/", 400, "Which instance?"),
-        ("owner", "/no/such/page/", 404, "No such page"),
-        ("owner", "/cache/", 403, "Not for you"),
+        ("owner", "/no/such/page/", 404, "Not Found"),
+        ("owner", "/cache/", 403, "Forbidden"),
     ],
 )
 def test_page_that_fails_says_so_in_words(

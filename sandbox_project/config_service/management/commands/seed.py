@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from os import environ
-from typing import Any, Final
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
@@ -11,8 +11,6 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from config_service.models import Instance, Project, Switches, store
-
-OFF: Final = {"down": False, "slow": 0, "errors": 0, "errors_status": 500, "retry_after": None}
 
 
 class Command(BaseCommand):
@@ -32,7 +30,7 @@ class Command(BaseCommand):
         except ValidationError as exc:
             raise CommandError(" ".join(exc.messages)) from exc
         store(Project, "film-42", {"instance_id": "studio-a"})
-        store(Switches, Switches.ONLY_ID, OFF)
+        Switches(pk=Switches.ONLY_ID).save()  # all off
         name = environ.get("CONFIG_SERVICE_ADMIN_NAME") or "admin"
         admin, _ = User.objects.get_or_create(username=name)
         password = environ.get("CONFIG_SERVICE_ADMIN_PASSWORD") or "sandbox"
