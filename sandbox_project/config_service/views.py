@@ -65,7 +65,7 @@ def api(request: HttpRequest, path: str) -> HttpResponseBase:
     except Problem as problem:
         response = problem.response()
     except Exception:
-        logger.exception("A fault of the service: request_id=%s", request_id)
+        logger.exception("A fault of the service, in request %s", request_id)
         response = Problem(500, "The service has a fault; its log says more.").response()
     response.headers["X-Request-ID"] = request_id
     # Every answer holds or guards secrets: no cache on the way may keep one.
@@ -81,16 +81,16 @@ def answer(request: HttpRequest, path: str) -> HttpResponseBase:
     obey(Switches.load())
     check_credential(request)
     user = user_id(request)
-    kind, *rest = path.split("/")
-    is_list, is_document = (kind == "instances" and not rest), (len(rest) == 1 and rest[0])
-    if not is_list and not is_document:
+    kind, _, name = path.partition("/")
+    is_list = path == "instances"
+    if not is_list and (not name or "/" in name):
         raise Problem(404, "There is nothing at this path.")
     if request.method not in {"GET", "HEAD"}:
         raise Problem(405, "Use GET.", {"Allow": "GET, HEAD"})
     if is_list:
         return instance_page(request)
-    body = instance_body(rest[0], user) if kind == "instances" else project_body(rest[0], user)
-    return document(request, body)
+    build = instance_body if kind == "instances" else project_body
+    return document(request, build(name, user))
 
 
 def obey(switches: Switches) -> None:

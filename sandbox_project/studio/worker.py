@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Worker(ThreadingHTTPServer):
-    """Takes ``POST /jobs``. ``customers`` are the names of customers by key."""
+    """Takes ``POST /jobs`` on a free port. ``customers`` are their names by key."""
 
-    def __init__(self, customers: Mapping[str, str], port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(self, customers: Mapping[str, str]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
         self.customers = customers
         self.url = f"http://127.0.0.1:{self.server_port}/jobs"
 

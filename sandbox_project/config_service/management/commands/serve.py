@@ -55,8 +55,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        # Not with its parents: the folder of a demo that was just stopped does not come back.
-        settings.DATA_DIR.mkdir(exist_ok=True)
+        settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
         call_command("migrate", run_syncdb=True, verbosity=0)
         if options["seed"]:
             call_command("seed", verbosity=0)
