@@ -186,3 +186,6 @@ class CacheStats:
     was left out of an answer that was not: a feature flag, a worker URL, a date."""
     errors: int = 0
     """Calls that the cache backend failed."""
+    unpublished: int = 0
+    """Invalidations that are written, and that other processes could not be told of: what they have
+    in memory they may serve for ``NEAR_CACHE_TTL`` more."""

@@ -79,11 +79,6 @@ class NearTier(Generic[D]):
         if self._channel is not None:
             self._channel.listen(hearer)
 
-    def publish(self, kind: str, asked: str | None) -> None:
-        """Tell all processes that an id changed (``None``: any). Raises what the backend raises."""
-        if self._channel is not None:
-            self._channel.publish(kind, asked)
-
     @cached_property
     def _channel(self) -> Channel | None:
         if self._settings.near_cache_size == 0:

@@ -57,13 +57,32 @@ class Channel(Guarded):
         self.name = name
         self._alias = alias
         self._health = Health("The subscription to invalidations")
+        self._publishing = Health("Publishing invalidations")
         self._server = f"the server of CACHES[{alias!r}]"
         self._hearers: WeakSet[Hears] = WeakSet()
 
-    def publish(self, kind: str, asked: str | None) -> None:
-        """Tell all processes. Raises what the backend raises."""
+    def publish(self, kind: str, asked: str | None) -> bool:
+        """Tell all processes; return whether the server took it. If not, the log says so, once.
+
+        The change itself is written before, and holds: what other processes have in memory they
+        serve for ``NEAR_CACHE_TTL`` at most. Often the user of the server may not ``PUBLISH``.
+        """
         message = EVERYTHING if asked is None else f"{kind}:{asked}"
-        client_of(caches[self._alias]).publish(self.name, message.encode(errors="surrogatepass"))
+        try:
+            self._client().publish(self.name, message.encode(errors="surrogatepass"))
+        except Exception as exc:  # noqa: BLE001  # whatever the backend raises
+            reason = type(exc).__name__
+            self._publishing.failed(
+                reason,
+                f"Invalidations are written, but not published to {self._server} ({reason}): other"
+                " processes may serve what they have in memory for NEAR_CACHE_TTL more. Check that"
+                f" the user of CACHES[{self._alias!r}] may PUBLISH on {self.name!r}.",
+            )
+            return False
+        self._publishing.ok(
+            line=f"Publishing invalidations to {self._server} again; all processes hear of them."
+        )
+        return True
 
     def listen(self, hearer: Hears) -> None:
         """Tell ``hearer`` of invalidations from now on. Starts the one thread, if none runs."""
@@ -96,9 +115,7 @@ class Channel(Guarded):
 
     def _hear(self) -> None:
         """Listen until something fails, or until no listener is left."""
-        client = client_of(caches[self._alias])
-        self._server = _server_of(client)
-        with closing(client.pubsub()) as pubsub:
+        with closing(self._client().pubsub()) as pubsub:
             pubsub.subscribe(self.name)
             answered = asked = monotonic()
             pubsub.ping(str(asked))
@@ -121,6 +138,11 @@ class Channel(Guarded):
                 if now - asked >= _PULSE:
                     asked = now
                     pubsub.ping(str(asked))
+
+    def _client(self) -> Any:
+        client = client_of(caches[self._alias])
+        self._server = _server_of(client)
+        return client
 
     @property
     def _is_back(self) -> str:
@@ -153,6 +175,16 @@ class Channel(Guarded):
         super()._start_anew()
         self.sure_until = 0.0
         self._thread = None
+
+
+def publish(alias: str, kind: str, asked: str | None) -> bool:
+    """Tell all processes that an id of a ``kind`` changed; ``asked`` ``None``: all of both kinds.
+
+    Return whether they will hear of it: also true where the cache ``alias`` has no pub/sub, since
+    then no process expects to.
+    """
+    channel = channel_of(alias)
+    return channel is None or channel.publish(kind, asked)
 
 
 def channel_of(alias: str) -> Channel | None:

@@ -15,6 +15,7 @@ from instance_lookup.cache.entry import DOES_NOT_EXIST, Freshness, pack, unpack
 from instance_lookup.cache.epochs import Epochs
 from instance_lookup.cache.near import NearTier
 from instance_lookup.cache.outage import OutageBuffer
+from instance_lookup.cache.pubsub import publish
 from instance_lookup.cache.shared import Reading, SharedTier
 from instance_lookup.cache.transactions import OutsideTransaction, outside_transaction
 from instance_lookup.concurrency.coalescing import BatchedReads, CoalescedReads
@@ -57,6 +58,7 @@ class TieredCache(Generic[D]):
         self.health = health
         self.shared = SharedTier(kind, settings, counters)
         self._settings = settings
+        self._count = counters.add
         self._buffer: OutageBuffer[D] = OutageBuffer(
             answers_live=settings.near_cache_ttl,
             entries_live=self.shared.known_life,
@@ -280,17 +282,13 @@ class TieredCache(Generic[D]):
             self.forget(asked)
 
     def doubt(self) -> None:
-        """Empty the near tier, and refuse what was read so far: a change may have been missed.
-
-        This is not a change: answers of the service that are under way still count.
-        """
+        """Empty the near tier: a change may have been missed. Answers under way still count."""
         self._epochs.apart(self.near.doubt)
 
     def _publish(self, asked: str | None) -> None:
-        try:
-            self.near.publish(self.kind.name, asked)
-        except Exception as exc:
-            raise self.shared.failure("publish the invalidation of", asked, exc) from exc
+        """Tell other processes. Where that fails it holds all the same, see ``pubsub``."""
+        if not publish(self._settings.cache_alias, self.kind.name, asked):
+            self._count("unpublished")
 
     @cached_property
     def _outside(self) -> OutsideTransaction | None:

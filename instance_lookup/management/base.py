@@ -109,6 +109,8 @@ class InstanceCommand(BaseCommand):
                 " this command reaches its own only, not that of the site.",
                 self.style.WARNING,
             )
+        self._resolver = resolver
+        self._unpublished = resolver.get_cache_stats().unpublished
         return resolver
 
     def collect(
@@ -158,6 +160,7 @@ class InstanceCommand(BaseCommand):
         ``cache_code`` is the one for a cache that failed. ``without_list`` is said beside why there
         is no list of instances, or not all of it: what that means, and what to do.
         """
+        self._tell_unpublished()
         failures = collected.failures
         if collected.interrupted:
             raise CommandError("Interrupted.", returncode=Exit.INTERRUPTED)
@@ -169,6 +172,17 @@ class InstanceCommand(BaseCommand):
             raise CommandError(
                 f"{len(failures)} of {total} failed: {_names(failures)}.",
                 returncode=cache_code if cache else Exit.SOME_FAILED,
+            )
+
+    def _tell_unpublished(self) -> None:
+        """Say what it means where other processes could not be told. It is no failure."""
+        settings = self._resolver.settings
+        if self._resolver.get_cache_stats().unpublished > self._unpublished:
+            self.stderr.write(
+                "The cache holds the change, but other processes could not be told of it: what they"
+                f" have in memory they may serve for NEAR_CACHE_TTL ({settings.near_cache_ttl:g} s)"
+                f" more. Check that the user of CACHES[{settings.cache_alias!r}] may PUBLISH.",
+                self.style.WARNING,
             )
 
 

@@ -42,6 +42,7 @@ _ORDER = (
     *("client_error", "page", "dropped", "everything", "omitted", "documents again", "works again"),
     *("cache is down", "cache is read-only", "cache works again"),
     *("channel is down", "channel works again"),
+    *("publishing fails", "publishing works again"),
 )
 LINES = dict(zip(_ORDER, _LINES, strict=True))
 """Each line of the page, by the situation of the test that brings it about."""
@@ -137,6 +138,7 @@ CACHE = {
     "channel works again": "does not deliver invalidations",
 }
 """The rows of a cache that goes down and comes back."""
+UNPUBLISHED = ("publishing fails", "publishing works again")
 
 
 def logged(caplog: pytest.LogCaptureFixture, *, real: str, shown: str) -> list[str]:
@@ -246,7 +248,25 @@ def test_line_of_a_cache_that_is_read_only(
     assert is_quoted(row("the cache: is read-only"), line)
 
 
+def test_lines_of_changes_that_are_not_published(
+    own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One when it begins, one when others are told again."""
+    own_redis_server.command("ACL", "SETUSER", "mute", "on", ">pw", "~*", "&*", "+@all", "-publish")
+    config = near_config("redis", own_redis_server.url().replace("//", "//mute:pw@"))
+    with near_caches(instances={**config, "KEY_PREFIX": "mysite"}):
+        resolver = near_resolver()
+        resolver.invalidate_cache("acme")
+        own_redis_server.command("ACL", "SETUSER", "mute", "+publish")
+        resolver.invalidate_cache("acme")
+    lines = logged(caplog, real=f"127.0.0.1:{own_redis_server.port}", shown="10.0.0.5:6379")
+    assert lines == [LINES[name] for name in UNPUBLISHED]
+    for line in lines:
+        assert is_quoted(row("the cache: does not take what is published"), line)
+
+
 def test_lines_are_all_there_are() -> None:
-    """Of each line of the page there is a test above: two lines have one of their own."""
-    assert LINES.keys() == SERVICE.keys() | CACHE.keys() | {"certificate", "cache is read-only"}
+    """Of each line of the page there is a test above: some have one of their own."""
+    own = {"certificate", "cache is read-only", *UNPUBLISHED}
+    assert LINES.keys() == SERVICE.keys() | CACHE.keys() | own
     assert len(set(_LINES)) == len(_LINES)

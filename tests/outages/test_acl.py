@@ -1,0 +1,82 @@
+"""The user of Redis or Valkey that docs/security.md describes: with no right but those."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.documents import ALL
+from tests.support.lookups import asks
+from tests.support.near import (
+    BACKENDS,
+    at_hand,
+    near_caches,
+    near_config,
+    near_resolver,
+    seen,
+    settled,
+    wait_for_delivery,
+)
+
+if TYPE_CHECKING:
+    from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.extras
+
+TRANSACTION = {"+multi", "+exec"}
+"""What one backend needs beyond the others, as the page says."""
+
+
+def words(prefix: str) -> list[str]:
+    """Return the command of the page that makes the user, for the tests' prefix of keys."""
+    (block,) = (block for block in ALL if block.text.startswith("ACL SETUSER"))
+    return block.text.replace("mysite", prefix).replace("secret", "pw").split()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_acl_of_the_page_is_enough_and_no_more(
+    backend: str, own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Everything works, the server denies nothing, and each command of the page is used."""
+    server, config = own_redis_server, near_config(backend, own_redis_server.url(db=1))
+    command = words(prefix := config["KEY_PREFIX"])
+    if backend == "django-valkey":
+        command += TRANSACTION
+    assert server.command(*command) == b"+OK"
+    config["LOCATION"] = config["LOCATION"].replace("//", f"//{prefix}:pw@")
+    with near_caches(instances=config):
+        server.command("CONFIG", "RESETSTAT")
+        here, there = near_resolver(), near_resolver()
+        settled(here)
+        there.resolve(asks(instance_id=None, project_id="shop"))
+        for _ in range(2):
+            assert seen(here, "nobody") == "InstanceNotFound"
+        there.cache.expire("acme")
+        assert there.cache.invalidate("acme")
+        there.invalidate_project("shop")
+        there.invalidate_all_caches()
+        wait_for_delivery()
+        assert at_hand(here) is None
+        asyncio.run(here.aresolve(asks()))
+        here.cache.set("acme", here.resolve(asks()).config)
+        assert here.cache.tiers.shared.stored_ids() == {"acme", "nobody"}
+        used = _commands_used(server)
+        assert here.get_cache_stats().errors == there.get_cache_stats().errors == 0
+    assert not caplog.records
+    assert server.command("ACL", "LOG") == b"*0"
+    allowed = {word.removeprefix("+") for word in command if word.startswith("+")}
+    touch = {"expire", "pexpire"}  # one backend extends lives in seconds, others in milliseconds
+    many = {"mget"} if backend == "django-valkey" else set()
+    assert used - touch == allowed - touch - many
+    assert len(used & touch) == 1
+
+
+def _commands_used(server: RedisServer) -> set[str]:
+    import redis
+
+    with redis.Redis(port=server.port) as client:
+        stats = {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
+    # Of the tests: reading these numbers, and taking part as another user.
+    return stats - {"info", "config|resetstat", "acl|setuser", "acl|log", "hello", "auth"}
