@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 D = TypeVar("D", bound=Struct)
 
+KIND_NAMES = ("instance", "project")
+
 
 class ProjectMapping(Struct, frozen=True, kw_only=True):
     """Which instance a project belongs to."""

@@ -53,7 +53,8 @@ class NearTier(Generic[D]):
         self._settings = settings
         self._ttl = settings.near_cache_ttl
         self._share = 1.0 if settings.refresh_ahead is None else settings.refresh_ahead
-        self._doubted_at = 0.0
+        self._refused_until = 0.0
+        """By the monotonic clock: what was read before is not kept."""
         self._known: OrderedDict[str, _Near[D]] = OrderedDict()
         self._unknown: OrderedDict[str, _Near[D]] = OrderedDict()
 
@@ -110,7 +111,7 @@ class NearTier(Generic[D]):
 
     def put(self, asked: str, entry: Entry[D], read_at: float) -> None:
         """Keep the entry of ``asked``. Its read began at ``read_at`` (monotonic clock)."""
-        if read_at <= self._doubted_at:
+        if read_at <= self._refused_until:
             return
         entries, others = self._known, self._unknown
         share = self._share
@@ -137,7 +138,7 @@ class NearTier(Generic[D]):
             else:
                 entries.pop(asked, None)
 
-    def doubt(self) -> None:
-        """Forget all, and refuse what reads that began before now will put."""
-        self._doubted_at = monotonic()
+    def doubt(self, lull: float = 0.0) -> None:
+        """Forget all, and refuse what is read before ``lull`` seconds from now have passed."""
+        self._refused_until = monotonic() + lull
         self.drop(None)

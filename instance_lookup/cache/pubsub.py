@@ -13,14 +13,15 @@ from weakref import WeakSet
 
 from django.core.cache import caches
 
+from instance_lookup.cache.kinds import KIND_NAMES
 from instance_lookup.cache.redis_client import client_of
 from instance_lookup.concurrency.forks import Guarded
 from instance_lookup.concurrency.threads import start_daemon
 from instance_lookup.resilience.health import Health
 
 if TYPE_CHECKING:
+    import re
     from threading import Thread
-
 
 DOUBTFUL = 1.0
 """Seconds for which an entry may be served without proof that invalidations are heard."""
@@ -28,11 +29,17 @@ _PULSE = 0.2
 """Seconds between two PINGs, which prove that the subscription works."""
 _PAUSES = (0.1, 0.2, 0.5, 1.0)
 """Seconds until the next try, after the first failure, the second, …"""
+LULL = 0.05
+"""Seconds for which nothing is kept in memory after all was forgotten. Further messages that mean
+"all" find nothing to forget in that time: however many come, they are told of once in a LULL."""
 EVERYTHING = "*"
 
 
 class Hears(Protocol):
     """What is told of invalidations, by the thread of a :class:`Channel`."""
+
+    ids: re.Pattern[str]
+    """What an id matches in full. A message that names no id of any hearer means all of them."""
 
     def hear(self, kind: str | None, asked: str | None) -> None:
         """Forget an id of a ``kind``; ``None`` for both: everything."""
@@ -100,6 +107,10 @@ class Channel(Guarded):
         while self._hearers:
             try:
                 self._hear()
+            except UnicodeError:  # a client that decodes by itself cannot get past such a message
+                self._doubt()
+                self._tell(None, None)
+                sleep(LULL)
             except Exception as exc:  # noqa: BLE001  # whatever the backend raises
                 pauses = iter(_PAUSES) if self._doubt() else pauses
                 self._health.failed(
@@ -117,27 +128,44 @@ class Channel(Guarded):
         """Listen until something fails, or until no listener is left."""
         with closing(self._client().pubsub()) as pubsub:
             pubsub.subscribe(self.name)
-            answered = asked = monotonic()
+            came = asked = monotonic()
             pubsub.ping(str(asked))
+            all_told, is_all_due = 0.0, False
             while self._hearers:
-                message = pubsub.get_message(timeout=_PULSE)
+                message = pubsub.get_message(timeout=LULL if is_all_due else _PULSE)
                 now = monotonic()
                 match message and message["type"]:
                     case "subscribe":  # also again, where the client has reconnected by itself
                         self._tell_doubt()
                     case "pong":
-                        answered = now
                         # From when the PING was sent: the server sends in order, so what was
                         # published before the PING reached it has come before this answer.
                         self.sure_until = float(message["data"] or 0) + DOUBTFUL
                         self._health.ok(line=self._is_back)
                     case "message":
-                        self._tell(*_parsed(message["data"]))
-                if now - answered > DOUBTFUL:
+                        is_all_due = not self._tell_named(message["data"]) or is_all_due
+                # The first of a flood at once, the others together after a LULL: in that time no
+                # hearer keeps anything, nor afterwards what it began to read then.
+                if is_all_due and now - all_told >= LULL:
+                    all_told, is_all_due = now, False
+                    self._tell(None, None)
+                if message:  # not only a PONG, which comes late behind a flood
+                    came = now
+                if now - came > DOUBTFUL:
                     raise TimeoutError("no answer on the subscription")
                 if now - asked >= _PULSE:
                     asked = now
                     pubsub.ping(str(asked))
+
+    def _tell_named(self, data: bytes | str) -> bool:
+        """Tell of the id that a message names; return whether it names one that can be here."""
+        named = _named(data)
+        hearers = self._those_who_hear()
+        if named is None or not any(each.ids.fullmatch(named[1]) for each in hearers):
+            return False
+        for hearer in hearers:
+            hearer.hear(*named)
+        return True
 
     def _client(self) -> Any:
         client = client_of(caches[self._alias])
@@ -212,10 +240,14 @@ def _server_of(client: Any) -> str:
     return f"{name} at {f'[{host}]' if ':' in host else host}:{options.get('port', 6379)}"
 
 
-def _parsed(data: bytes | str) -> tuple[str | None, str | None]:
-    text = data if isinstance(data, str) else data.decode(errors="surrogatepass")
+def _named(data: bytes | str) -> tuple[str, str] | None:
+    """Return the kind and the id in a message, ``None`` where it is of another form."""
+    try:
+        text = data if isinstance(data, str) else data.decode(errors="surrogatepass")
+    except UnicodeDecodeError:
+        return None
     kind, _, asked = text.partition(":")
-    return (kind, asked) if asked else (None, None)
+    return (kind, asked) if asked and kind in KIND_NAMES else None
 
 
 _channels: dict[tuple[str, str], Channel] = {}

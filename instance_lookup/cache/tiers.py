@@ -15,7 +15,7 @@ from instance_lookup.cache.entry import DOES_NOT_EXIST, Freshness, pack, unpack
 from instance_lookup.cache.epochs import Epochs
 from instance_lookup.cache.near import NearTier
 from instance_lookup.cache.outage import OutageBuffer
-from instance_lookup.cache.pubsub import publish
+from instance_lookup.cache.pubsub import LULL, publish
 from instance_lookup.cache.shared import Reading, SharedTier
 from instance_lookup.cache.transactions import OutsideTransaction, outside_transaction
 from instance_lookup.concurrency.coalescing import BatchedReads, CoalescedReads
@@ -54,7 +54,7 @@ class TieredCache(Generic[D]):
     def __init__(
         self, kind: Kind[D], settings: Settings, counters: Counters, health: CacheHealth
     ) -> None:
-        self.kind = kind
+        self.kind, self.ids = kind, settings.id_regex
         self.health = health
         self.shared = SharedTier(kind, settings, counters)
         self._settings = settings
@@ -278,7 +278,9 @@ class TieredCache(Generic[D]):
 
     def hear(self, kind: str | None, asked: str | None) -> None:
         """Forget what another process invalidated."""
-        if kind is None or kind == self.kind.name:
+        if kind is None:
+            self._epochs.change(None, partial(self.near.doubt, LULL))
+        elif kind == self.kind.name:
             self.forget(asked)
 
     def doubt(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -158,6 +159,8 @@ def settled(resolver: InstanceResolver, alias: str = ALIAS) -> str:
 class Hearer:
     """Notes what it is told."""
 
+    ids = re.compile(".*", re.DOTALL)
+
     def __init__(self) -> None:
         self.told: list[tuple[str | None, str | None]] = []
         self.event = Event()
@@ -175,8 +178,8 @@ def wait_for_delivery(alias: str = ALIAS) -> None:
     hearer, mark = Hearer(), uuid4().hex
     channel(alias).listen(hearer)
     wait_until(lambda: is_sure(alias), LONG)
-    channel(alias).publish("mark", mark)
-    wait_until(lambda: ("mark", mark) in hearer.told, LONG)
+    channel(alias).publish("instance", mark)
+    wait_until(lambda: ("instance", mark) in hearer.told, LONG)
 
 
 class Peer:

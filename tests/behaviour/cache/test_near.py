@@ -238,6 +238,17 @@ def fill(near: Near, epochs: Epochs, asked: str, *, since: int) -> None:
     epochs.keep(asked, since, partial(near.put, asked, entry(asked, at=WALL), 1000.0))
 
 
+def test_lull_after_a_doubt(near: Near, clocks: Clocks) -> None:
+    """What begins to be read in it is not kept, also when it is over; the next is."""
+    put(near, "acme")
+    near.doubt(0.5)
+    put(near, "acme", at=0.4)
+    clocks.passed = 0.7
+    assert kept(near, "acme") == set()
+    put(near, "acme", at=0.6)
+    assert kept(near, "acme") == {"acme"}
+
+
 @pytest.mark.parametrize("changed", ["acme", None])
 def test_fill_read_before_a_change(near: Near, changed: str | None) -> None:
     """What was read before a change, heard or own, is not put after it."""
