@@ -91,6 +91,8 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     near_cache_size: valid.Whole | None = None
     """How many entries of either kind that memory holds; 0: none. ``None``: 1,024 where the cache
     is Redis or Valkey, which tell of invalidations, else none."""
+    near_cache_bytes: valid.Count = 16_777_216
+    """How many bytes of JSON either kind takes there; an entry that is longer is not kept."""
     encryption_keys: Annotated[tuple[str, ...], valid.SECRET, valid.fernet_keys] = ()
     """Fernet keys for the cached values: the first encrypts, all decrypt."""
     compress_above: valid.Count | None = None
@@ -178,6 +180,7 @@ class Options(TypedDict, total=False):
     negative_ttl: float
     near_cache_ttl: float
     near_cache_size: int | None
+    near_cache_bytes: int
     encryption_keys: list[str] | tuple[str, ...]
     compress_above: int | None
     identifiers: list[Any] | tuple[Any, ...]

@@ -31,12 +31,15 @@ class _Near(Struct, Generic[D], frozen=True):
     """By the monotonic clock: from then on it takes a channel that is heard."""
     until: float
     """By the monotonic clock."""
+    size: int
+    """Bytes of JSON."""
 
 
 class NearTier(Generic[D]):
     """Entries of one kind, of which those that were used least recently make room.
 
-    "Does not exist" is kept apart: callers who make up ids push out no others.
+    "Does not exist" is kept apart: callers who make up ids push out no others. It has its own count
+    of entries. The bytes are counted together, and where they are too many it makes room first.
 
     Reads take no lock. Writes run in a step of :class:`Epochs`, so one at a time. A read may come
     between any two lines of a write; it gets a whole entry all the same, since entries are frozen.
@@ -57,6 +60,9 @@ class NearTier(Generic[D]):
         """By the monotonic clock: what was read before is not kept."""
         self._known: OrderedDict[str, _Near[D]] = OrderedDict()
         self._unknown: OrderedDict[str, _Near[D]] = OrderedDict()
+        self._limit = settings.near_cache_bytes
+        self._bytes = 0
+        """Of all entries. Only writes change it, and they come one at a time."""
 
     def open(self, hearer: Hears) -> None:
         """Find out how many entries to keep, and have ``hearer`` told of invalidations.
@@ -113,32 +119,51 @@ class NearTier(Generic[D]):
         """Keep the entry of ``asked``. Its read began at ``read_at`` (monotonic clock)."""
         if read_at <= self._refused_until:
             return
+        size = len(entry.raw)
+        if size > self._limit:  # it would push out all others
+            self.drop(asked)
+            return
         entries, others = self._known, self._unknown
         share = self._share
         if entry.document is None:
             entries, others, share = others, entries, 1.0
+        before = entries.get(asked)
         entries[asked] = _Near(
             entry=entry,
             fresh_from=entry.cached_at - CLOCK_SKEW,
             fresh_until=entry.cached_at + share * entry.ttl,
             sure_until=read_at + min(self._ttl, DOUBTFUL),
             until=read_at + self._ttl,
+            size=size,
         )
-        # After the line above: a reader in between finds an entry, the old or the new one.
-        others.pop(asked, None)
+        self._bytes += size - (0 if before is None else before.size)
+        # Now that the entry is there: a reader in between finds one, the old or the new.
+        self._pop(others, asked)
         entries.move_to_end(asked)
         if len(entries) > self.size:
-            entries.popitem(last=False)
+            self._evict(entries)
+        while self._bytes > self._limit:
+            self._evict(self._unknown or self._known)
 
     def drop(self, asked: str | None) -> None:
         """Forget an id (``None``: all)."""
-        for entries in (self._known, self._unknown):
-            if asked is None:
-                entries.clear()
-            else:
-                entries.pop(asked, None)
+        if asked is None:
+            self._known.clear()
+            self._unknown.clear()
+            self._bytes = 0
+        else:
+            self._pop(self._known, asked)
+            self._pop(self._unknown, asked)
 
     def doubt(self, lull: float = 0.0) -> None:
         """Forget all, and refuse what is read before ``lull`` seconds from now have passed."""
         self._refused_until = monotonic() + lull
         self.drop(None)
+
+    def _pop(self, entries: OrderedDict[str, _Near[D]], asked: str) -> None:
+        if (near := entries.pop(asked, None)) is not None:
+            self._bytes -= near.size
+
+    def _evict(self, entries: OrderedDict[str, _Near[D]]) -> None:
+        _, near = entries.popitem(last=False)
+        self._bytes -= near.size

@@ -50,13 +50,12 @@ LONG = 30.0
 
 
 def entry(
-    asked: str = "acme", *, at: float, ttl: float = 300.0, exists: bool = True
+    asked: str = "acme", *, at: float, ttl: float = 300.0, exists: bool = True, size: int = 2
 ) -> Entry[InstanceConfig]:
     """Return an entry as it was fetched at the moment ``at``."""
     document = InstanceConfig(instance_id=asked) if exists else None
-    return Entry(
-        document=document, raw=Raw(b"{}"), cached_at=at, ttl=ttl, generation="e.o.", etag=None
-    )
+    raw = Raw(b"{}".ljust(size))
+    return Entry(document=document, raw=raw, cached_at=at, ttl=ttl, generation="e.o.", etag=None)
 
 
 class Counting(DictConfigService):

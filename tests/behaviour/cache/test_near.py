@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from instance_lookup import InstanceConfig
+from instance_lookup import InstanceConfig, InstanceResolver
+from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.cache.epochs import Epochs
 from instance_lookup.cache.near import NearTier
 from instance_lookup.conf import build_settings
+from tests.support.lookups import acme, asks
 from tests.support.near import Hearer, entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WALL = 1_800_000_000.0
 
@@ -176,6 +181,83 @@ def test_many_ids_keep_what_does_not_exist(near: Near) -> None:
     put(near, "nobody", exists=False)
     put(near, *(f"id-{n}" for n in range(100)))
     assert kept(near, "nobody") == {"nobody"}
+
+
+def fill_up(near: Near, *ids: str, size: int, exists: bool = True) -> None:
+    """Put entries of so many bytes of JSON."""
+    for asked in ids:
+        near.put(asked, entry(asked, at=WALL, size=size, exists=exists), 1000.0)
+
+
+def test_bytes_least_recently_used(clocks: Clocks) -> None:
+    """However few entries there are, they take no more than NEAR_CACHE_BYTES of JSON together."""
+    near = make(100, near_cache_bytes=1000)
+    fill_up(near, "a", "b", "c", "d", size=250)
+    near.get("a")
+    fill_up(near, "e", size=500)
+    assert kept(near, "a", "b", "c", "d", "e") == {"a", "d", "e"}
+
+
+def test_bytes_of_one_that_is_larger(clocks: Clocks) -> None:
+    """It is not kept, nor what was known of it before; and it pushes out no other."""
+    near = make(100, near_cache_bytes=1000)
+    fill_up(near, "a", "b", size=500)
+    fill_up(near, "b", size=1001)
+    assert kept(near, "a", "b") == {"a"}
+    fill_up(near, "c", size=1000)
+    assert kept(near, "a", "c") == {"c"}
+
+
+def test_bytes_of_what_does_not_exist(clocks: Clocks) -> None:
+    """It makes room for what exists, and pushes out nothing that does."""
+    near = make(100, near_cache_bytes=1000)
+    fill_up(near, "x", "y", "z", size=300, exists=False)
+    fill_up(near, "a", "b", size=300)
+    assert kept(near, "a", "b", "x", "y", "z") == {"a", "b", "z"}
+    fill_up(near, "c", size=400)
+    assert kept(near, "a", "b", "c", "z") == {"a", "b", "c"}
+    fill_up(near, "x", size=1, exists=False)
+    assert kept(near, "a", "b", "c", "x") == {"a", "b", "c"}
+
+
+CHANGES: dict[str, Callable[[Near], object]] = {
+    "drop": lambda near: near.drop("a"),
+    "drop all": lambda near: near.drop(None),
+    "doubt": lambda near: near.doubt(),
+    "shorter": lambda near: fill_up(near, "a", size=10),
+    "gone": lambda near: fill_up(near, "a", size=10, exists=False),
+    "too large": lambda near: fill_up(near, "a", size=2000),
+    "pushed out": lambda near: fill_up(near, "u", "v", "w", size=10),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("exists", [True, False])
+def test_bytes_are_given_back(change: str, exists: bool, clocks: Clocks) -> None:
+    """Whatever an entry is replaced by, dropped or pushed out for: its bytes are free again."""
+    near = make(3, near_cache_bytes=1000)
+    fill_up(near, "a", size=900, exists=exists)
+    CHANGES[change](near)
+    left = [each.size for each in (*near._known.values(), *near._unknown.values())]
+    assert near._bytes == sum(left)
+
+
+@pytest.mark.parametrize("cache_kind", ["locmem"])
+def test_bytes_of_real_entries(cache_alias: str) -> None:
+    """What counts is the JSON as it is stored: a few large configurations are not kept together."""
+    documents = {name: acme("x" * 10_000, instance_id=name) for name in ("a", "b", "c")}
+    resolver = InstanceResolver(
+        cache_alias=cache_alias,
+        config_service_backend=DictConfigService(documents),
+        near_cache_size=10,
+        near_cache_bytes=25_000,
+    )
+    for name in documents:
+        for _ in range(2):
+            resolver.resolve(asks(instance_id=name))
+    near = resolver.cache.tiers.near
+    assert kept(near, *documents) == {"b", "c"}
+    assert 20_000 < near._bytes < 25_000
 
 
 @pytest.mark.parametrize("exists", [True, False])
