@@ -12,6 +12,11 @@ from django.conf import settings
 from django.core.cache.backends.db import BaseDatabaseCache
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
+from django.core.cache.backends.memcached import (
+    BaseMemcachedCache,
+    PyLibMCCache,
+    PyMemcacheCache,
+)
 from django.core.cache.backends.redis import RedisCache, RedisSerializer
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  # Django's name for it
 from django.core.exceptions import ImproperlyConfigured
@@ -28,6 +33,11 @@ if TYPE_CHECKING:
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _TIMEOUTS = ("socket_timeout", "socket_connect_timeout")
+_PYMEMCACHE = "OPTIONS: {'connect_timeout': 0.2, 'timeout': 0.2}, in seconds."
+_PYLIBMC = (
+    "OPTIONS: {'behaviors': {'connect_timeout': 200, 'send_timeout': 200_000, "
+    "'receive_timeout': 200_000}}, the first in milliseconds, the others in microseconds."
+)
 
 
 def check_settings(**kwargs: object) -> list[CheckMessage]:
@@ -147,6 +157,8 @@ def _advise_cache(name: str, alias: Mapping[str, Any]) -> Iterator[CheckMessage]
             hint="Use Redis or Valkey, or name another alias in CACHE_ALIAS.",
             id="instance_lookup.W003",
         )
+    if issubclass(backend, BaseMemcachedCache):
+        yield from _advise_memcached(name, alias, backend)
     if not _is_redis(backend):
         return
     options = {key.lower(): value for key, value in alias.get("OPTIONS", {}).items()}
@@ -158,11 +170,39 @@ def _advise_cache(name: str, alias: Mapping[str, Any]) -> Iterator[CheckMessage]
             "with an alias of its own; or one server, which needs neither.",
             id="instance_lookup.W004",
         )
-    if missing := [option for option in _TIMEOUTS if not _has_option(option, options, alias)]:
+    missing = [option for option in _TIMEOUTS if not _has_option(option, options, alias)]
+    hint = "Set both in OPTIONS, to some 0.2 seconds; see the README."
+    yield from _advise_timeouts(name, missing, hint)
+
+
+def _advise_memcached(
+    name: str, alias: Mapping[str, Any], backend: type[BaseMemcachedCache]
+) -> Iterator[CheckMessage]:
+    if len(_locations(alias)) > 1:
+        yield Warning(
+            f"CACHES[{name!r}] is several memcached servers: when one of them goes and comes back, "
+            "keys move to another and back, and what was invalidated meanwhile is served again.",
+            hint="Name one server, or use Redis or Valkey.",
+            id="instance_lookup.W007",
+        )
+    options = alias.get("OPTIONS") or {}
+    if issubclass(backend, PyMemcacheCache):
+        needed, hint = {"connect_timeout", "timeout"}, _PYMEMCACHE
+    elif issubclass(backend, PyLibMCCache):
+        options = options.get("behaviors") or {}
+        needed, hint = {"connect_timeout", "send_timeout", "receive_timeout"}, _PYLIBMC
+    else:
+        return  # a client that we do not know
+    missing = sorted(option for option in needed if not options.get(option))
+    yield from _advise_timeouts(name, missing, hint)
+
+
+def _advise_timeouts(name: str, missing: list[str], hint: str) -> Iterator[CheckMessage]:
+    if missing:
         yield Warning(
             f"CACHES[{name!r}] has no {' and no '.join(missing)}: if its server hangs, each "
             "request hangs with it.",
-            hint="Set both in OPTIONS, to some 0.2 seconds; see the README.",
+            hint=hint,
             id="instance_lookup.W005",
         )
 

@@ -24,7 +24,6 @@ from instance_lookup.cache.pubsub import (
     _server_of,
     channel_of,
 )
-from instance_lookup.cache.redis_client import client_of
 from tests.support.lookups import OLGA, asks
 from tests.support.near import (
     ALIAS,

@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.core.cache.backends.memcached import BaseMemcachedCache
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
@@ -265,6 +266,60 @@ def test_sealed_values_may_be_seen(settings: Settings) -> None:
     backend = "django.core.cache.backends.db.DatabaseCache"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": "t"}}
     assert check_deployment() == []
+
+
+PYMEMCACHE = "django.core.cache.backends.memcached.PyMemcacheCache"
+PYLIBMC = "django.core.cache.backends.memcached.PyLibMCCache"
+BEHAVIORS = {"connect_timeout": 200, "receive_timeout": 200_000, "send_timeout": 200_000}
+
+
+class OtherMemcached(BaseMemcachedCache):
+    """On a client that we do not know."""
+
+
+@pytest.mark.parametrize(
+    ("backend", "options", "missing"),
+    [
+        (PYMEMCACHE, {"connect_timeout": 0.2, "timeout": 0.2}, []),
+        (PYMEMCACHE, {"connect_timeout": 0.2, "timeout": None}, ["timeout"]),
+        (PYMEMCACHE, {"timeout": 0.2}, ["connect_timeout"]),
+        (PYMEMCACHE, {}, ["connect_timeout", "timeout"]),
+        (PYMEMCACHE, None, ["connect_timeout", "timeout"]),
+        (PYLIBMC, {"binary": True, "behaviors": BEHAVIORS}, []),
+        (PYLIBMC, {"behaviors": {**BEHAVIORS, "send_timeout": 0}}, ["send_timeout"]),
+        (PYLIBMC, {"behaviors": {"ketama": True}}, list(BEHAVIORS)),
+        (PYLIBMC, BEHAVIORS, list(BEHAVIORS)),
+        (f"{__name__}.OtherMemcached", {}, []),
+    ],
+)
+def test_deployment_memcached_timeouts(
+    settings: Settings, backend: str, options: Any, missing: list[str]
+) -> None:
+    """Neither client has the timeouts that a request needs, unless they are set."""
+    settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL}
+    cache = {"BACKEND": backend, "LOCATION": "10.0.0.5:11211", "OPTIONS": options}
+    settings.CACHES = {"default": cache}
+    messages = check_deployment()
+    assert ids(messages) == (["W005"] if missing else [])
+    assert [f"no {' and no '.join(missing)}:" in each.msg for each in messages] == [True] * len(
+        messages
+    )
+    assert all("OPTIONS: {" in str(each.hint) for each in messages)
+
+
+@pytest.mark.parametrize("location", [["10.0.0.5:1", "10.0.0.6:1"], "10.0.0.5:1;10.0.0.6:1"])
+@pytest.mark.parametrize("backend", [PYMEMCACHE, PYLIBMC, f"{__name__}.OtherMemcached"])
+def test_deployment_memcached_servers(settings: Settings, backend: str, location: object) -> None:
+    """Where keys move between servers, an old generation may be found again."""
+    settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL}
+    options: dict[str, Any] = {"behaviors": BEHAVIORS}
+    if backend == PYMEMCACHE:
+        options = {"connect_timeout": 1, "timeout": 1}
+    cache = {"BACKEND": backend, "LOCATION": location, "OPTIONS": options}
+    settings.CACHES = {"default": cache}
+    [warning] = check_deployment()
+    assert ids([warning]) == ["W007"]
+    assert warning.hint == "Name one server, or use Redis or Valkey."
 
 
 @pytest.mark.parametrize("options", [{"CACHE_TTL": "soon"}, {"CACHE_ALIAS": "elsewhere"}])
