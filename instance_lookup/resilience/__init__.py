@@ -2,7 +2,7 @@
 
 ``breaker``: stop asking what is down, and try again with one probe.
 ``health``: log a change of state once, not each failure.
-``deadline``: the moment by which a lookup ends. ``backends.transport`` keeps it on the socket.
+``deadline``: the moment by which a lookup ends. ``backends.sockets`` keeps it on the socket.
 ``budget``: how many unknown ids one user may have asked for.
 ``expiring``: facts that are forgotten after a while.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from instance_lookup.backends.transport import DeadlineSocket
+from instance_lookup.backends.sockets import DeadlineSocket
 from tests.behaviour.http.queries import http_service
 from tests.support.servers import Answers, ScriptedServer, tunnel
 

@@ -9,7 +9,8 @@ import pytest
 import requests
 import responses
 
-from instance_lookup.backends.transport import DeadlineSession, DeadlineSocket
+from instance_lookup.backends.sockets import DeadlineSocket
+from instance_lookup.backends.transport import DeadlineSession
 from instance_lookup.concurrency import pools
 from instance_lookup.concurrency.threads import DaemonPool
 from tests.support.servers import Answer, ScriptedServer, black_hole, free_port

@@ -1,0 +1,112 @@
+"""Sockets whose timeout is a deadline, and how one is connected to a host by its deadline."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from instance_lookup.concurrency import pools
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from io import BufferedReader
+
+    from instance_lookup.resilience.deadline import Deadline
+
+SocketOption = tuple[int, int, int | bytes]
+
+# getaddrinfo cannot be interrupted: its caller stops waiting, the thread stays until it returns.
+
+
+class DeadlineSocket(socket.socket):
+    """A socket whose timeout bounds everything until the next ``settimeout``, not one call."""
+
+    received = 0
+    """Bytes received so far. 0: nothing was ever answered on this connection."""
+    surplus = False
+    """More bytes than the answer has arrived: the connection cannot be used again."""
+    _until: float | None = 0.0
+    """``None``: nothing waits."""
+
+    def settimeout(self, value: float | None) -> None:
+        """Set the time, ``value`` seconds from now, by which all later calls must end."""
+        if value is None or value <= 0:  # None would mean for ever, and 0 not to wait
+            raise TimeoutError("timed out")
+        self._until = monotonic() + value
+        super().settimeout(value)
+
+    def gettimeout(self) -> float:
+        """Return what is left, which TLS asks for when it takes the socket over."""
+        return (self._until or 0.0) - monotonic()
+
+    def _rearm(self) -> None:
+        if self._until is None:
+            return
+        left = self._until - monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        super().settimeout(left)
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        """Receive within what is left."""
+        self._rearm()
+        count = super().recv_into(*args, **kwargs)
+        self.received += count
+        return count
+
+    def send(self, *args: Any, **kwargs: Any) -> int:
+        """Send within what is left (``SSLSocket.sendall`` calls this once a record)."""
+        self._rearm()
+        return super().send(*args, **kwargs)
+
+    def note_surplus(self, reader: BufferedReader) -> None:
+        """Look, without waiting, whether the reader's buffer, TLS or the network hold more."""
+        until, self._until = self._until, None
+        with suppress(OSError):  # nothing there, or it broke, which shows at the next use
+            super().settimeout(0)
+            self.surplus = bool(reader.peek(1))
+        self._until = until
+
+
+class DeadlineTLSSocket(DeadlineSocket, ssl.SSLSocket):
+    """A :class:`DeadlineSocket` over TLS. OpenSSL bounds the handshake as a whole by itself."""
+
+
+def connect(
+    host: str, port: int, deadline: Deadline, options: Iterable[SocketOption]
+) -> DeadlineSocket:
+    """Connect to the first address of the host that answers.
+
+    Each but the last gets half of what is left, so that one that swallows packets (a broken IPv6
+    route) leaves time for the next.
+    """
+    addresses = _lookup(host, port, deadline)
+    error = OSError(f"{host} has no address")
+    for place, (family, kind, proto, _, address) in enumerate(addresses, 1):
+        share = 1.0 if place == len(addresses) else 0.5
+        sock = None
+        try:
+            sock = DeadlineSocket(family, kind, proto)
+            for option in options:
+                sock.setsockopt(*option)
+            sock.settimeout(deadline.remaining() * share)
+            sock.connect(address)
+            sock.settimeout(deadline.remaining())
+        except OSError as exc:
+            error = exc
+            if sock is not None:
+                sock.close()
+        else:
+            return sock
+    raise error
+
+
+def _lookup(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
+    found = pools.names.submit(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
+    try:
+        return found.result(deadline.remaining())
+    finally:
+        found.cancel()  # if it is still queued: no caller waits for it any more
