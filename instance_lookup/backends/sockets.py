@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SocketOption = tuple[int, int, int | bytes]
 
+_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+
 # getaddrinfo cannot be interrupted: its caller stops waiting, the thread stays until it returns.
 
 
@@ -26,6 +28,8 @@ class DeadlineSocket(socket.socket):
 
     received = 0
     """Bytes received so far. 0: nothing was ever answered on this connection."""
+    heard_at = 0.0
+    """When the last of them came, by the monotonic clock."""
     surplus = False
     """More bytes than the answer has arrived: the connection cannot be used again."""
     _until: float | None = 0.0
@@ -55,12 +59,23 @@ class DeadlineSocket(socket.socket):
         self._rearm()
         count = super().recv_into(*args, **kwargs)
         self.received += count
+        self.heard_at = monotonic()
         return count
 
     def send(self, *args: Any, **kwargs: Any) -> int:
         """Send within what is left (``SSLSocket.sendall`` calls this once a record)."""
         self._rearm()
         return super().send(*args, **kwargs)
+
+    def break_unless_acknowledged(self, seconds: float) -> None:
+        """Have later calls fail if the other side does not acknowledge within about ``seconds``.
+
+        The kernel of the other side acknowledges what is sent, however slow the service is. Where
+        it does not, the way is gone: packets are dropped, and no error ever comes back. Only Linux
+        can be told; elsewhere this does nothing.
+        """
+        if _USER_TIMEOUT is not None:
+            self.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, int(seconds * 1000) or 1)
 
     def note_surplus(self, reader: BufferedReader) -> None:
         """Look, without waiting, whether the reader's buffer, TLS or the network hold more."""

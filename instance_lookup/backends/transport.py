@@ -5,12 +5,12 @@ caller for ever, and a host with many addresses gets the timeout once for each. 
 whole exchange: name lookup, connect, the proxy's tunnel, TLS handshake, headers and body.
 
 A connection serves many exchanges. One that breaks before the first byte of an answer is replaced
-once; one that brought more than the answer, or is a minute old, is not used again.
+once. One that brought more than the answer, rested for some seconds, or is a minute old is not used
+again.
 """
 
 from __future__ import annotations
 
-import ssl
 import sys
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
@@ -23,7 +23,7 @@ from requests.exceptions import ProxyError as RequestsProxyError
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError, ReadTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
 
 from instance_lookup.backends.framing import FinalResponse
@@ -36,7 +36,15 @@ if TYPE_CHECKING:
 
 LIFETIME = 60.0
 """Seconds after which a connection is not used again: the name may have moved by then."""
-_BROKEN = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+REST = 4.0
+"""Seconds without an exchange after which a connection is not used again.
+
+It may be dead, and nothing says so: firewalls and balancers forget connections that rest, most of
+them after a minute or more, and then drop what is sent. Servers close theirs after 5 seconds
+(Apache, Node, uvicorn) or more: with less, a request seldom meets the end of its connection.
+"""
+_ACKNOWLEDGED = 1.0
+"""Seconds for a connection that was used before to show that the other side is still there."""
 
 
 class DeadlineConnection(HTTPConnection):
@@ -49,7 +57,10 @@ class DeadlineConnection(HTTPConnection):
     @property
     def is_connected(self) -> bool:
         """Tell whether another request may go out on it."""
-        if self.sock is None or self.sock.surplus or monotonic() - self._made_at >= LIFETIME:
+        if self.sock is None or self.sock.surplus:
+            return False
+        now = monotonic()
+        if now - self._made_at >= LIFETIME or now - self.sock.heard_at >= REST:
             return False
         return super().is_connected
 
@@ -83,15 +94,20 @@ class _Pool(HTTPConnectionPool):
     def _make_request(self, conn: Any, *args: Any, **kwargs: Any) -> Any:
         """Send a request; where a connection that was used before breaks, once more on a new one.
 
-        The service may close an idle connection while a request is on its way. If no byte of an
-        answer came, the request is sent again. It is always a GET, so this is safe.
+        The service may close an idle connection while a request is on its way, or the way to it may
+        be gone. If no byte of an answer came, the request is sent again. It is always a GET, so
+        this is safe.
         """
         sock = conn.sock
         before = sock.received if sock else 0
         try:
+            if before:
+                patience = min(_ACKNOWLEDGED, kwargs["timeout"].read_timeout / 2)
+                sock.break_unless_acknowledged(patience)
             return super()._make_request(conn, *args, **kwargs)
-        except _BROKEN:
-            if not before or sock.received > before:
+        except (OSError, ReadTimeoutError):
+            # Without time left it is the deadline: a service that is late has broken nothing.
+            if not before or sock.received > before or not kwargs["timeout"].read_timeout:
                 raise
         # Not another one of the pool: what closed this one has closed those as well.
         conn.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gzip
 import select
 import socket
+import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -45,6 +47,7 @@ __all__ = [
     "drip_chunks",
     "drip_handshake",
     "drip_headers",
+    "drop_packets",
     "encode",
     "endless",
     "free_port",
@@ -153,6 +156,21 @@ def black_hole() -> Iterator[tuple[str, int]]:
         finally:
             for caller in callers:
                 caller.close()
+
+
+_SO_ATTACH_FILTER = 26
+
+
+def drop_packets(server: ScriptedServer) -> None:
+    """Have the kernel drop all that comes on the server's connections, as a firewall would.
+
+    Nothing is acknowledged, and no error comes back. New connections are not affected. Linux only.
+    """
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0
+    program = struct.pack("HL", 1, ctypes.addressof(drop_all))
+    for sock in server._sockets:
+        if sock.fileno() != -1:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 SLOW: dict[str, Answer | Fault] = {

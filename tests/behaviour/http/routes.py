@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from instance_lookup.backends.sockets import DeadlineSocket
-from tests.behaviour.http.queries import http_service
-from tests.support.servers import Answers, ScriptedServer, tunnel
+from tests.behaviour.http.queries import http_service, query
+from tests.support.servers import Answer, Answers, Received, Script, ScriptedServer, tunnel
 
 if TYPE_CHECKING:
     import ssl
@@ -82,3 +83,25 @@ def open_sockets() -> int:
     # By their type: `isinstance` would wake the lazy objects of Django up.
     sockets = [it for it in gc.get_objects() if issubclass(type(it), DeadlineSocket)]
     return sum(sock.fileno() != -1 for sock in sockets)
+
+
+def fill_pool(
+    route: Route, service: HttpConfigService, count: int, *, seconds: float = 10.0
+) -> None:
+    """Have ``count`` connections in the pool: as many calls at one time."""
+    together = threading.Barrier(count, timeout=10)
+
+    def answer(request: Received) -> Script:
+        together.wait()
+        return Answer(200, b"{}")
+
+    route.server.answers = answer
+    calls = [
+        threading.Thread(target=service.get_instance, args=("acme", query(seconds)))
+        for _ in range(count)
+    ]
+    for call in calls:
+        call.start()
+    for call in calls:
+        call.join(10)
+    assert sorted(route.connections) == list(range(1, count + 1))

@@ -5,21 +5,17 @@ from __future__ import annotations
 import io
 import json
 import threading
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
 
-from instance_lookup.backends import transport
 from instance_lookup.backends.base import Document, NotModified
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
 from tests.behaviour.http.queries import query
-from tests.behaviour.http.routes import open_sockets
+from tests.behaviour.http.routes import fill_pool, open_sockets
 from tests.support.servers import (
     Answer,
     Fault,
-    Received,
-    Script,
     encode,
     linger,
     mute,
@@ -41,25 +37,6 @@ def failure(service: HttpConfigService, seconds: float = 5.0) -> ConfigServiceUn
     with pytest.raises(ConfigServiceUnavailable) as caught:
         service.get_instance("acme", query(seconds))
     return caught.value
-
-
-def fill_pool(route: Route, service: HttpConfigService, count: int) -> None:
-    """Have ``count`` connections in the pool: as many calls at one time."""
-    together = threading.Barrier(count, timeout=5)
-
-    def answer(request: Received) -> Script:
-        together.wait()
-        return OK
-
-    route.server.answers = answer
-    calls = [
-        threading.Thread(target=service.get_instance, args=("acme", query())) for _ in range(count)
-    ]
-    for call in calls:
-        call.start()
-    for call in calls:
-        call.join(5)
-    assert sorted(route.connections) == list(range(1, count + 1))
 
 
 # --- one fresh try ------------------------------------------------------------------------------
@@ -260,19 +237,3 @@ def test_answer_without_surplus_keeps_its_connection(route: Route) -> None:
     for _ in range(5):
         service.get_instance("acme", query(etag='"1"'))
     assert route.connections == [1] * 5
-
-
-# --- age ----------------------------------------------------------------------------------------
-
-
-def test_old_connection_is_not_used_again(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that moved is found within a minute, however busy the connection is."""
-    service = route.service()
-    now = monotonic()
-    monkeypatch.setattr(transport, "monotonic", lambda: now)
-    service.get_instance("acme", query(1e6))
-    now += 59
-    service.get_instance("acme", query(1e6))
-    now += 2
-    service.get_instance("acme", query(1e6))
-    assert route.connections == [1, 1, 2]
