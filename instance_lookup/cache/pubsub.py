@@ -15,7 +15,7 @@ from django.core.cache import caches
 
 from instance_lookup.cache.kinds import KIND_NAMES
 from instance_lookup.cache.redis_client import client_of
-from instance_lookup.concurrency.forks import Guarded
+from instance_lookup.concurrency.forks import Guarded, check
 from instance_lookup.concurrency.threads import start_daemon
 from instance_lookup.resilience.health import Health
 
@@ -93,6 +93,7 @@ class Channel(Guarded):
 
     def listen(self, hearer: Hears) -> None:
         """Tell ``hearer`` of invalidations from now on. Starts the one thread, if none runs."""
+        check()
         if self._thread is None or hearer not in self._hearers:
             with self._lock:
                 self._hearers.add(hearer)

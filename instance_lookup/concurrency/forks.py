@@ -1,4 +1,8 @@
-"""What a forked child builds again: it has one thread, and the locks that other threads held."""
+"""What a forked child builds again: it has one thread, and the locks that other threads held.
+
+Python calls :func:`check` in the child of each fork of its own. uWSGI forks below Python, which
+does not notice: there the first use of a lock, a pool or a board of flights in the child calls it.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,12 @@ class StartsAnew:
     """Base of what belongs to the threads of one process."""
 
     def __init__(self) -> None:
+        check()  # else this might be added while another thread goes through them all
         self._start_anew()
         _all.add(self)
 
     def _start_anew(self) -> None:
-        """Set what a child must not have from its parent."""
+        """Set what a child must not have from its parent. Whatever uses it calls `check` first."""
 
 
 class Guarded(StartsAnew):
@@ -25,16 +30,42 @@ class Guarded(StartsAnew):
     holds the lock goes on in the child, and releases there the one that it took.
     """
 
+    @property
+    def _lock(self) -> Lock:
+        check()
+        return self._lock_of_process
+
     def _start_anew(self) -> None:
-        self._lock = Lock()
+        self._lock_of_process = Lock()
 
 
 _all: WeakSet[StartsAnew] = WeakSet()
+_process = os.getpid()
+"""The process that all of them belong to."""
+_gates: dict[int, Lock] = {}
+"""A lock for each process: a fork cannot have left the child's locked, since it is made there."""
+
+
+def check() -> None:
+    """Start all anew if this process is the child of the one that they belong to.
+
+    It costs a system call: use no lock where a lookup is answered from memory.
+    """
+    if os.getpid() != _process:
+        _start_all_anew()
 
 
 def _start_all_anew() -> None:
-    for one in _all:
-        one._start_anew()  # noqa: SLF001
+    global _process  # noqa: PLW0603  # of threads that come together, one starts all anew
+    pid = os.getpid()
+    # "setdefault" is one step: threads that come together use one gate.
+    with _gates.setdefault(pid, Lock()):
+        if _process == pid:
+            return
+        for one in _all:
+            one._start_anew()  # noqa: SLF001
+        # Last: until then other threads wait at the gate, so none uses what is replaced yet.
+        _process = pid
 
 
-os.register_at_fork(after_in_child=_start_all_anew)
+os.register_at_fork(after_in_child=check)

@@ -9,7 +9,7 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from instance_lookup.concurrency.forks import StartsAnew
+from instance_lookup.concurrency.forks import StartsAnew, check
 from instance_lookup.concurrency.threads import passable
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class SingleFlight(StartsAnew, Generic[V]):
         ``key`` is what two callers must have in common to share a flight; ``work`` runs on the
         pool, once. Raises ``RuntimeError`` where the process can start no more threads.
         """
+        check()
         board = self._board
         # The lock makes "there is none" and "begin one" one step: of callers that come together
         # one begins, the others join. It is not held while ``work`` runs.

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.core.cache import BaseCache, caches
 from django.db import close_old_connections, connections
 
-from instance_lookup.concurrency.forks import StartsAnew
+from instance_lookup.concurrency.forks import StartsAnew, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +55,7 @@ class DaemonPool(StartsAnew):
         """
         future: Future[T] = Future()
         job = _Job(copy_context(), partial(_run, future, partial(fn, *args)))
+        check()
         crew = self._crew
         with crew.changed:
             # At most one worker starts at a time, and it starts the next one itself. Starting a

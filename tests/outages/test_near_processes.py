@@ -13,6 +13,7 @@ from django.core.cache import caches
 
 from instance_lookup.cache.pubsub import _channels
 from instance_lookup.cache.redis_client import client_of
+from tests.support.forks import FORKS
 from tests.support.near import (
     ALIAS,
     LONG,
@@ -101,9 +102,10 @@ def test_propagation(
     assert median(took) < 0.1
 
 
-def test_fork(here: InstanceResolver, config: dict[str, Any]) -> None:
+@pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
+def test_fork(here: InstanceResolver, config: dict[str, Any], fork: str) -> None:
     """A child hears what its parent changes, and the parent what the child changes."""
-    with Peer(config, forks=True) as peer:
+    with Peer(config, forks=fork) as peer:
         for changer in (False, True):
             before = peer("settle", child=False)
             assert peer("settle", child=True) == before
@@ -114,19 +116,23 @@ def test_fork(here: InstanceResolver, config: dict[str, Any]) -> None:
             assert peer("see", child=not changer) != before
 
 
-def test_fork_has_nothing_at_hand_for_long(here: InstanceResolver, config: dict[str, Any]) -> None:
+@pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
+def test_fork_has_nothing_at_hand_for_long(
+    here: InstanceResolver, config: dict[str, Any], fork: str
+) -> None:
     """What a child was born with serves for a second, as it does not hear yet."""
-    with Peer(config, forks=True) as peer:
+    with Peer(config, forks=fork) as peer:
         peer("at_hand", child=True)  # by now it is born
         with within(1):
             peer("watch", child=True)
 
 
+@pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
 def test_child_that_looks_up_nothing_is_no_hindrance(
-    here: InstanceResolver, config: dict[str, Any]
+    here: InstanceResolver, config: dict[str, Any], fork: str
 ) -> None:
     """The parent's subscription is its own, whatever becomes of the child's copy of it."""
-    with Peer(config, forks=True) as peer:
+    with Peer(config, forks=fork) as peer:
         peer("settle")
         peer.dismiss_child()
         before = peer("settle")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from instance_lookup.cache.stats import Counters
 from instance_lookup.concurrency import forks
+from tests.support.forks import FORKS
 
 # One thread holds the lock for good, another forks: the child is left with one thread and the
 # lock. SIGALRM ends a child that waits for it.
@@ -24,7 +28,7 @@ def hold():
 
 threading.Thread(target=hold, daemon=True).start()
 held.wait()
-if os.fork() == 0:
+if {fork} == 0:
     signal.alarm(10)
     {use}
     os._exit(7)
@@ -62,21 +66,23 @@ def run(script: str) -> int:
     return done.returncode
 
 
+@pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
 @pytest.mark.parametrize("name", SHARED)
-def test_child_works_while_the_lock_is_held(name: str) -> None:
+def test_child_works_while_the_lock_is_held(name: str, fork: str) -> None:
     """A child must not wait for a thread that it does not have."""
     make, use = SHARED[name]
-    assert run(SCRIPT.format(make=make, use=use)) == 7
+    assert run(SCRIPT.format(make=make, use=use, fork=fork)) == 7
 
 
-def test_holder_that_forks_goes_on_in_the_child() -> None:
+@pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
+def test_holder_that_forks_goes_on_in_the_child(fork: str) -> None:
     """Who forks in the middle releases the lock that it took, and can take it again."""
     script = (
         "import os, signal, sys\n"
         "from instance_lookup.cache.stats import Counters\n"
         "shared = Counters()\n"
         "with shared._lock:\n"
-        "    child = os.fork()\n"
+        f"    child = {fork}\n"
         "if child == 0:\n"
         "    signal.alarm(10)\n"
         "    shared.add('hits')\n"
@@ -92,8 +98,67 @@ def test_locks_are_renewed_at_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     counters.add("hits")
     before = counters._lock
     monkeypatch.setattr(forks, "_all", {counters})
+    monkeypatch.setattr(forks, "_process", PARENT)
     with before:
-        forks._start_all_anew()
         counters.add("hits")
-    assert counters.read().hits == 2
+        assert counters.read().hits == 2
     assert counters._lock is not before
+
+
+PARENT = -1
+"""The process id of a parent, as its child remembers it."""
+
+
+class Slow(forks.Guarded):
+    """Starts anew when it is told to, and counts how often."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.go_on = threading.Event()
+        self.go_on.set()
+        super().__init__()
+        self.begun.acquire()
+
+    def _start_anew(self) -> None:
+        self.begun.release()
+        assert self.go_on.wait(10)
+        super()._start_anew()
+
+
+def test_threads_that_notice_a_fork_together_share_one_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One starts all anew; the others wait for it, and use no lock of the parent meanwhile."""
+    shared = Slow()
+    before = shared._lock
+    monkeypatch.setattr(forks, "_all", {shared})
+    monkeypatch.setattr(forks, "_process", PARENT)
+    shared.go_on.clear()
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(lambda: shared._lock)
+        assert shared.begun.acquire(timeout=10)
+        others = [pool.submit(lambda: shared._lock) for _ in range(7)]
+        gate = forks._gates[os.getpid()]
+        assert gate.locked()
+        assert not any(each.done() for each in [first, *others])
+        shared.go_on.set()
+        locks = {each.result(10) for each in [first, *others]}
+    assert len(locks) == 1
+    assert before not in locks
+    assert not shared.begun.acquire(blocking=False)
+
+
+def test_child_adds_nothing_while_all_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made at that moment is made for the child, after the others."""
+    shared = Slow()
+    everything = {shared}
+    monkeypatch.setattr(forks, "_all", everything)
+    monkeypatch.setattr(forks, "_process", PARENT)
+    shared.go_on.clear()
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(lambda: shared._lock)
+        assert shared.begun.acquire(timeout=10)
+        made = pool.submit(Counters)
+        assert everything == {shared}
+        shared.go_on.set()
+        assert everything == {shared, made.result(10)}

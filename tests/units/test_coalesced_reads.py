@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from instance_lookup.concurrency.coalescing import CoalescedReads
+from tests.support.forks import FORKS
 from tests.support.waiting import wait_until
 
 LONG = 30
@@ -140,7 +141,8 @@ def test_nobody_waits_for_a_thread_that_hangs(source: Source) -> None:
     assert under_way(rounds) == {}
 
 
-def test_fork_in_the_middle() -> None:
+@pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
+def test_fork_in_the_middle(fork: str) -> None:
     """Neither waits for a thread that the child does not have, nor ends a round of another."""
     script = """
 import os, signal, sys, threading
@@ -153,7 +155,7 @@ def read(key):
         begun.set()
         threading.Event().wait()
     if key == "forking" and os.getpid() == here:
-        return os.fork()
+        return eval(sys.argv[1])
     return 7
 
 rounds = CoalescedReads()
@@ -164,7 +166,7 @@ if rounds.get("forking", read) == 0:
     os._exit(rounds.get("slow", read) + rounds.get("forking", read))
 sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 """
-    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script, fork], check=False, timeout=60)
     assert done.returncode == 14
 
 

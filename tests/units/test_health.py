@@ -100,7 +100,7 @@ def test_change_noticed_meanwhile_is_no_news(log: pytest.LogCaptureFixture) -> N
 
         def __exit__(self, *error: object) -> None: ...
 
-    health._lock = LockTakenSecond()  # type: ignore[assignment]
+    health._lock_of_process = LockTakenSecond()  # type: ignore[assignment]
     health.ok()
     assert log.messages == []
 

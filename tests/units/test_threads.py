@@ -17,6 +17,7 @@ from django.db import DatabaseError
 
 from instance_lookup.concurrency import threads as workers
 from instance_lookup.concurrency.threads import DaemonPool
+from tests.support.forks import FORKS
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -350,7 +351,8 @@ def test_stuck_worker_does_not_delay_exit() -> None:
     assert time.monotonic() - begun < 15
 
 
-def test_forked_child_works_while_the_lock_is_held() -> None:
+@pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
+def test_forked_child_works_while_the_lock_is_held(fork: str) -> None:
     """A fork in the middle of a submit leaves the child a working pool."""
     done = run_python(
         "import os, time, sys\n"
@@ -358,7 +360,7 @@ def test_forked_child_works_while_the_lock_is_held() -> None:
         "pool = DaemonPool('forked', 1)\n"
         "pool.submit(time.sleep, 30)\n"
         "pool._crew.changed.acquire()\n"
-        "if os.fork() == 0:\n"
+        f"if {fork} == 0:\n"
         "    os._exit(pool.submit(int, '7').result(10))\n"
         "sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))\n"
     )

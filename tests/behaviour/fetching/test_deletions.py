@@ -104,7 +104,7 @@ def test_two_at_once_drop_no_more_than_three(deletions: Deletions) -> None:
         second[0].add_done_callback(lambda _: waits_or_is_decided.set())
         assert waits_or_is_decided.wait(5)
 
-    deletions._lock = Announced(deletions._lock, waits_or_is_decided)  # type: ignore[assignment]
+    deletions._lock_of_process = Announced(deletions._lock, waits_or_is_decided)  # type: ignore[assignment]
     deletions._dropped = Interrupted(interrupt, deletions._dropped)
     with ThreadPoolExecutor(1) as pool:
         first = deletions.decide("c", 1.0)

@@ -9,6 +9,7 @@ import pytest
 
 from instance_lookup.concurrency.single_flight import SingleFlight, _land
 from instance_lookup.concurrency.threads import DaemonPool
+from tests.support.forks import FORKS
 from tests.support.waiting import wait_until
 from tests.units.test_threads import run_python
 
@@ -24,7 +25,7 @@ flights, landed = SingleFlight(DaemonPool("forking", 2), longest=20, overdue=boo
 flight = flights.join("acme", lambda: landed.wait(10) and "parent")
 held = flights._board.lock if "locked" in sys.argv else nullcontext()
 with held:
-    child = os.fork()
+    child = eval(sys.argv[2])
 if child:
     _, status = os.waitpid(child, 0)
     landed.set()
@@ -177,9 +178,10 @@ def test_no_thread_can_be_started(
 
 
 @pytest.mark.parametrize("state", ["free", "locked"])
-def test_fork(state: str) -> None:
+@pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
+def test_fork(state: str, fork: str) -> None:
     """A child does not wait for flights and locks that only exist in its parent."""
-    done = run_python(f"import sys; sys.argv = ['', {state!r}]\n{FORK}")
+    done = run_python(f"import sys; sys.argv = ['', {state!r}, {fork!r}]\n{FORK}")
     assert done.stdout.split("\n") == ["child", "parent 0", ""], done.stderr
 
 
