@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from django.core.cache import caches
 
-from instance_lookup.cache.pubsub import LULL, client_of
+from instance_lookup.cache.pubsub import LULL
+from instance_lookup.cache.redis_client import client_of
 from tests.support.near import (
     ALIAS,
     LONG,
