@@ -39,7 +39,9 @@ class Reason(StrEnum):
     CREDENTIAL = "credential"
     """401: the service does not accept our token."""
     STATUS = "status"
-    """5xx, 408, 425, 429, and numbers that no standard knows."""
+    """5xx, 408, 425, and numbers that no standard knows."""
+    RATE_LIMITED = "rate_limited"
+    """429: it is said to one user about one document."""
     REJECTED = "rejected"
     """Against the contract: too big, encoded, 204, a 304 without ``If-None-Match``."""
     CLIENT_ERROR = "client_error"
@@ -150,7 +152,9 @@ def _reason(status: int) -> Reason:
         return Reason.REDIRECT
     if status == 401:
         return Reason.CREDENTIAL
-    if 400 <= status < 500 and status not in {408, 425, 429}:
+    if status == 429:
+        return Reason.RATE_LIMITED
+    if 400 <= status < 500 and status not in {408, 425}:
         return Reason.CLIENT_ERROR
     return Reason.STATUS
 

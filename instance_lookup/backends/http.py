@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 # Connections kept open for the next call: as many as there can be fetches at a time, since urllib3
 # logs a warning for each that it closes instead of keeping it.
-POOL_SIZE = 128
+POOL_SIZE = 288
 
 _FAULTS = (requests.RequestException, HTTPError, HTTPException, OSError)
 _segment = partial(quote, safe="", errors="surrogatepass")

@@ -41,6 +41,10 @@ class Rejected(ValueError):
     """A document is not what it should be. The message holds none of its values."""
 
 
+class OtherSpelling(Rejected):
+    """A document is of an id that differs from what was asked for in case or blanks only."""
+
+
 class Freshness(Enum):
     """What an entry of some age is good for."""
 
@@ -258,7 +262,9 @@ def _names_twice(body: bytes) -> bool:
 
 
 def _checked(kind: Kind[D], asked: str, document: D) -> D:
-    if getattr(document, kind.id_field) != asked:
+    if (named := getattr(document, kind.id_field)) != asked:
+        if named.strip().casefold() == asked.strip().casefold():
+            raise OtherSpelling(f"the {kind.name} document spells its id in another way")
         raise Rejected(f"the {kind.name} document is of another id")
     if kind.points_to and not kind.points_to.fullmatch(document.instance_id):  # type: ignore[attr-defined]
         raise Rejected(f"the {kind.name} document names something that is no instance id")

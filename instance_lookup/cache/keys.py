@@ -48,6 +48,11 @@ def as_generation(everything: object, own: object, expiry: object) -> Generation
     return Generation(first, second, "" if expiry is None else as_token(expiry) or "")
 
 
+def part_of_generation(*parts: object) -> Generation:
+    """Return what is known of a generation, as read; nothing may be stored under it."""
+    return Generation(*(as_token(part) or "" for part in parts))
+
+
 def lease_key(kind: Kind[Any], asked: str, under: Generation) -> str:
     """Return the key of the lease, which lets one process of all fetch a document.
 

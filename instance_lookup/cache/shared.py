@@ -28,7 +28,14 @@ from instance_lookup.cache.entry import (
 )
 from instance_lookup.cache.errors import CacheErrors
 from instance_lookup.cache.generations import mint, renew
-from instance_lookup.cache.keys import EVERYTHING, Keys, as_generation, as_token, new_token
+from instance_lookup.cache.keys import (
+    EVERYTHING,
+    Keys,
+    as_generation,
+    as_token,
+    new_token,
+    part_of_generation,
+)
 from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.cache.scan import stored_ids
 from instance_lookup.exceptions import CacheError
@@ -60,6 +67,8 @@ class Reading(Struct, Generic[D], frozen=True):
     entry: Entry[D] | None
     since: int = 0
     """The last change that the process itself knew of, before the look."""
+    unminted: bool = False
+    """Whether ``generation`` is only for comparison: a fetch has to read with ``mint`` first."""
 
 
 class _Look(NamedTuple, Generic[D]):
@@ -97,10 +106,13 @@ class SharedTier(Generic[D]):
         self.failure = self._errors.failure
         self._count = counters.add
 
-    def read(self, asked: str, *, since: int = 0, again: bool = False) -> Reading[D]:
+    def read(
+        self, asked: str, *, since: int = 0, again: bool = False, mint: bool = True
+    ) -> Reading[D]:
         """Return the entry of the id ``asked``, and the generation to store a new one under.
 
         ``since`` is put into the reading. With ``again`` an unusable entry is not counted again.
+        Without ``mint`` nothing is written.
         """
         keys = self._keys(asked)
         try:
@@ -112,6 +124,8 @@ class SharedTier(Generic[D]):
         generation, entry, is_unusable = self._understood(asked, found)
         if generation is None:
             del found[0]  # debug pages show local variables, and it holds API keys
+            if not mint:
+                return Reading(part_of_generation(*found), None, since, unminted=True)
             generation = self._mint(keys, found, asked)
         elif is_unusable and not again:
             self._count("rejected")

@@ -23,7 +23,7 @@ from instance_lookup.concurrency.steps import Either, Step
 from instance_lookup.exceptions import CacheError, CacheUnwritable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from instance_lookup.cache.entry import Generation
     from instance_lookup.cache.health import CacheHealth
@@ -72,41 +72,46 @@ class TieredCache(Generic[D]):
         self._batches = BatchedReads[Reading[D]]()
 
     def read(self, asked: str) -> Reading[D]:
-        """Return what is held of an id: from the near tier if it has it, else from the shared one.
+        """Return what is held of an id, with a generation to store under."""
+        reading = self.look(asked)
+        return self.read_again(asked) if reading.unminted else reading
 
-        Threads that read the shared tier at the same moment share one look.
+    def look(self, asked: str) -> Reading[D]:
+        """Return what is held of an id, near or shared; write nothing (``Reading.unminted``).
+
+        Threads that look at the shared tier at the same moment share one look.
         """
         near = self.near
         if near.size and (entry := near.get(asked)) is not None:
             return Reading(None, entry)
-        return self._coalesced.get(asked, self._read)
+        return self._coalesced.get(asked, self._look)
 
-    async def aread(self, asked: str) -> Reading[D]:
-        """Return what :meth:`read` does. Coroutines share a look even for different ids."""
+    async def alook(self, asked: str) -> Reading[D]:
+        """Return what :meth:`look` does. Coroutines share a look even for different ids."""
         near = self.near
         if near.size and (entry := near.get(asked)) is not None:
             return Reading(None, entry)
-        return await self.aread_shared(asked)
-
-    def read_shared(self, asked: str) -> Reading[D]:
-        """Return what the shared tier holds of an id; do not look at the near tier."""
-        return self._coalesced.get(asked, self._read)
-
-    async def aread_shared(self, asked: str) -> Reading[D]:
-        return await self._batches.get(asked, self._read_many, self._read)
+        return await self._batches.get(asked, self._read_many, self._look)
 
     def step(self, asked: str) -> Step:
-        """Return the step in which a lookup reads what is held of an id."""
-        return Either(partial(self.read, asked), partial(self.aread, asked))
+        """Return the step in which a lookup looks at what is held of an id."""
+        return Either(partial(self.look, asked), partial(self.alook, asked))
 
     def step_shared(self, asked: str) -> Step:
-        return Either(partial(self.read_shared, asked), partial(self.aread_shared, asked))
+        """Return the step in which a lookup looks at what the shared tier holds of an id."""
+        return Either(
+            partial(self._coalesced.get, asked, self._look),
+            partial(self._batches.get, asked, self._read_many, self._look),
+        )
 
     def read_again(self, asked: str) -> Reading[D]:
         """Return what the shared tier holds now; do not count an unusable entry again."""
         return self._read(asked, again=True)
 
-    def _read(self, asked: str, *, again: bool = False) -> Reading[D]:
+    def _look(self, asked: str) -> Reading[D]:
+        return self._read(asked, mint=False)
+
+    def _read(self, asked: str, *, again: bool = False, mint: bool = True) -> Reading[D]:
         """Read the shared tier: straight on, unless there is an outage or was one a moment ago."""
         near, breaker = self.near, self.health.breaker
         if not near.is_open:
@@ -117,11 +122,10 @@ class TieredCache(Generic[D]):
         if not is_calm and not breaker.enter():
             return Reading(None, self._buffer.answer(asked), since)
         try:
-            read = self.shared.read
-            if (outside := self._outside) is None:
-                reading = read(asked, since=since, again=again)
-            else:
-                reading = outside.call(read, asked, since=since, again=again)
+            read: Callable[..., Reading[D]] = self.shared.read
+            if outside := self._outside:
+                read = partial(outside.call, read)
+            reading = read(asked, since=since, again=again, mint=mint)
         except CacheUnwritable as exc:  # entries of other ids can still be read
             self.health.unwritable(exc, began)
             reading = Reading(None, self._buffer.unwritten(asked, None), since)
@@ -180,8 +184,11 @@ class TieredCache(Generic[D]):
             self._buffer.drop(asked)  # the cache holds something newer
             self._put_near(asked, reading, began)
             return reading
-        entry = self._buffer.unwritten(asked, reading.generation) or entry
-        return structs.replace(reading, entry=entry)
+        # What the cache could not take while it did not know the id either is of no generation.
+        under = None if reading.unminted else reading.generation
+        if (unwritten := self._buffer.unwritten(asked, under)) is None:
+            return structs.replace(reading, entry=entry)
+        return structs.replace(reading, generation=under, entry=unwritten, unminted=False)
 
     def store(self, asked: str, body: bytes, reading: Reading[D], **about: Unpack[About]) -> None:
         """Store the JSON ``body`` of the id ``asked``, with what is known :class:`About` it.

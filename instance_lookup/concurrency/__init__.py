@@ -2,6 +2,7 @@
 
 ``pools``: every pool of threads that there is, and how many threads they may have together.
 ``threads``: what a pool is: daemon threads that start when they are needed.
+``lanes``: users that want many things leave threads to the others.
 ``coalescing``: threads, or coroutines, that want the same read share one.
 ``single_flight``: callers of one fetch wait for one future.
 ``steps``: one generator of decisions drives the sync and the async twin.

@@ -1,6 +1,6 @@
 """Every pool of threads that there is, and how to wait for one in an event loop.
 
-Together they have 204 threads at most, where every kind of work is under way at the same moment;
+Together they have 588 threads at most, where every kind of work is under way at the same moment;
 a process that only serves from its cache has none. Each starts when it is needed and ends when it
 is idle. They are apart because a job must never wait for a job of its own pool, and because one
 kind of work that hangs must not take the threads of another.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from instance_lookup.concurrency.lanes import Lanes
 from instance_lookup.concurrency.threads import DaemonPool
 
 if TYPE_CHECKING:
@@ -27,9 +28,20 @@ event_loops = DaemonPool("instance-lookup", max_workers=32)
 
 Not Django's ``thread_sensitive`` thread: there a slow Config Service would hold up every ORM call.
 """
-flights = DaemonPool("instance-lookup-flight", max_workers=64, idle_seconds=_BRIEF)
-"""One fetch each: callers wait for it, and may leave before it ends."""
-fetches = DaemonPool("instance-lookup-fetch", max_workers=64, idle_seconds=_BRIEF)
+FLIGHTS = 256
+"""Fetches at one time: as many as a restart of the cache leaves to do, with a slow service."""
+FLIGHTS_OF_ONE_USER = FLIGHTS // 4
+"""So many of them may be of one user: three who take all they can leave a quarter to the others."""
+flights = Lanes(
+    DaemonPool("instance-lookup-flight", max_workers=FLIGHTS, idle_seconds=_BRIEF),
+    most=2 * FLIGHTS,
+    waiting=4 * FLIGHTS,
+)
+"""One fetch each: callers wait for it, and may leave before it ends.
+
+As many again may wait for a thread. Those that come after them are told at once that it is full.
+"""
+fetches = DaemonPool("instance-lookup-fetch", max_workers=FLIGHTS, idle_seconds=_BRIEF)
 """Calls of the Config Service beside another process, for which a flight waits."""
 refreshes = DaemonPool("instance-lookup-refresh", max_workers=32)
 """``arefresh()``: it always asks the service, and takes as long as that does."""

@@ -3,78 +3,177 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from instance_lookup.concurrency.forks import StartsAnew, check
+from instance_lookup.concurrency.lanes import Full
 from instance_lookup.concurrency.threads import passable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from instance_lookup.concurrency.threads import DaemonPool
+    from instance_lookup.concurrency.lanes import Lanes
 
 V = TypeVar("V")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Flight(Generic[V]):
     """A fetch under way."""
 
     future: Future[V]
     began: float
     """On the monotonic clock."""
+    who: Hashable
+    """Who began it."""
+    has_landed: bool = False
+    """Whether its future is settled, or about to be. Changed under the lock of its board."""
 
 
 class SingleFlight(StartsAnew, Generic[V]):
-    """The fetches under way in this process, by what they fetch."""
+    """The fetches under way in this process, by what they fetch.
 
-    def __init__(self, pool: DaemonPool, *, longest: float, overdue: Callable[[], object]) -> None:
-        """Run the work on ``pool``.
+    There may be several flights for one thing, each for its own part of the callers. The first
+    that brings what is for all of them ends the waiting of all.
+    """
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        *,
+        longest: float,
+        overdue: Callable[[Any], object],
+        is_for_all: Callable[[V], bool] = lambda _: False,
+    ) -> None:
+        """Run the work on ``lanes``.
 
         A flight that has not ended after ``longest`` seconds is overdue: the next caller begins
-        another one, and calls ``overdue``.
+        another one, and calls ``overdue`` with its key. ``is_for_all`` tells of a result whether
+        the other flights of its key need not be waited for.
         """
-        self._pool = pool
+        self._lanes = lanes
         self._longest = longest
         self._overdue = overdue
+        self._is_for_all = is_for_all
         super().__init__()
 
-    def join(self, key: Hashable, work: Callable[[], V]) -> Flight[V]:
-        """Return the flight for ``key``; begin one that runs ``work`` if there is none.
+    def join(
+        self,
+        key: Hashable,
+        work: Callable[[], V | Flight[V]],
+        *,
+        part: Hashable = None,
+        who: Hashable = None,
+        lane: Hashable = None,
+        width: int = 0,
+        most: int | None = None,
+    ) -> Flight[V]:
+        """Return the flight for ``key`` and ``part``; begin one that runs ``work`` if need be.
 
-        ``key`` is what two callers must have in common to share a flight; ``work`` runs on the
-        pool, once. Raises ``RuntimeError`` where the process can start no more threads.
+        ``key`` and ``part`` are what two callers must have in common to share a flight; ``work``
+        returns the result, or another flight that has the same one. It runs on the pool, once, for
+        ``who``, in a ``lane`` of that ``width``. None begins beside ``most`` others and the first
+        one. Raises ``Full``, and ``RuntimeError`` where the process can start no more threads.
         """
         check()
         board = self._board
         # The lock makes "there is none" and "begin one" one step: of callers that come together
         # one begins, the others join. It is not held while ``work`` runs.
         with board.lock:
-            flight: Flight[V] | None = board.flights.get(key)
+            group = board.groups.get(key) or _Group([key])
+            flight: Flight[V] | None = group.flights.get(part)
             is_overdue = flight is not None and monotonic() > flight.began + self._longest
             if flight is not None and not is_overdue:
                 return flight
-            flight = Flight(Future(), monotonic())
+            if most is not None and len(group.flights) > most:
+                raise Full("too many flights for one thing")
+            flight = Flight(Future(), monotonic(), who)
             # Running from the start: a pending future would be cancelled, for all, by the first
             # caller that stops waiting.
             flight.future.set_running_or_notify_cancel()
-            # Work that ends at once waits in ``_leave`` for the lock, so the flight is on the
-            # board by then. If the pool refuses, nothing is on the board.
-            job = self._pool.submit(_fly, board, key, flight, work)
-            board.flights[key] = flight
-        # For a job that fails before it comes to the work. Outside the lock: the job may have
-        # ended already, then ``_land`` runs here and takes the lock. ``overdue`` writes logs.
-        job.add_done_callback(partial(_land, board, key, flight))
+            group.flights[part] = flight
+            board.groups[key] = group
+        # Outside the lock: a job may fail, or end, before "submit" returns, and then lands here.
+        try:
+            self._lanes.submit(
+                partial(self._fly, board, group, part, flight, work),
+                partial(self._crash, board, group, part, flight),
+                lane=lane,
+                width=width,
+            )
+        except BaseException as exc:
+            # Callers who have joined meanwhile are told the same.
+            self._crash(board, group, part, flight, exc)
+            raise
         if is_overdue:
-            self._overdue()
+            self._overdue(key)
         return flight
+
+    def rename(self, key: Hashable, also: Hashable, part: Hashable) -> Flight[V] | None:
+        """Let callers who name ``also`` join what was begun as ``key``.
+
+        If such callers have begun a flight for that ``part`` meanwhile, return it: one is enough.
+        """
+        board = self._board
+        with board.lock:
+            group = board.groups.get(key)
+            if group is None:  # another flight has landed for all
+                return None
+            other = board.groups.setdefault(also, group)
+            if other is not group:
+                return other.flights.get(part)
+            if also not in group.keys:
+                group.keys.append(also)
+            return None
+
+    def _fly(
+        self,
+        board: _Board,
+        group: _Group,
+        part: Hashable,
+        flight: Flight[V],
+        work: Callable[[], V | Flight[V]],
+    ) -> None:
+        # Off the board first, then the result: a caller that finds a flight on the board gets an
+        # answer that was not there yet when the caller came.
+        try:
+            result = work()
+        except BaseException as exc:  # noqa: BLE001  # the waiting callers get it
+            self._crash(board, group, part, flight, exc)
+            return
+        if isinstance(result, Flight):
+            follow = partial(self._follow, board, group, part, flight)
+            result.future.add_done_callback(follow)
+            return
+        for each in board.land(group, part, flight, everyone=self._is_for_all(result)):
+            each.future.set_result(result)
+
+    def _follow(
+        self, board: _Board, group: _Group, part: Hashable, flight: Flight[V], other: Future[V]
+    ) -> None:
+        self._fly(board, group, part, flight, other.result)
+
+    def _crash(
+        self, board: _Board, group: _Group, part: Hashable, flight: Flight[V], exc: BaseException
+    ) -> None:
+        for each in board.land(group, part, flight, everyone=False):
+            each.future.set_exception(passable(exc))
 
     def _start_anew(self) -> None:
         self._board = _Board()
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """The flights for one thing."""
+
+    keys: list[Hashable]
+    """What it is called; one that begins a flight may find out another name for it."""
+    flights: dict[Hashable, Flight[Any]] = field(default_factory=dict)
 
 
 class _Board:
@@ -82,29 +181,35 @@ class _Board:
 
     def __init__(self) -> None:
         self.lock = Lock()
-        self.flights: dict[Hashable, Flight[Any]] = {}
+        self.groups: dict[Hashable, _Group] = {}
 
+    @property
+    def flights(self) -> list[Flight[Any]]:
+        """All that are under way."""
+        with self.lock:
+            groups = {id(group): group for group in self.groups.values()}
+            return [flight for group in groups.values() for flight in group.flights.values()]
 
-def _fly(board: _Board, key: Hashable, flight: Flight[V], work: Callable[[], V]) -> None:
-    # Off the board first, then the result: a caller that finds a flight on the board gets an answer
-    # that was not there yet when the caller came.
-    try:
-        result = work()
-    except BaseException as exc:  # noqa: BLE001  # the waiting callers get it
-        _leave(board, key, flight)
-        flight.future.set_exception(passable(exc))
-    else:
-        _leave(board, key, flight)
-        flight.future.set_result(result)
+    def land(
+        self, group: _Group, part: Hashable, flight: Flight[Any], *, everyone: bool
+    ) -> list[Flight[Any]]:
+        """Take a flight off the board, or ``everyone`` of its group; return what to settle.
 
-
-def _leave(board: _Board, key: Hashable, flight: Flight[Any]) -> None:
-    with board.lock:
-        if board.flights.get(key) is flight:  # an overdue flight has been replaced
-            del board.flights[key]
-
-
-def _land(board: _Board, key: Hashable, flight: Flight[Any], job: Future[None]) -> None:
-    if (exc := job.exception()) and not flight.future.done():  # else it failed after the work
-        _leave(board, key, flight)
-        flight.future.set_exception(passable(exc))
+        The lock makes "has it landed" and "it has" one step: a future is settled once, though its
+        own flight and another one that answers for it may end together.
+        """
+        with self.lock:
+            landing = [flight]
+            if everyone:
+                landing += [each for each in group.flights.values() if each is not flight]
+                group.flights.clear()
+            elif group.flights.get(part) is flight:  # an overdue one has been replaced
+                del group.flights[part]
+            if not group.flights:
+                for key in group.keys:
+                    if self.groups.get(key) is group:
+                        del self.groups[key]
+            landing = [each for each in landing if not each.has_landed]
+            for each in landing:
+                each.has_landed = True
+            return landing

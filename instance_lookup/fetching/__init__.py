@@ -1,6 +1,7 @@
 """From the cache, else from the Config Service, else the stale copy.
 
 ``loader``: the order of things for one document. ``concealing``: the same where denials are hidden.
+``flights``: callers of a process share fetches; what one user may take of them.
 ``fetcher``: asks the service, and has the answer stored.
 ``lease`` and ``leased_fetcher``: of several processes one asks, and the others wait for it.
 ``refusals``: what a 403 of the service means, here only.

@@ -93,7 +93,7 @@ class ConcealingLoader(Loader[D]):
         pair = user.identity, asked
         if theirs:
             if self._told.items and self._told.drop(pair):
-                self._budget.refund(user.identity)
+                self._flights.budget.refund(user.identity)
         elif self._told.get(pair) is None:
             self._pay(user.identity, asked)
 
@@ -108,18 +108,18 @@ class ConcealingLoader(Loader[D]):
         self, asked: str, reading: Reading[D], context: LookupContext, deadline: Deadline
     ) -> Steps[Found[D]]:
         """Ask for what is not the user's own as for what does not exist."""
-        asker = self._asker(context, limited=True)
-        if overspent := self._overspent(asked, asker):
-            raise overspent
+        asker = self._asker(context, limited=True, guesses=True)
+        self._flights.check_budget(asked, asker)
         yield from self._refusals.check(context.user, asked)
         entry, told = reading.entry, self._told.get((asker.identity, asked))
         if told and entry is not None and not entry.expired:  # nor was it invalidated since
             self._count("negative_hits")
             raise InstanceNotFound(f"{asked!r} is nothing of this user's.")
+        self._check_pause(asked, reading, asker)
         self._count("misses")
         try:
             return (
-                yield from self._fetch(
+                yield from self._flights.fetch(
                     asked, reading, asker, deadline, user=context.user, copy=None
                 )
             )
@@ -133,15 +133,14 @@ class ConcealingLoader(Loader[D]):
         """Tell that the budget has no say: only :meth:`_guess` costs anything."""
         return False
 
-    def _charge(self, asked: str, reading: Reading[D], asker: Asker, outcome: Outcome[D]) -> None:
-        """Charge the user who guessed, for what exists as well: whose it is shows later.
-
-        This is done where the call ends, because the user may not wait for that.
-        """
+    def _is_miss(self, asked: str, reading: Reading[D], asker: Asker, outcome: Outcome[D]) -> bool:
+        """Tell whether the user who guessed was told anything: whose it is shows later."""
         is_answer = outcome.found or isinstance(outcome.error, InstanceNotFound | Refused)
-        if asker.limited and is_answer:
-            self._pay(asker.identity, asked)
+        if not asker.limited or not is_answer:
+            return False
+        self._told.put((asker.identity, asked), True)  # noqa: FBT003  # a set's value
+        return True
 
     def _pay(self, identity: tuple[bool, str | None], asked: str) -> None:
         self._told.put((identity, asked), True)  # noqa: FBT003  # a set's value
-        self._budget.spend(identity)
+        self._flights.budget.spend(identity)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from msgspec import Struct
 
 from instance_lookup.backends.base import Document, NotModified, Query
-from instance_lookup.cache.entry import Entry, Rejected, read_document
+from instance_lookup.cache.entry import Entry, OtherSpelling, Rejected, read_document
 from instance_lookup.exceptions import (
     AccessDenied,
     ConfigServiceUnavailable,
@@ -21,7 +21,7 @@ from instance_lookup.exceptions import (
 from instance_lookup.fetching.deletions import Fate
 from instance_lookup.fetching.reasons import EVERYTHING_GONE, meaning_of
 from instance_lookup.fetching.refusals import Refused
-from instance_lookup.resilience.expiring import Expiring
+from instance_lookup.resilience.backoff import Backoff
 from instance_lookup.signals import instance_rejected
 from instance_lookup.types import Source
 
@@ -39,8 +39,10 @@ Fetch = Callable[[str, Query], Document | NotModified]
 RETRY_AFTER = 30.0
 """Seconds after which a client may ask again, where the service says nothing."""
 _LONGEST_RETRY_AFTER = 60.0
-_ALWAYS = -1
-"""Rests for the whole of RETRY_INTERVAL, even if the service sends a document meanwhile."""
+_FAIR = 0.5
+"""Share of CONFIG_SERVICE_TIMEOUT that a call must start with, if its timeout is to count."""
+_SOON = 1.0
+"""Seconds after which a process that is too busy may be asked again."""
 
 
 class Found(Struct, Generic[D], frozen=True):
@@ -61,7 +63,7 @@ class Outcome(Struct, Generic[D], frozen=True):
     error: InstanceLookupError | None = None
     """Neither: another process is fetching, or takes longer than a caller with a copy waits."""
     by: tuple[bool, str | None] | None = None
-    """Who asked, where the answer is this one user's."""
+    """Who asked, where the answer is this one user's: other users ask for themselves."""
 
 
 class Asker(Struct, frozen=True):
@@ -72,6 +74,8 @@ class Asker(Struct, frozen=True):
     request_id: str
     limited: bool = False
     """Whether the asker's miss budget may refuse the call."""
+    guesses: bool = False
+    """Whether nothing may show that others have asked for the same (``CONCEAL_DENIED``)."""
 
 
 class Fetcher(Generic[D]):
@@ -89,9 +93,9 @@ class Fetcher(Generic[D]):
         self._fetch = fetch
         self._settings = settings
         self.service_health = service_health
-        self._resting: Expiring[int] = Expiring(settings.retry_interval)
+        self._resting = Backoff(settings.retry_interval)
 
-    def key(self, asked: str, reading: Reading[D]) -> tuple[object, ...]:
+    def key(self, asked: str, reading: Reading[D]) -> tuple[str, object, object]:
         """Return what must be the same for two callers to share a fetch.
 
         After an invalidation there is another generation, or, where the cache was not
@@ -99,13 +103,29 @@ class Fetcher(Generic[D]):
         """
         return asked, reading.generation, reading.since
 
-    def rests(self, asked: str, reading: Reading[D]) -> bool:
-        """Tell whether to ask nothing now, since the last call failed a moment ago."""
-        until = self._resting.get(self.key(asked, reading))
-        return (
-            until in {_ALWAYS, self.service_health.deletions.documents}
-            or self.service_health.breaker.wait() > 0
+    def rests(self, asked: str, reading: Reading[D], asker: Asker | None = None) -> bool:
+        """Tell whether to ask nothing now, where there is a copy: the last call failed."""
+        return self.service_health.breaker.wait() > 0 or any(
+            map(self._resting.rests, self._failing(asked, reading, asker))
         )
+
+    def pause(self, asked: str, reading: Reading[D], asker: Asker) -> float:
+        """Return the seconds for which to ask nothing, where there is no copy; 0.0: ask now."""
+        return max(map(self._resting.pause, self._failing(asked, reading, asker)))
+
+    def _failing(
+        self, asked: str, reading: Reading[D], asker: Asker | None
+    ) -> tuple[tuple[object, ...], ...]:
+        """Return the names under which failures are noted that concern ``asker``.
+
+        Of the id; of the id until the service sends a document; of the id and the user.
+        """
+        key = self.key(asked, reading)
+        shared = (key,), (key, self.service_health.deletions.documents)
+        if asker is None:
+            return shared
+        own = key, asker.identity
+        return (own,) if asker.guesses else (*shared, own)
 
     def fetch(  # noqa: PLR0911  # one return for each kind of answer
         self, asked: str, reading: Reading[D], asker: Asker, deadline: Deadline
@@ -118,8 +138,9 @@ class Fetcher(Generic[D]):
         """
         service_health = self.service_health
         # A value for each way it can end: many callers wait for it, and each raises its own error.
-        if not deadline.remaining():  # waited too long for a worker
-            return Outcome(error=self.unavailable(asked, "timeout"))
+        left = deadline.remaining()
+        if not left:  # it waited too long for a worker
+            return Outcome(error=self.full(asked))
         if not service_health.breaker.enter():
             wait = service_health.breaker.wait()
             return Outcome(error=self.unavailable(asked, "circuit_open", retry_after=wait))
@@ -132,24 +153,32 @@ class Fetcher(Generic[D]):
             body, document = self._accept(asked, answer, held)
         except InvalidContext as exc:  # an id that the pattern lets pass, and no URL can hold
             return Outcome(error=exc)
-        except InstanceNotFound as exc:
-            return self._missing(asked, reading, asked_at, exc)
+        except (InstanceNotFound, OtherSpelling) as exc:
+            # A service that ignores case would give one document under any number of names, and
+            # each would be an entry with a generation of its own.
+            return self._missing(asked, reading, asker, asked_at, exc)
         except AccessDenied as exc:
             service_health.service_is_up()
             return Outcome(error=Refused(str(exc)), by=asker.identity)
         except BaseException as exc:  # noqa: BLE001  # of any backend
+            # Our own queue took the time that the service would have had.
+            if left < _FAIR * self._settings.config_service_timeout and not deadline.remaining():
+                return Outcome(error=self.full(asked))
             status = answer.status if isinstance(answer, Document) else None
-            return Outcome(error=self._failure(asked, reading, exc, status))
+            return self._failure(asked, reading, asker, exc, status)
+        if self._resting.items:
+            for name in self._failing(asked, reading, asker):
+                self._resting.drop(name)
         service_health.document_received(self._part(asked), drops)
-        self._resting.drop(self.key(asked, reading))
         ttl, etag = self._settings.cache_ttl, _etag(answer, held)
         self._cache.store(asked, body, reading, cached_at=asked_at, ttl=ttl, etag=etag)
         remaining = max(0.0, min(ttl, asked_at + ttl - time()))
         return Outcome(Found(document, Source.SERVICE, asked_at, remaining))
 
-    def overdue(self) -> None:
-        """Note a call that a backend did not end by its deadline."""
-        self.service_health.service_overran()
+    def overdue(self, key: tuple[str, object, object]) -> None:
+        """Note a call, by its :meth:`key`, that a backend did not end by its deadline."""
+        self._resting.failed((key,))
+        self.service_health.service_overran(self._part(key[0]))
 
     def unavailable(
         self, asked: str, reason: str, *, retry_after: float | None = None, **details: object
@@ -165,6 +194,10 @@ class Fetcher(Generic[D]):
             **{**details, "reason": reason, f"{self.kind.name}_id": asked},
         )
 
+    def full(self, asked: str) -> ConfigServiceUnavailable:
+        """Return the error for a call that this process has no room for: no fault of others."""
+        return self.unavailable(asked, "full", retry_after=_SOON)
+
     def _accept(
         self, asked: str, answer: Document | NotModified, held: Entry[D] | None
     ) -> tuple[bytes, D]:
@@ -178,7 +211,12 @@ class Fetcher(Generic[D]):
         return held.body, held.document
 
     def _missing(
-        self, asked: str, reading: Reading[D], asked_at: float, exc: InstanceNotFound
+        self,
+        asked: str,
+        reading: Reading[D],
+        asker: Asker,
+        asked_at: float,
+        exc: InstanceNotFound | OtherSpelling,
     ) -> Outcome[D]:
         """Return "not found" and forget the copy, if any; keep it if too many are gone."""
         service_health, about = self.service_health, self._part(asked)
@@ -189,7 +227,7 @@ class Fetcher(Generic[D]):
                 gone = ConfigServiceUnavailable(
                     service_health.everything_gone(about, str(exc)), reason=EVERYTHING_GONE
                 )
-                return Outcome(error=self._failure(asked, reading, gone))
+                return self._failure(asked, reading, asker, gone)
             if fate is Fate.DROP:
                 service_health.copy_dropped(about, str(exc))
         # Earlier 404s may have made the service doubtful: then one is believed, and drops nothing.
@@ -199,8 +237,13 @@ class Fetcher(Generic[D]):
         return Outcome(error=InstanceNotFound(str(exc)))
 
     def _failure(
-        self, asked: str, reading: Reading[D], exc: BaseException, status: int | None = None
-    ) -> ConfigServiceUnavailable:
+        self,
+        asked: str,
+        reading: Reading[D],
+        asker: Asker,
+        exc: BaseException,
+        status: int | None = None,
+    ) -> Outcome[D]:
         """Log what went wrong, if it is news, and return the error for it."""
         forget_locals(exc)  # a backend's frames, and those of a CONFIG_CLASS, hold documents
         service_health = self.service_health
@@ -214,9 +257,15 @@ class Fetcher(Generic[D]):
         if reason == "rejected":
             service_health.count("rejected")
             instance_rejected.send_robust(type(self), instance_id=asked, reason=str(exc))
-        until_document = meaning_of(reason).is_until_a_document
-        until = service_health.deletions.documents if until_document else _ALWAYS
-        self._resting.put(self.key(asked, reading), until)
+        meaning = meaning_of(reason)
+        name: tuple[object, ...] = (self.key(asked, reading),)
+        if meaning.is_of_one_user or asker.guesses:
+            name += (asker.identity,)
+        elif meaning.is_until_a_document:
+            name += (service_health.deletions.documents,)
+        # Of what does not exist there is no copy to keep: a guess does not find out that way.
+        is_hidden = asker.guesses and reason == EVERYTHING_GONE
+        pause = 0.0 if is_hidden else self._resting.failed(name, at_least=retry_after or 0.0)
         bug = None if rejected or isinstance(exc, ConfigServiceUnavailable) else exc
         said = f"{type(exc).__name__}: {exc}" if bug else str(exc)
         said += f" ({status})" if status else ""
@@ -224,9 +273,9 @@ class Fetcher(Generic[D]):
             reason, self._part(asked), said, retry_after=retry_after, bug=bug
         )
         more = {key: value for key, value in details.items() if key != "reason"}
-        error = self.unavailable(asked, reason, retry_after=retry_after, **more)
+        error = self.unavailable(asked, reason, retry_after=pause, **more)
         error.__cause__ = exc
-        return error
+        return Outcome(error=error, by=asker.identity if meaning.is_of_one_user else None)
 
     def _part(self, asked: str) -> str:
         """Return what one document is called."""

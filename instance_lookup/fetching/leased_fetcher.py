@@ -58,7 +58,7 @@ class LeasedFetcher(Generic[D]):
         try:
             # Another process may have stored it between our read and our lease.
             latest = self._cache.read_again(asked)
-            return _newer(latest, seen) or self._fetcher.fetch(asked, latest, asker, deadline)
+            return newer(latest, seen) or self._fetcher.fetch(asked, latest, asker, deadline)
         finally:
             # After the store: those who see that the lease is gone find the entry.
             lease.release()
@@ -81,15 +81,15 @@ class LeasedFetcher(Generic[D]):
             # lease back. The other way round both may happen in between, and we would ask as well.
             gives_up = own is None and (monotonic() >= half_way or lease.is_free())
             latest = self._cache.read_again(asked)
-            if newer := _newer(latest, seen):
-                return newer
+            if outcome := newer(latest, seen):
+                return outcome
             if own is None and (gives_up or latest.generation != seen.generation):
                 job = partial(self._fetcher.fetch, asked, latest, asker, deadline)
                 own = pools.fetches.submit(job)
         return Outcome(error=self._fetcher.unavailable(asked, "timeout"))
 
 
-def _newer(latest: Reading[D], seen: Reading[D]) -> Outcome[D] | None:
+def newer(latest: Reading[D], seen: Reading[D]) -> Outcome[D] | None:
     """Return what the cache holds now, if that is fresh and not what was seen before."""
     entry = latest.entry
     if entry is None or entry.freshness is not Freshness.FRESH:

@@ -15,6 +15,8 @@ class Meaning(NamedTuple):
     """Whether the service is up and answers. Then the circuit breaker does not count it."""
     is_of_one: bool = False
     """Whether it concerns one id only."""
+    is_of_one_user: bool = False
+    """Whether it concerns the user that it was asked for only: others ask for themselves."""
     is_lasting: bool = False
     """Whether it lasts until a person acts. Then it is logged as an ERROR."""
     is_until_a_document: bool = False
@@ -25,6 +27,8 @@ class Meaning(NamedTuple):
 
 EVERYTHING_GONE = "everything_gone"
 """The service answers 404 for everything. This is not believed of ids with a copy."""
+RATE_LIMITED = "rate_limited"
+"""The service answers 429: this user has asked for this too often."""
 _PASSING = Meaning("It is asked again by itself.")
 _MEANINGS = MappingProxyType(
     {
@@ -47,6 +51,12 @@ _MEANINGS = MappingProxyType(
             "Check CONFIG_SERVICE_URL, and what stands in front of the service.",
             is_lasting=True,
             is_until_a_document=True,
+        ),
+        RATE_LIMITED: Meaning(
+            "It is asked again by itself; its limit may be too low for this site.",
+            is_there=True,
+            is_of_one=True,
+            is_of_one_user=True,
         ),
         "redirect": Meaning("Redirects are not followed: check CONFIG_SERVICE_URL."),
         "rejected": Meaning(

@@ -76,7 +76,7 @@ class ServiceHealth:
         if meaning.is_there:
             self.breaker.succeeded()
         else:
-            self.breaker.failed(retry_after)
+            self.breaker.failed(about, retry_after)
         then = "Meanwhile callers get "
         if self._settings.use_stale_on_error:
             then += f"the copy in the cache, or {meaning.without_copy} where there is none."
@@ -92,9 +92,9 @@ class ServiceHealth:
         line = f"{said.rstrip('.')}. {then} {advice}"
         self.service.failed(reason, line, level, part=part, bug=bug)
 
-    def service_overran(self) -> None:
-        """Note a call that a backend did not end by its deadline."""
-        self.breaker.failed()
+    def service_overran(self, about: str) -> None:
+        """Note a call, ``about`` this document, that a backend did not end by its deadline."""
+        self.breaker.failed(about)
         self.service.failed(
             "timeout",
             f"{self._service_name}: its backend overruns CONFIG_SERVICE_TIMEOUT"

@@ -62,10 +62,9 @@ CROWDS = [in_threads, in_coroutines, mixed]
 
 def waiting(resolver: InstanceResolver, callers: int) -> Callable[[], bool]:
     """Return the condition that so many callers wait for fetches that are under way."""
-    flights = flights_of(resolver)
 
     def all_wait() -> bool:
-        futures: list[Any] = [flight.future for flight in list(flights.values())]
+        futures: list[Any] = [flight.future for flight in flights_of(resolver)]
         # Threads wait by the one, coroutines by the other.
         waiters = (len(future._waiters) + len(future._done_callbacks) for future in futures)
         return sum(waiters) == callers

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from instance_lookup import ConfigServiceUnavailable, InstanceResolver
 from instance_lookup.backends.http import HttpConfigService
-from tests.support.lookups import Twin, asks
+from tests.support.lookups import OLGA, Twin, asks
 from tests.support.servers import (
     Answer,
     Script,
@@ -24,6 +24,7 @@ from tests.support.servers import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from instance_lookup import LookupUser
     from instance_lookup.backends.base import Document, NotModified, Query
 
 TIMEOUT, SOFT = 0.4, 0.1
@@ -47,11 +48,11 @@ FAILING: dict[str, Script | None] = {
     "truncating": truncated(b"{}"),
     "500": Answer(500),
     "503": Answer(503, headers={"Retry-After": "7"}),
-    "429": Answer(429, headers={"Retry-After": "86400"}),
     "redirect": Answer(302, headers={"Location": "/login"}),
 }
 """What concerns the service as a whole, so that the circuit breaker counts it."""
-FAULTS = {**FAILING, "html": HTML}
+LIMITED = Answer(429, headers={"Retry-After": "86400"})
+FAULTS = {**FAILING, "429": LIMITED, "html": HTML}
 
 
 class Counting(HttpConfigService):
@@ -84,9 +85,11 @@ def make(client: HttpConfigService | str, **options: Any) -> InstanceResolver:
     return InstanceResolver(config_service_backend=client, **limits)
 
 
-def outcome(resolver: InstanceResolver, name: str = "acme", twin: Twin = SYNC) -> str:
+def outcome(
+    resolver: InstanceResolver, name: str = "acme", twin: Twin = SYNC, *, user: LookupUser = OLGA
+) -> str:
     """Return where the answer came from, or why there was none."""
     try:
-        return str(twin(resolver, "resolve", asks(instance_id=name)).source)
+        return str(twin(resolver, "resolve", asks(user, name)).source)
     except ConfigServiceUnavailable as exc:
         return str(exc.details["reason"])

@@ -294,7 +294,6 @@ async def test_threads_and_coroutines_share_a_flight() -> None:
     """Whoever comes first, by whichever door, the service is asked once."""
     script = Slow()
     with ScriptedServer(script) as server, resolver_on(server, "default") as resolver:
-        flights = flights_of(resolver)
 
         def in_thread() -> LookupResult:
             return resolver.resolve(asks())
@@ -305,7 +304,7 @@ async def test_threads_and_coroutines_share_a_flight() -> None:
         await asyncio.to_thread(
             wait_until, lambda: resolver.get_cache_stats().misses == everybody, LONG
         )
-        assert len(flights) == 1
+        assert len(flights_of(resolver)) == 1
         script.released.set()
         found = await asyncio.gather(*sync, *tasks)
     assert {result.config.instance_id for result in found} == {"acme"}

@@ -14,6 +14,8 @@ from django.test import override_settings
 
 from instance_lookup import AccessDenied, ConfigServiceUnavailable, InstanceResolver
 from instance_lookup.backends.memory import DictConfigService
+from instance_lookup.concurrency.lanes import Lanes
+from instance_lookup.resilience.backoff import Backoff
 from instance_lookup.resilience.breaker import Breaker
 from instance_lookup.resilience.expiring import Expiring
 from tests.support.lookups import Clock, HookedCache, hooked_caches
@@ -208,10 +210,11 @@ def two_processes() -> Iterator[tuple[World, list[InstanceResolver]]]:
         ticks = SimpleNamespace(time=lambda: clock.now)
         for module in ("locmem", "base"):
             patch.setattr(f"django.core.cache.backends.{module}.time", ticks)
-        for kind in (Expiring, Breaker):
+        for kind in (Expiring, Backoff, Breaker):
             defaults: Any = kind.__init__.__kwdefaults__
             patch.setitem(defaults, "clock", ticks.time)
-        patch.setattr("instance_lookup.concurrency.pools.flights", world.pool)
+        lanes: Any = Lanes(world.pool, most=1000, waiting=0)  # type: ignore[arg-type]
+        patch.setattr("instance_lookup.concurrency.pools.flights", lanes)
         patch.setattr("instance_lookup.concurrency.steps.wait", world.pool.wait)
         patch.setattr(HookedCache, "hook", staticmethod(world.hook))
         resolvers = [

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from instance_lookup import InstanceResolver
 
 
-def flights_of(resolver: InstanceResolver) -> dict[Any, Any]:
-    """Return the fetches of instances that are under way, as it changes."""
-    return resolver._load_config._flights._board.flights
+def flights_of(resolver: InstanceResolver) -> list[Any]:
+    """Return the fetches of instances that are under way now."""
+    return resolver._load_config._flights.single._board.flights
 
 
 def under_way(resolver: InstanceResolver) -> int:
     """Return how many fetches are under way, of instances and of projects."""
-    return len(flights_of(resolver)) + len(resolver._load_project._flights._board.flights)
+    return len(flights_of(resolver)) + len(resolver._load_project._flights.single._board.flights)
 
 
 def has_landed(resolver: InstanceResolver) -> bool:

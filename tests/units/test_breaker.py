@@ -28,10 +28,10 @@ def half_open(breaker: Breaker, clock: Monotonic) -> Breaker:
     return breaker
 
 
-def fail(breaker: Breaker, times: int) -> None:
-    for _ in range(times):
+def fail(breaker: Breaker, things: int) -> None:
+    for number in range(things):
         assert breaker.enter()
-        breaker.failed()
+        breaker.failed(number)
 
 
 def test_closed_until_failures_in_a_row(breaker: Breaker) -> None:
@@ -160,28 +160,57 @@ def test_late_failure_keeps_it_open(breaker: Breaker, clock: Monotonic) -> None:
     assert breaker.wait() == 10.0
 
 
-def test_retry_after_holds_though_closed(breaker: Breaker, clock: Monotonic) -> None:
-    """What the service asks for is done after the first failure."""
-    breaker.failed(retry_after=60)
+def test_one_thing_that_always_fails_does_not_open(breaker: Breaker) -> None:
+    """It says nothing about the rest."""
+    for _ in range(100):
+        breaker.failed("poisoned")
+    fail(breaker, 1)
+    assert breaker.enter()
+    breaker.failed("third")
+    assert not breaker.enter()
+
+
+def test_retry_after_for_one_thing_holds_for_no_other(breaker: Breaker) -> None:
+    """It may be that one thing that is too much for the service."""
+    for _ in range(10):
+        breaker.failed("a", retry_after=60)
+    assert breaker.enter()
+    assert breaker.wait() == 0.0
+
+
+def test_retry_after_for_two_things_holds_though_closed(breaker: Breaker, clock: Monotonic) -> None:
+    """Then it is the service that asks, and what it asks for is done at once."""
+    breaker.failed("a", retry_after=60)
+    breaker.failed("b", retry_after=7)
     clock.now += 59.9
     assert not breaker.enter()
     clock.now += 0.2
     assert [breaker.enter(), breaker.enter()] == [True, True]
 
 
+def test_retry_after_counts_from_the_last_success(breaker: Breaker) -> None:
+    """A service that has answered in between is well but for the one thing."""
+    breaker.failed("a", retry_after=60)
+    breaker.succeeded()
+    breaker.failed("b", retry_after=60)
+    assert breaker.enter()
+
+
 @pytest.mark.parametrize(("retry_after", "wait"), [(2, 10.0), (60, 60.0)])
 def test_retry_after_of_an_open_breaker(breaker: Breaker, retry_after: int, wait: float) -> None:
     """The longer one of the two holds."""
-    fail(breaker, 2)
-    breaker.failed(retry_after)
+    fail(breaker, 1)
+    breaker.failed("a", retry_after)
+    breaker.failed("b", retry_after)
     assert breaker.wait() == wait
 
 
 def test_retry_after_outlasts_what_else_comes_in(breaker: Breaker) -> None:
     """Calls that were under way say nothing about when the service wants to be asked again."""
-    breaker.failed(retry_after=60)
-    breaker.failed()
-    breaker.failed(retry_after=1)
+    breaker.failed("a", retry_after=60)
+    breaker.failed("b", retry_after=1)
+    breaker.failed("c")
+    breaker.failed("d", retry_after=1)
     breaker.succeeded()
     assert breaker.wait() == 60.0
 

@@ -140,3 +140,35 @@ def test_default_clock_is_monotonic() -> None:
     budget = MissBudget(1)
     budget.spend("olga")
     assert 0 < budget.wait("olga") <= 60
+
+
+def test_reserved_at_take_off(clock: Monotonic) -> None:
+    """Calls that are under way together get no more than there are; what was no miss is back."""
+    budget = MissBudget(3, clock=clock)
+    assert [bool(budget.take("olga")) for _ in range(5)] == [False] * 3 + [True] * 2
+    assert budget.wait("olga") == 0  # nothing is spent yet
+    for _ in range(3):
+        budget.land("olga", is_miss=False)
+    assert budget._reserved == {}
+    assert (budget.left("olga"), spent(budget)) == (3, 3)
+
+
+def test_reserved_and_spent(clock: Monotonic) -> None:
+    """A miss is spent when it has turned out to be one."""
+    budget = MissBudget(3, clock=clock)
+    for _ in range(3):
+        assert budget.take("olga") == 0
+        budget.land("olga", is_miss=True)
+    assert budget.left("olga") == 0
+    assert budget.take("olga") == pytest.approx(20)
+    clock.now += 20
+    assert (budget.left("olga"), budget.take("olga")) == (1, 0)
+
+
+def test_reserved_without_a_budget(clock: Monotonic) -> None:
+    """Where no user pays, there is always one more."""
+    budget = MissBudget(None, clock=clock)
+    for _ in range(100):
+        assert budget.take("olga") == 0
+        budget.land("olga", is_miss=True)
+    assert budget.left("olga") > 1_000

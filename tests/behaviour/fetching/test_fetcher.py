@@ -47,7 +47,7 @@ def down(verb: str, key: str) -> None:
 
 def open_breaker(process: Process, service: Service) -> None:
     service.failure = DOWN
-    assert [process.reason() for _ in range(5)] == ["timeout"] * 5
+    assert [process.reason(f"id-{number}") for number in range(5)] == ["timeout"] * 5
     service.calls.clear()
 
 
@@ -61,8 +61,8 @@ def test_answer_is_found_and_stored(process: Process) -> None:
 
 
 def test_deadline_that_has_passed_asks_nobody(process: Process, service: Service) -> None:
-    """Who waited too long for a thread of ours is no failure of the service."""
-    assert process.reason(seconds=0) == "timeout"
+    """A call that waited too long for a thread of ours is no failure of the service."""
+    assert process.reason(seconds=0) == "full"
     assert service.calls == []
     assert process.service_health.breaker.is_closed
 
@@ -108,9 +108,10 @@ def test_answers_of_any_kind_close_the_breaker(
 
 
 def test_retry_after_holds_for_every_id(process: Process, service: Service) -> None:
-    """The service asks to be left alone, not to be asked for something else."""
-    service.failure = ConfigServiceUnavailable("429", reason="status", retry_after=60)
-    assert process.reason("acme") == "status"
+    """Once it has come for two of them: the service asks to be left alone."""
+    service.failure = ConfigServiceUnavailable("503", reason="status", retry_after=60)
+    assert [process.reason("acme") for _ in range(3)] == ["status"] * 3
+    assert process.reason("beta") == "status"
     service.failure = None
     assert process.reason("other") == "circuit_open"
     process.monotonic.now += 60
@@ -169,7 +170,8 @@ def test_retry_after_of_any_backend_has_a_bound(
     process: Process, service: Service, asked_for: float, waits: float
 ) -> None:
     """One answer must not take the site down for a day."""
-    service.failure = ConfigServiceUnavailable("429", reason="status", retry_after=asked_for)
+    service.failure = ConfigServiceUnavailable("503", reason="status", retry_after=asked_for)
+    process.fetch("other")
     error = process.fetch().error
     assert isinstance(error, ConfigServiceUnavailable)
     assert (error.retry_after, process.service_health.breaker.wait()) == (waits, waits)
@@ -179,8 +181,8 @@ def test_backend_that_is_overdue_is_a_failure(
     process: Process, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As many as open the breaker do, and the log tells whose fault it is."""
-    for _ in range(5):
-        process.fetcher.overdue()
+    for number in range(5):
+        process.fetcher.overdue((f"id-{number}", None, 0))
     assert process.reason() == "circuit_open"
     assert [r.levelname for r in caplog.records] == ["WARNING"]
     assert "overruns CONFIG_SERVICE_TIMEOUT" in caplog.text

@@ -29,6 +29,7 @@ from tests.support.gone import (
 )
 from tests.support.insides import has_landed
 from tests.support.lookups import TWINS, Clock, Twin, asks, hooked_caches
+from tests.support.monotonic import Monotonic
 from tests.support.servers import Answer
 from tests.support.waiting import wait_until
 
@@ -59,10 +60,26 @@ def test_page_is_bridged_by_the_copy(
 def test_page_without_a_copy_is_503(
     resolver: InstanceResolver, service: Service, twin: Twin
 ) -> None:
-    """Nobody knows whether there is such an instance, and nothing is remembered."""
+    """It is not known whether there is such an instance: it is asked for again in a moment."""
+    monotonic = Monotonic(resolver)
     service.answers = PAGE
     assert outcome(resolver, twin=twin) == "not_the_service"
     service.answers = service.answer
+    assert outcome(resolver, twin=twin) == "backing_off"
+    monotonic.now += 1
+    assert outcome(resolver, twin=twin) == "service"
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_page_is_forgotten_with_the_next_document(
+    resolver: InstanceResolver, service: Service, twin: Twin
+) -> None:
+    """The service is back: what it was not asked for meanwhile is asked for at once."""
+    Monotonic(resolver)
+    service.answers = PAGE
+    assert outcome(resolver, twin=twin) == "not_the_service"
+    service.answers = service.answer
+    assert outcome(resolver, "beta", twin) == "service"
     assert outcome(resolver, twin=twin) == "service"
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from instance_lookup.concurrency.single_flight import SingleFlight, _land
+from instance_lookup.concurrency.lanes import Lanes
+from instance_lookup.concurrency.single_flight import SingleFlight, _Group
 from instance_lookup.concurrency.threads import DaemonPool
 from tests.support.forks import FORKS
 from tests.support.waiting import wait_until
@@ -18,10 +19,12 @@ FORK = """
 import os, sys
 from contextlib import nullcontext
 from threading import Event, Thread
+from instance_lookup.concurrency.lanes import Lanes
 from instance_lookup.concurrency.single_flight import SingleFlight
 from instance_lookup.concurrency.threads import DaemonPool
 
-flights, landed = SingleFlight(DaemonPool("forking", 2), longest=20, overdue=bool), Event()
+lanes = Lanes(DaemonPool("forking", 2), most=2, waiting=0)
+flights, landed = SingleFlight(lanes, longest=20, overdue=bool), Event()
 flight = flights.join("acme", lambda: landed.wait(10) and "parent")
 held = flights._board.lock if "locked" in sys.argv else nullcontext()
 with held:
@@ -41,7 +44,7 @@ def flights() -> SingleFlight[Any]:
 
 
 def make_flights(pool: Any) -> SingleFlight[Any]:
-    return SingleFlight(pool, longest=30, overdue=bool)
+    return SingleFlight(Lanes(pool, most=1000, waiting=0), longest=30, overdue=bool)
 
 
 class FailingPool:
@@ -144,13 +147,13 @@ def test_next_one_flies_anew(flights: SingleFlight[Any]) -> None:
 
 def test_landed_flight_is_forgotten_before_its_result_is_known(flights: SingleFlight[Any]) -> None:
     """Who comes after the answer must not be given one from before an invalidation."""
-    boards: list[dict[Any, Any]] = []
+    boards: list[list[Any]] = []
     release = Event()
     flight = flights.join("acme", lambda: release.wait(5))
-    flight.future.add_done_callback(lambda _: boards.append(dict(flights._board.flights)))
+    flight.future.add_done_callback(lambda _: boards.append(flights._board.flights))
     release.set()
     wait_until(lambda: boards)
-    assert boards == [{}]
+    assert boards == [[]]
 
 
 def test_follower_who_stops_waiting_ends_nothing(flights: SingleFlight[Any]) -> None:
@@ -211,13 +214,12 @@ def test_pool_that_has_failed_already() -> None:
     asking.start()
     asking.join(5)
     assert [str(error) for error in errors] == ["the database's driver is upset"]
-    assert flights._board.flights == {}
+    assert flights._board.groups == {}
 
 
 def test_pool_that_fails_after_the_work(flights: SingleFlight[Any]) -> None:
     """The answer is there all the same."""
     flight = flights.join("acme", lambda: 1)
     assert flight.future.result(5) == 1
-    job: Future[None] = FailingPool().submit()
-    _land(flights._board, "acme", flight, job)
+    flights._crash(flights._board, _Group(["acme"]), None, flight, OSError("upset"))
     assert flight.future.result() == 1

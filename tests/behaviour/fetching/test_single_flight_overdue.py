@@ -11,10 +11,11 @@ import pytest
 from django.test import override_settings
 
 from instance_lookup import ConfigServiceUnavailable, InstanceResolver, Source
+from instance_lookup.concurrency.lanes import Lanes
 from instance_lookup.concurrency.single_flight import SingleFlight
 from instance_lookup.concurrency.threads import DaemonPool
 from tests.outages.outages import lines
-from tests.support.lookups import Service, asks
+from tests.support.lookups import Service, acme, asks
 from tests.support.monotonic import Monotonic
 from tests.support.waiting import wait_until, within
 
@@ -35,8 +36,8 @@ def told() -> list[str]:
 
 @pytest.fixture
 def flights(told: list[str]) -> SingleFlight[Any]:
-    pool = DaemonPool("test-flights", 4)
-    return SingleFlight(pool, longest=LONGEST, overdue=lambda: told.append("overdue"))
+    lanes = Lanes(DaemonPool("test-flights", 4), most=4, waiting=4)
+    return SingleFlight(lanes, longest=LONGEST, overdue=told.append)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_overdue_flight_is_replaced(
     stuck = flights.join("acme", lambda: release.wait(5) and "stuck")
     clock.now += passed
     second = flights.join("acme", lambda: "second")
-    assert (second is not stuck, told) == (is_overdue, ["overdue"] * is_overdue)
+    assert (second is not stuck, told) == (is_overdue, ["acme"] * is_overdue)
     release.set()
     assert second.future.result(5) == ("second" if is_overdue else "stuck")
     assert stuck.future.result(5) == "stuck"
@@ -71,7 +72,7 @@ def test_overdue_flight_is_told_of_once(
     with ThreadPoolExecutor(20) as threads:
         joined = list(threads.map(lambda _: flights.join("acme", release.wait), range(100)))
     release.set()
-    assert told == ["overdue"]
+    assert told == ["acme"]
     assert len({id(flight) for flight in joined}) == 1
 
 
@@ -121,9 +122,13 @@ def test_backend_that_overruns_its_deadline_opens_the_breaker(
     resolver = InstanceResolver(
         config_service_backend=stuck, config_service_timeout=0.1, breaker_failures=3
     )
-    for _ in range(4):
+    for name in ("a", "b", "c"):
+        stuck.instances[name] = acme(name, instance_id=name)
         with within(0.1), pytest.raises(ConfigServiceUnavailable):
-            resolver.resolve(asks())
+            resolver.resolve(asks(instance_id=name))
+        wait_until(lambda: overdue(resolver))
+        with within(0.1), pytest.raises(ConfigServiceUnavailable):  # which finds that out
+            resolver.resolve(asks(instance_id=name))
         wait_until(lambda: overdue(resolver))
     with pytest.raises(ConfigServiceUnavailable) as caught:
         resolver.resolve(asks(instance_id="other"))
@@ -145,6 +150,6 @@ def test_backend_that_is_well_again_is_asked_though_a_call_is_stuck(stuck: Stuck
 
 def overdue(resolver: InstanceResolver) -> bool:
     """Tell whether no flight is left to join."""
-    flights = resolver._load_config._flights
+    flights = resolver._load_config._flights.single
     now = monotonic()
-    return all(now > flight.began + flights._longest for flight in flights._board.flights.values())
+    return all(now > flight.began + flights._longest for flight in flights._board.flights)
