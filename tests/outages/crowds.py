@@ -65,9 +65,12 @@ def waiting(resolver: InstanceResolver, callers: int) -> Callable[[], bool]:
 
     def all_wait() -> bool:
         futures: list[Any] = [flight.future for flight in flights_of(resolver)]
-        # Threads wait by the one, coroutines by the other.
+        # Threads wait by the one, coroutines by the other. A flight may wait for another flight.
         waiters = (len(future._waiters) + len(future._done_callbacks) for future in futures)
-        return sum(waiters) == callers
+        chained = (
+            isinstance(each, partial) for future in futures for each in future._done_callbacks
+        )
+        return sum(waiters) - sum(chained) == callers
 
     return all_wait
 
