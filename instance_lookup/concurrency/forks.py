@@ -20,7 +20,10 @@ class StartsAnew:
         _all.add(self)
 
     def _start_anew(self) -> None:
-        """Set what a child must not have from its parent. Whatever uses it calls `check` first."""
+        """Set what a child must not have from its parent.
+
+        Code that relies on it takes the lock, or calls :func:`check`, first.
+        """
 
 
 class Guarded(StartsAnew):
