@@ -1,7 +1,7 @@
 """Threads, and what keeps them from doing one thing twice. Knows nothing of instances.
 
 ``pools``: every pool of threads that there is, and how many threads they may have together.
-``threads``: what a pool is: daemon threads that start when they are needed.
+``threads``: what a pool is: daemon threads that do each job in the context of its caller.
 ``lanes``: users that want many things leave threads to the others.
 ``coalescing``: threads, or coroutines, that want the same read share one.
 ``single_flight``: callers of one fetch wait for one future.
