@@ -88,8 +88,6 @@ class NearTier(Generic[D]):
 
     @cached_property
     def _channel(self) -> Channel | None:
-        if self._settings.near_cache_size == 0:
-            return None
         return channel_of(self._settings.cache_alias)
 
     def __len__(self) -> int:

@@ -139,6 +139,8 @@ def test_missing_that_is_created(here: InstanceResolver, there: InstanceResolver
 def test_project_is_heard(here: InstanceResolver, there: InstanceResolver) -> None:
     """Mappings of projects are at hand as well, and of them an instance's change says nothing."""
     context = asks(OLGA, None, project_id="shop")
+    here.resolve(context)
+    wait_for_delivery()
     wait_until(lambda: [here.resolve(context), here.projects.near.get("shop")][1], LONG)
     there.cache.invalidate("shop")
     wait_for_delivery()
