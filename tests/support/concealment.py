@@ -14,6 +14,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction
+from django.test import override_settings
 from django.urls import URLPattern, path
 
 from instance_lookup import InstanceLookupError, LookupUser, get_resolver
@@ -354,7 +355,6 @@ def name_of(value: Any) -> str:
 class Stage:
     """Where worlds are made, one after the other."""
 
-    settings: Any
     caplog: pytest.LogCaptureFixture
     service: FakeConfigService
     owner: User
@@ -372,23 +372,27 @@ class Stage:
     ) -> Iterator[World]:
         """Make a world with a cache of its own, in which the stranger has one instance."""
         kind = "locmem" if self.redis_url is None else "django-redis"
-        with near_caches(**{ALIAS: cache_config(kind, redis_url=self.redis_url)}):
+        ours = {
+            **self.service.settings,
+            "CACHE_ALIAS": ALIAS,
+            "CONCEAL_DENIED": True,
+            "MISS_BUDGET": BUDGET,
+            "NEAR_CACHE_SIZE": 100,
+            **self.options,
+        }
+        # In this order, and none by the fixture `settings`: settings that are restored in another
+        # order stay as they are, one below the other, and each look at one goes through all.
+        with (
+            near_caches(**{ALIAS: cache_config(kind, redis_url=self.redis_url)}),
+            override_settings(INSTANCE_LOOKUP=ours),
+        ):
             self._populate()
-            self.settings.INSTANCE_LOOKUP = {
-                **self.service.settings,
-                "CACHE_ALIAS": ALIAS,
-                "CONCEAL_DENIED": True,
-                "MISS_BUDGET": BUDGET,
-                "NEAR_CACHE_SIZE": 100,
-                **self.options,
-            }
             caller = Caller(is_async=is_async)
             if logs_in:
                 caller.login(self.stranger)
-            world = World(
+            yield World(
                 self.service, self.owner, self.stranger, caller, view, self.caplog, sent=sent
             )
-            yield world
             disconnect(get_resolver().backend)
 
     def _populate(self) -> None:

@@ -49,7 +49,7 @@ def stage(
     settings.REST_FRAMEWORK = request.param
     owner, stranger = (User.objects.create_user(name) for name in ("olga", "sam"))
     with FakeConfigService() as service:
-        yield Stage(settings, caplog, service, owner, stranger, name=str(request.param))
+        yield Stage(caplog, service, owner, stranger, name=str(request.param))
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -77,13 +77,13 @@ def views() -> list[Any]:
 
 @pytest.fixture(params=CACHES)
 def stage(
-    request: pytest.FixtureRequest, db: None, settings: Any, caplog: pytest.LogCaptureFixture
+    request: pytest.FixtureRequest, db: None, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Stage]:
     caplog.set_level(logging.DEBUG, "instance_lookup")
     url = request.getfixturevalue("redis_server").url() if request.param == "redis" else None
     owner, stranger = (User.objects.create_user(name) for name in ("olga", "sam"))
     with FakeConfigService() as service:
-        yield Stage(settings, caplog, service, owner, stranger, redis_url=url)
+        yield Stage(caplog, service, owner, stranger, redis_url=url)
 
 
 @pytest.mark.parametrize(
