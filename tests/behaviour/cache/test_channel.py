@@ -24,6 +24,7 @@ from instance_lookup.cache.pubsub import (
     _server_of,
     channel_of,
 )
+from tests.outages.redis_outages import hung
 from tests.support.lookups import OLGA, asks
 from tests.support.near import (
     ALIAS,
@@ -97,6 +98,16 @@ def test_heard(any_backend: str, change: Callable[[InstanceResolver], object]) -
     wait_for_delivery()
     assert at_hand(here) is None
     assert seen(here) != before
+
+
+def test_silence_is_a_loss(own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    """A connection on which no answer comes for a second is given up, and nothing is at hand."""
+    with near_caches(instances=near_config("django-redis", own_redis_server.url())):
+        here = near_resolver()
+        settled(here)
+        with hung(own_redis_server):
+            wait_until(lambda: "(TimeoutError)" in caplog.text, LONG)
+            assert at_hand(here) is None
 
 
 @pytest.mark.parametrize("change", CHANGES)

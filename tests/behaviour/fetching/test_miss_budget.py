@@ -70,7 +70,7 @@ def open_service() -> Service:
 
 def resolver_of(service: Service, **options: Any) -> InstanceResolver:
     options = {"config_service_timeout": LONG, "near_cache_size": 100, **options}
-    return InstanceResolver(config_service_backend=service, near_cache_ttl=LONG, **options)
+    return InstanceResolver(config_service_backend=service, near_cache_ttl=60 * LONG, **options)
 
 
 def stopped(resolver: InstanceResolver) -> Monotonic:

@@ -20,6 +20,7 @@ from instance_lookup import (
     MissBudgetSpent,
     Source,
 )
+from instance_lookup.fetching.deletions import BELIEVED
 from tests.support.insides import has_landed
 from tests.support.lookups import (
     ADA,
@@ -302,6 +303,28 @@ def test_refusal_by_the_service(resolver: InstanceResolver, call: Twin, service:
     for context in (asks(SAM, "shared"), asks(SAM, None, project_id="shareds")):
         assert came_of(call, resolver, context) is InstanceNotFound
     assert ("get_instance", "shared", "sam") not in service.calls
+
+
+def test_refusal_leaves_what_is_theirs(
+    resolver: InstanceResolver, call: Twin, service: Gated
+) -> None:
+    """A 403 for one instance says nothing of another, which is the user's own."""
+    resolver._load_config._refusals.note(SAM, "acme")
+    assert came_of(call, resolver, asks(SAM)) is InstanceNotFound
+    assert [came_of(call, resolver, asks(SAM, "sams")) for _ in range(2)] == ["sams"] * 2
+
+
+def test_everything_gone(resolver: InstanceResolver, call: Twin, service: Gated) -> None:
+    """While copies are kept since the service denies them all, a stranger learns of none."""
+    others = [f"other-{number}" for number in range(BELIEVED)]
+    service.instances.update({name: acme("", instance_id=name) for name in others})
+    for name in (*others, "acme"):
+        resolver.resolve(asks(instance_id=name))
+    service.instances.clear()
+    for name in others:
+        resolver.cache.expire(name)
+        came_of(call, resolver, asks(OLGA, name))
+    assert came_of(call, resolver, asks(SAM)) is InstanceNotFound
 
 
 def test_near_copy_of_the_former_owner(service: Gated, call: Twin, clock: Clock) -> None:
