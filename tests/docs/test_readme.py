@@ -126,7 +126,7 @@ def test_two_commands_to_the_letter() -> None:
     start = "python3 -m venv --without-pip .venv && python3 -m pip --python .venv install -q tox"
     lines = README.splitlines()
     assert f"    {start} && .venv/bin/tox run -e sandbox" in lines
-    assert f"    {start} && .venv/bin/tox run" in lines
+    assert f"    {start} && .venv/bin/tox run-parallel" in lines
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
@@ -118,11 +119,31 @@ def test_ci_calls_the_test_command_of_the_readme() -> None:
     commands = {
         line.strip()
         for line in readme.splitlines()
-        if line.strip().startswith("python3 -m venv") and line.strip().endswith("tox run")
+        if line.strip().startswith("python3 -m venv") and line.strip().endswith("tox run-parallel")
     }
     assert len(commands) == 1
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert commands <= {line.strip() for line in lines}
+
+
+def test_untraced_tests_are_those_that_the_traced_run_leaves_out() -> None:
+    """No test is left out of both runs of tox's `newest`."""
+    untraced = tox_section("untraced")
+    assert untraced["ignored"] == [f"--ignore={path}" for path in untraced["paths"]]
+    assert all((ROOT / path).exists() for path in untraced["paths"])
+
+
+def test_newest_has_the_machine_to_itself() -> None:
+    """It waits for all that could slow down its tests of times."""
+    environments = set(tox_section("tox")["env_list"])
+    assert environments - set(tox_section("testenv:newest")["depends"]) == {"newest", "coverage"}
+
+
+def tox_section(name: str) -> dict[str, list[str]]:
+    """Return the options of a section of tox.ini, each as its words."""
+    tox = RawConfigParser()
+    tox.read(ROOT / "tox.ini", encoding="utf-8")
+    return {option: value.replace("\\", "").split() for option, value in tox.items(name)}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
