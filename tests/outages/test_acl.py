@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.documents import ALL
+from tests.support.documents import PAGES
 from tests.support.lookups import asks
 from tests.support.near import (
     BACKENDS,
@@ -31,8 +32,10 @@ TRANSACTION = {"+multi", "+exec"}
 
 def words(prefix: str) -> list[str]:
     """Return the command of the page that makes the user, for the tests' prefix of keys."""
-    (block,) = (block for block in ALL if block.text.startswith("ACL SETUSER"))
-    return block.text.replace("mysite", prefix).replace("secret", "pw").split()
+    page = PAGES["security.md"].read_text(encoding="utf-8")
+    found: list[str] = re.findall(r"^    ACL SETUSER.*(?:\n {5}.*)*", page, re.MULTILINE)
+    (block,) = found
+    return block.replace("mysite", prefix).replace("secret", "pw").split()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
