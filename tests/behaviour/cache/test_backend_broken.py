@@ -106,15 +106,25 @@ def test_coroutines_are_answered_if_backend_is_broken(backend: Any) -> None:
 
 
 def test_near_tier_is_opened_once_the_backend_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the process would tell no other of its invalidations for as long as it lives."""
+    """Else the process would hear of no invalidation, and tell of none, for as long as it lives."""
     resolver = make_resolver()
     near = resolver.cache.tiers.near
     with caches_with(Unmakeable):
         resolver.resolve(asks())
         assert not near.is_open
     told: list[Any] = []
-    channel = SimpleNamespace(listen=lambda _hearer: None, publish=lambda *what: told.append(what))
-    monkeypatch.setattr("instance_lookup.cache.near.channel_of", lambda _alias: channel)
+    listening: list[Any] = []
+
+    def publish(*what: Any) -> bool:
+        told.append(what)
+        return True
+
+    channel = SimpleNamespace(listen=listening.append, publish=publish)
+    for module in ("near", "pubsub"):
+        monkeypatch.setattr(f"instance_lookup.cache.{module}.channel_of", lambda _alias: channel)
     with caches_with(AnswersNone):
+        resolver.resolve(asks())
         resolver.invalidate_cache("acme")
+    assert listening == [resolver.cache.tiers]
     assert told == [("instance", "acme")]
+    assert resolver.get_cache_stats().unpublished == 0
