@@ -111,8 +111,7 @@ class SharedTier(Generic[D]):
     ) -> Reading[D]:
         """Return the entry of the id ``asked``, and the generation to store a new one under.
 
-        ``since`` is put into the reading. With ``again`` an unusable entry is not counted again.
-        Without ``mint`` nothing is written.
+        ``since`` goes into the reading; ``again``: do not count, without ``mint``: do not write.
         """
         keys = self._keys(asked)
         try:
@@ -211,17 +210,11 @@ class SharedTier(Generic[D]):
             now = as_token(cache.get(keys.everything)), as_token(cache.get(keys.own))
             if now != (generation.everything, generation.own):
                 return None if None in now else False
-            fresh, ttl, kind = generation._replace(own=new_token()), self._negative_ttl, self.kind
+            new, ttl, kind = generation._replace(own=new_token()), self._negative_ttl, self.kind
             missing = pack(
-                kind,
-                asked,
-                DOES_NOT_EXIST,
-                generation=fresh,
-                cached_at=asked_at,
-                ttl=ttl,
-                etag=None,
+                kind, asked, DOES_NOT_EXIST, generation=new, cached_at=asked_at, ttl=ttl, etag=None
             )
-            cache.set(keys.own, fresh.own, self._unknown_life)
+            cache.set(keys.own, new.own, self._unknown_life)
             cache.set(keys.entry, self._codec.encode(missing), math.ceil(ttl))
             return True
 

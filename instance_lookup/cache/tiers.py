@@ -73,32 +73,27 @@ class TieredCache(Generic[D]):
 
     def read(self, asked: str) -> Reading[D]:
         """Return what is held of an id, with a generation to store under."""
-        reading = self.look(asked)
-        return self.read_again(asked) if reading.unminted else reading
+        return self.read_again(asked) if (it := self.look(asked)).unminted else it
 
     def look(self, asked: str) -> Reading[D]:
         """Return what is held of an id, near or shared; write nothing (``Reading.unminted``).
 
         Threads that look at the shared tier at the same moment share one look.
         """
-        near = self.near
-        if near.size and (entry := near.get(asked)) is not None:
+        if self.near.size and (entry := self.near.get(asked)) is not None:
             return Reading(None, entry)
         return self._coalesced.get(asked, self._look)
 
     async def alook(self, asked: str) -> Reading[D]:
         """Return what :meth:`look` does. Coroutines share a look even for different ids."""
-        near = self.near
-        if near.size and (entry := near.get(asked)) is not None:
+        if self.near.size and (entry := self.near.get(asked)) is not None:
             return Reading(None, entry)
         return await self._batches.get(asked, self._read_many, self._look)
 
     def step(self, asked: str) -> Step:
-        """Return the step in which a lookup looks at what is held of an id."""
         return Either(partial(self.look, asked), partial(self.alook, asked))
 
     def step_shared(self, asked: str) -> Step:
-        """Return the step in which a lookup looks at what the shared tier holds of an id."""
         return Either(
             partial(self._coalesced.get, asked, self._look),
             partial(self._batches.get, asked, self._read_many, self._look),
@@ -106,12 +101,12 @@ class TieredCache(Generic[D]):
 
     def read_again(self, asked: str) -> Reading[D]:
         """Return what the shared tier holds now; do not count an unusable entry again."""
-        return self._read(asked, again=True)
+        return self.read_shared(asked, again=True)
 
     def _look(self, asked: str) -> Reading[D]:
-        return self._read(asked, mint=False)
+        return self.read_shared(asked, mint=False)
 
-    def _read(self, asked: str, *, again: bool = False, mint: bool = True) -> Reading[D]:
+    def read_shared(self, asked: str, *, again: bool = False, mint: bool = True) -> Reading[D]:
         """Read the shared tier: straight on, unless there is an outage or was one a moment ago."""
         near, breaker = self.near, self.health.breaker
         if not near.is_open:
@@ -186,9 +181,9 @@ class TieredCache(Generic[D]):
             return reading
         # What the cache could not take while it did not know the id either is of no generation.
         under = None if reading.unminted else reading.generation
-        if (unwritten := self._buffer.unwritten(asked, under)) is None:
-            return structs.replace(reading, entry=entry)
-        return structs.replace(reading, generation=under, entry=unwritten, unminted=False)
+        if (unwritten := self._buffer.unwritten(asked, under)) is not None:
+            return Reading(under, unwritten, reading.since)
+        return structs.replace(reading, entry=entry)
 
     def store(self, asked: str, body: bytes, reading: Reading[D], **about: Unpack[About]) -> None:
         """Store the JSON ``body`` of the id ``asked``, with what is known :class:`About` it.
@@ -251,9 +246,8 @@ class TieredCache(Generic[D]):
         **about: Unpack[About],
     ) -> None:
         """Keep an answer in this process, unless something changed ``since``."""
-        entry = unpack(
-            self.kind, asked, pack(self.kind, asked, body, generation=generation, **about)
-        )
+        kind = self.kind
+        entry = unpack(kind, asked, pack(kind, asked, body, generation=generation, **about))
         self._epochs.keep(asked, since, partial(self._buffer.keep, asked, entry))
 
     def invalidate(self, asked: str) -> bool:

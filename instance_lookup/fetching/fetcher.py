@@ -111,6 +111,8 @@ class Fetcher(Generic[D]):
 
     def pause(self, asked: str, reading: Reading[D], asker: Asker) -> float:
         """Return the seconds for which to ask nothing, where there is no copy; 0.0: ask now."""
+        if not self._resting.items:
+            return 0.0
         return max(map(self._resting.pause, self._failing(asked, reading, asker)))
 
     def _failing(

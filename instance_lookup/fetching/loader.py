@@ -133,7 +133,7 @@ class Loader(Generic[D]):
 
         ``asked`` is the id. Raises as :meth:`load`, and ends by ``deadline`` if the backend does.
         """
-        reading = self._cache.read_again(asked)
+        reading = self._cache.read_shared(asked)
         outcome = self._fetcher.fetch(asked, reading, self._asker(context), deadline)
         if outcome.found is None:
             raise outcome.error or self._fetcher.unavailable(asked, "busy")

@@ -170,9 +170,9 @@ def test_path_is_no_longer_than_it_was() -> None:
     at_most = {
         "near": {"calls": 13, "files": 8, "returns": 0},
         "shared": {"calls": 46, "files": 19, "returns": 12},
-        # Each call of the cache passes its "keyvalue" first.
-        "miss": {"calls": 178, "files": 38, "returns": 80},
-        "stale": {"calls": 156, "files": 32, "returns": 70},
+        # Lanes, a budget that is reserved, and a generation that is written at take-off only.
+        "miss": {"calls": 192, "files": 37, "returns": 86},
+        "stale": {"calls": 166, "files": 33, "returns": 77},
     }
     grown = [
         f"{kind}: {found[kind][what]} {what}, at most {bound}"
