@@ -178,7 +178,7 @@ class Loader(Generic[D]):
         owner = document.metadata.owner if isinstance(document, InstanceConfig) else None
         user_id = owner or self._settings.config_service_user_id
         asker = Asker((not owner, user_id), user_id, fresh_request_id())
-        if (asker, asked) in self._refusals:
+        if (asker, asked) in self._refusals or self._fetcher.rests(asked, reading, asker):
             return
         with suppress(ConfigServiceUnavailable):  # the caller has an answer
             self._flights.begin(asked, reading, asker, patient=False)

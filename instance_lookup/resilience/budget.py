@@ -29,8 +29,11 @@ class MissBudget(Guarded):
         self._clock = clock
         self._share = _MINUTE / size if size else 0.0
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
+
+    def _start_anew(self) -> None:
+        super()._start_anew()
+        # Of calls under way: those of a parent do not end in its child.
         self._reserved: dict[Hashable, int] = {}
-        """Of calls under way."""
 
     def take(self, who: Hashable) -> float:
         """Reserve a miss for ``who``: return 0.0, or the seconds until there is one to take.

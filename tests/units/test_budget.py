@@ -172,3 +172,11 @@ def test_reserved_without_a_budget(clock: Monotonic) -> None:
         assert budget.take("olga") == 0
         budget.land("olga", is_miss=True)
     assert budget.left("olga") > 1_000
+
+
+def test_reserved_is_forgotten_in_a_child(clock: Monotonic) -> None:
+    """A call that is under way in the parent ends there."""
+    budget = MissBudget(1, clock=clock)
+    assert budget.take("olga") == 0
+    budget._start_anew()
+    assert budget.take("olga") == 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from instance_lookup.concurrency.lanes import Lanes
+from instance_lookup.concurrency.lanes import Full, Lanes
 from instance_lookup.concurrency.single_flight import SingleFlight, _Group
 from instance_lookup.concurrency.threads import DaemonPool
 from tests.support.forks import FORKS
@@ -223,3 +223,62 @@ def test_pool_that_fails_after_the_work(flights: SingleFlight[Any]) -> None:
     assert flight.future.result(5) == 1
     flights._crash(flights._board, _Group(["acme"]), None, flight, OSError("upset"))
     assert flight.future.result() == 1
+
+
+def test_result_for_all_ends_the_waiting_of_all() -> None:
+    """Of flights for one thing the first that brings what is for all settles the others."""
+    lanes = Lanes(DaemonPool("test-flights", 4), most=4, waiting=0)
+    flights: SingleFlight[str] = SingleFlight(
+        lanes, longest=30, overdue=bool, is_for_all=lambda result: result == "all"
+    )
+    release, late = Event(), Event()
+    slow = flights.join("acme", lambda: str(late.wait(5)))
+    own = flights.join("acme", lambda: "own", part="olga")
+    assert own.future.result(5) == "own"
+    assert not slow.future.done()
+    shared = flights.join("acme", lambda: "all" if release.wait(5) else "", part="sam")
+    release.set()
+    assert [each.future.result(5) for each in (slow, shared)] == ["all"] * 2
+    assert flights._board.groups == {}
+    late.set()  # what it brings has been answered for
+    assert slow.future.result(5) == "all"
+
+
+def test_no_more_than_so_many_beside_the_first(flights: SingleFlight[Any]) -> None:
+    """Others are told; those who join one that is there are not."""
+    release = Event()
+    for part in (None, "olga", "sam"):
+        flights.join("acme", lambda: release.wait(5), part=part, most=2)
+    with pytest.raises(Full):
+        flights.join("acme", bool, part="ada", most=2)
+    assert flights.join("acme", bool, part="sam", most=2).future.done() is False
+    release.set()
+
+
+def test_flight_under_another_name(flights: SingleFlight[Any]) -> None:
+    """What is found out to be the same is joined under both names, and gone under both."""
+    release = Event()
+    flight = flights.join("acme", lambda: release.wait(5))
+    assert flights.rename("acme", "acme.1", None) is None
+    assert flights.rename("acme", "acme.1", None) is None
+    assert flights.join("acme.1", bool) is flight
+    assert flights.rename("beta", "beta.1", None) is None  # has landed
+    release.set()
+    assert flight.future.result(5) is True
+    assert flights._board.groups == {}
+
+
+def test_flight_that_follows_another(flights: SingleFlight[Any]) -> None:
+    """Two that began under two names: one does the work, the other has its result."""
+    release, begun = Event(), Event()
+    other = flights.join("acme.1", lambda: release.wait(5) and "answer")
+
+    def work() -> Any:
+        begun.set()
+        return flights.rename("acme", "acme.1", None)
+
+    flight = flights.join("acme", work)
+    assert begun.wait(5)
+    release.set()
+    assert [each.future.result(5) for each in (flight, other)] == ["answer"] * 2
+    assert flights._board.groups == {}

@@ -1,0 +1,153 @@
+"""Jobs of many users on one pool: a user with many leaves threads to the others."""
+
+from __future__ import annotations
+
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from instance_lookup.concurrency.lanes import Full, Lanes
+from instance_lookup.concurrency.threads import DaemonPool
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Jobs:
+    """Jobs that end when they are released, and what began and failed."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self.lanes = lanes
+        self.began: list[str] = []
+        self.failed: list[BaseException] = []
+        self.released = {name: Event() for name in "abcdefgh"}
+
+    def submit(self, name: str, lane: str | None = "olga", width: int = 2) -> None:
+        self.lanes.submit(lambda: self._run(name), self.failed.append, lane=lane, width=width)
+
+    def _run(self, name: str) -> None:
+        self.began.append(name)
+        assert self.released[name].wait(10)
+
+    def end(self, names: str) -> None:
+        for name in names:
+            self.released[name].set()
+
+
+@pytest.fixture
+def jobs() -> Iterator[Jobs]:
+    jobs = Jobs(Lanes(DaemonPool("test-lanes", 10), most=5, waiting=2))
+    yield jobs
+    jobs.end("abcdefgh")
+    wait_until(lambda: jobs.lanes._traffic.running == 0)
+    assert jobs.lanes._traffic.lanes == {}
+
+
+def test_user_has_so_many_side_by_side(jobs: Jobs) -> None:
+    """The others wait for their turn, and start in order."""
+    for name in "abcd":
+        jobs.submit(name)
+    wait_until(lambda: sorted(jobs.began) == ["a", "b"])
+    jobs.end("a")
+    wait_until(lambda: jobs.began[2:] == ["c"])
+    jobs.end("c")
+    wait_until(lambda: jobs.began[2:] == ["c", "d"])
+
+
+def test_users_do_not_wait_for_each_other(jobs: Jobs) -> None:
+    """Nor does work that is of no user."""
+    for name in "abc":
+        jobs.submit(name)
+    jobs.submit("d", "sam")
+    jobs.submit("e", None)
+    wait_until(lambda: {"d", "e"} <= set(jobs.began))
+    assert "c" not in jobs.began
+
+
+def test_lane_is_full(jobs: Jobs) -> None:
+    """More than may wait are told at once; other users are not."""
+    for name in "abcd":
+        jobs.submit(name)
+    with pytest.raises(Full, match="of one user"):
+        jobs.submit("e")
+    jobs.submit("f", "sam")
+    wait_until(lambda: "f" in jobs.began)
+
+
+def test_all_is_full(jobs: Jobs) -> None:
+    """With as many jobs as the pool may have, all users are told at once."""
+    for name, lane in zip("abcde", ["olga", "sam", "ada", "eve", None], strict=True):
+        jobs.submit(name, lane)
+    for user in ("olga", "bob", None):
+        with pytest.raises(Full):
+            jobs.submit("f", user)
+    jobs.end("a")
+    wait_until(lambda: jobs.lanes._traffic.running == 4)
+    jobs.submit("g", "bob")
+
+
+def test_narrow_job_waits_for_a_wide_one(jobs: Jobs) -> None:
+    """How many may run beside it each job says for itself."""
+    jobs.submit("a", width=2)
+    jobs.submit("b", width=1)
+    jobs.submit("c", width=2)  # beside "a" only
+    jobs.end("c")
+    wait_until(lambda: sorted(jobs.began) == ["a", "c"])
+    jobs.end("a")
+    wait_until(lambda: "b" in jobs.began)
+
+
+def test_job_that_fails_makes_room(jobs: Jobs) -> None:
+    """Whatever it raises is told to the one who wants to know."""
+
+    def fail() -> None:
+        raise OSError("upset")
+
+    jobs.lanes.submit(fail, jobs.failed.append, lane="olga", width=1)
+    wait_until(lambda: jobs.failed)
+    assert str(jobs.failed[0]) == "upset"
+    jobs.submit("a", width=1)
+    wait_until(lambda: jobs.began == ["a"])
+
+
+def refuse(thread: Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one who asks is told; there is room for the next one."""
+    jobs = Jobs(Lanes(DaemonPool("test-lanes", 1), most=1, waiting=1))
+    with monkeypatch.context() as patched:
+        patched.setattr(Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            jobs.submit("a")
+    jobs.end("b")
+    jobs.submit("b")
+    wait_until(lambda: jobs.began == ["b"])
+
+
+class Refusing:
+    """A pool that has no threads left after its first job."""
+
+    def __init__(self) -> None:
+        self.pool = DaemonPool("test-lanes", 1)
+        self.jobs = 0
+
+    def submit(self, job: Any) -> Any:
+        self.jobs += 1
+        if self.jobs > 1:
+            raise RuntimeError("can't start new thread")
+        return self.pool.submit(job)
+
+
+def test_no_thread_for_jobs_that_waited() -> None:
+    """Each of them is told, and none is left behind."""
+    jobs = Jobs(Lanes(Refusing(), most=5, waiting=5))  # type: ignore[arg-type]
+    for name in "abc":
+        jobs.submit(name, width=1)
+    jobs.end("a")
+    wait_until(lambda: len(jobs.failed) == 2)
+    assert {str(error) for error in jobs.failed} == {"can't start new thread"}
+    wait_until(lambda: jobs.lanes._traffic.lanes == {})
