@@ -37,6 +37,8 @@ def answers_of(cell: str) -> list[Answer]:
     body = json.dumps(ACME).encode()
     if "any other body" in cell:
         return [Answer(status, b"<p>", {"Content-Type": "text/html"}) for status in (404, 410)]
+    if "in another spelling" in cell:
+        return [Answer(200, json.dumps({**ACME, "instance_id": "Acme"}).encode())]
     if "but not JSON" in cell:
         return [
             Answer(200, wrong)
