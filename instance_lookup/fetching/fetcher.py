@@ -93,7 +93,11 @@ class Fetcher(Generic[D]):
         self._fetch = fetch
         self._settings = settings
         self.service_health = service_health
-        self._resting = Backoff(settings.retry_interval)
+        self._resting = Backoff(
+            rest=settings.retry_interval,
+            failures=settings.breaker_failures,
+            reset=settings.breaker_reset,
+        )
 
     def key(self, asked: str, reading: Reading[D]) -> tuple[str, object, object]:
         """Return what must be the same for two callers to share a fetch.
@@ -267,7 +271,8 @@ class Fetcher(Generic[D]):
             name += (service_health.deletions.documents,)
         # Of what does not exist there is no copy to keep: a guess does not find out that way.
         is_hidden = asker.guesses and reason == EVERYTHING_GONE
-        pause = 0.0 if is_hidden else self._resting.failed(name, at_least=retry_after or 0.0)
+        if not is_hidden:
+            self._resting.failed(name, at_least=retry_after or 0.0)
         bug = None if rejected or isinstance(exc, ConfigServiceUnavailable) else exc
         said = f"{type(exc).__name__}: {exc}" if bug else str(exc)
         said += f" ({status})" if status else ""
@@ -275,7 +280,7 @@ class Fetcher(Generic[D]):
             reason, self._part(asked), said, retry_after=retry_after, bug=bug
         )
         more = {key: value for key, value in details.items() if key != "reason"}
-        error = self.unavailable(asked, reason, retry_after=pause, **more)
+        error = self.unavailable(asked, reason, retry_after=retry_after, **more)
         error.__cause__ = exc
         return Outcome(error=error, by=asker.identity if meaning.is_of_one_user else None)
 

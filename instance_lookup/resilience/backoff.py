@@ -12,11 +12,6 @@ from instance_lookup.resilience.expiring import Expiring
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-_FIRST = 1.0
-"""Seconds after a first failure: it may have been a blip."""
-_MOST_DOUBLINGS = 30
-"""Where a number would grow without need."""
-
 
 class Failure(Struct, frozen=True):
     """The last failure of one thing."""
@@ -29,25 +24,39 @@ class Failure(Struct, frozen=True):
 
 
 class Backoff(Expiring[Failure]):
-    """Pauses after failures: 1 s after the first, then 2 s, 4 s … up to ``longest``."""
+    """Leaves alone what failed: at once where there is a copy, else when it goes on failing.
 
-    def __init__(self, longest: float, *, clock: Callable[[], float] = monotonic) -> None:
+    So it is a circuit breaker of each thing, beside the one of the service, with the same settings.
+    """
+
+    def __init__(
+        self,
+        *,
+        rest: float,
+        failures: int,
+        reset: float,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """Callers who have a copy leave it alone for ``rest`` seconds after a failure.
+
+        Those without one ask until it has failed so many ``failures`` in a row, and then leave it
+        alone for ``reset`` seconds after each. ``clock`` returns seconds, and is for tests.
+        """
         # Twice as long: a failure right after the longest pause is still one in the row.
-        super().__init__(2 * longest, clock=clock)
-        self._longest = longest
+        super().__init__(2 * max(rest, reset), clock=clock)
+        self._rest = rest
+        self._failures = failures
+        self._reset = reset
 
-    def failed(self, key: Hashable, *, at_least: float = 0.0) -> float:
-        """Note a failure of ``key``; return the seconds of its pause, ``at_least`` so many.
+    def failed(self, key: Hashable, *, at_least: float = 0.0) -> None:
+        """Note a failure of ``key``, after which it is left alone ``at_least`` so many seconds.
 
-        Calls that were under way together count as one failure. There is no lock around the two
-        steps: threads that get here together read the same "before", and write the same.
+        There is no lock around the two steps: of threads that get here together one may not count.
         """
         now, before = self._clock(), self.get(key)
-        in_a_row = before.in_a_row + (now >= before.until) if before else 1
-        doubled = _FIRST * 2.0 ** min(in_a_row - 1, _MOST_DOUBLINGS)
-        pause: float = max(at_least, min(self._longest, doubled))
+        in_a_row = before.in_a_row + 1 if before else 1
+        pause = max(at_least, self._reset) if in_a_row >= self._failures else at_least
         self.put(key, Failure(now, now + pause, in_a_row))
-        return pause
 
     def pause(self, key: Hashable) -> float:
         """Return the seconds until ``key`` may be asked; 0.0: now."""
@@ -55,11 +64,6 @@ class Backoff(Expiring[Failure]):
         return 0.0 if failure is None else max(0.0, failure.until - self._clock())
 
     def rests(self, key: Hashable) -> bool:
-        """Tell whether callers who have a copy leave ``key`` alone: for ``longest``, or its pause.
-
-        They lose nothing by it, so they wait for the longest pause from the first failure on.
-        """
+        """Tell whether callers who have a copy leave ``key`` alone: they lose nothing by it."""
         failure = self.get(key)
-        return failure is not None and self._clock() < max(
-            failure.until, failure.at + self._longest
-        )
+        return failure is not None and self._clock() < max(failure.until, failure.at + self._rest)

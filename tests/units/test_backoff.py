@@ -1,4 +1,4 @@
-"""What failed is left alone, longer each time, and nothing else is."""
+"""What goes on failing is left alone, and nothing else is."""
 
 from __future__ import annotations
 
@@ -15,56 +15,62 @@ def clock() -> Monotonic:
 
 @pytest.fixture
 def backoff(clock: Monotonic) -> Backoff:
-    return Backoff(30, clock=clock)
+    return Backoff(rest=30, failures=3, reset=10, clock=clock)
 
 
-def test_pauses_double_up_to_the_longest(backoff: Backoff, clock: Monotonic) -> None:
-    """A blip costs a second; what fails for long is asked as seldom as anything."""
+def test_pause_begins_when_it_goes_on_failing(backoff: Backoff, clock: Monotonic) -> None:
+    """A blip costs no pause; later failures do, each of them."""
     pauses = []
-    for _ in range(7):
-        pauses.append(backoff.failed("acme"))
-        assert backoff.pause("acme") == pauses[-1]
+    for _ in range(5):
+        backoff.failed("acme")
+        pauses.append(backoff.pause("acme"))
         clock.now += pauses[-1]
         assert backoff.pause("acme") == 0
-    assert pauses == [1, 2, 4, 8, 16, 30, 30]
-
-
-def test_pause_is_never_longer_than_the_longest(clock: Monotonic) -> None:
-    """Also where that is less than a second."""
-    assert Backoff(0.2, clock=clock).failed("acme") == 0.2
+    assert pauses == [0, 0, 10, 10, 10]
 
 
 def test_pause_that_was_asked_for(backoff: Backoff, clock: Monotonic) -> None:
-    """What the service asks for holds if it is more."""
-    assert backoff.failed("acme", at_least=60) == 60
-    clock.now += 59
-    assert (backoff.pause("acme"), backoff.rests("acme")) == (1, True)
-    assert backoff.failed("beta", at_least=0.5) == 1
-
-
-def test_failures_at_one_time_count_once(backoff: Backoff) -> None:
-    """They were under way together: it is one failure."""
-    assert [backoff.failed("acme") for _ in range(5)] == [1] * 5
+    """What the service asks for holds from the first failure on, and if it is more."""
+    backoff.failed("acme", at_least=20)
+    assert (backoff.pause("acme"), backoff.rests("acme")) == (20, True)
+    clock.now += 19
+    assert backoff.pause("acme") == 1
+    backoff.failed("acme", at_least=5)
+    assert backoff.pause("acme") == 5
+    backoff.failed("acme", at_least=5)
+    assert backoff.pause("acme") == 10
 
 
 def test_failures_are_forgotten(backoff: Backoff, clock: Monotonic) -> None:
     """After a while without any, the next one is a first one."""
-    for _ in range(5):
-        clock.now += backoff.failed("acme")
-    clock.now += 60
-    assert backoff.failed("acme") == 1
-
-
-def test_success_forgets(backoff: Backoff, clock: Monotonic) -> None:
-    """The next failure is a first one."""
-    clock.now += backoff.failed("acme")
     backoff.failed("acme")
+    backoff.failed("acme")
+    clock.now += 60
+    backoff.failed("acme")
+    assert backoff.pause("acme") == 0
+
+
+def test_pause_longer_than_the_rest(clock: Monotonic) -> None:
+    """A failure right after it is still one in the row."""
+    backoff = Backoff(rest=1, failures=2, reset=100, clock=clock)
+    for _ in range(2):
+        backoff.failed("acme")
+    clock.now += 100
+    backoff.failed("acme")
+    assert backoff.pause("acme") == 100
+
+
+def test_success_forgets(backoff: Backoff) -> None:
+    """The next failure is a first one."""
+    for _ in range(3):
+        backoff.failed("acme")
     backoff.drop("acme")
     assert (backoff.pause("acme"), backoff.rests("acme")) == (0, False)
-    assert backoff.failed("acme") == 1
+    backoff.failed("acme")
+    assert backoff.pause("acme") == 0
 
 
-def test_rest_is_the_longest_from_the_first_failure_on(backoff: Backoff, clock: Monotonic) -> None:
+def test_rest_begins_with_the_first_failure(backoff: Backoff, clock: Monotonic) -> None:
     """Callers who have a copy lose nothing by it."""
     backoff.failed("acme")
     clock.now += 29
@@ -75,5 +81,6 @@ def test_rest_is_the_longest_from_the_first_failure_on(backoff: Backoff, clock: 
 
 def test_others_are_asked(backoff: Backoff) -> None:
     """Each is left alone for itself."""
-    backoff.failed("acme")
+    for _ in range(3):
+        backoff.failed("acme")
     assert (backoff.pause("beta"), backoff.rests("beta")) == (0, False)
