@@ -1,6 +1,7 @@
-"""A cached ``resolve()`` on django-redis, against reading the same keys and decoding the entry.
+"""A cached ``resolve()`` on django-redis, against one GET of the document and decoding it.
 
-It can take less: what has not changed since it was last decoded is not decoded again.
+It asks for four keys in one command, and what has not changed since it was last decoded is not
+decoded again.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ KEYS = (
     f"instance_generation:{work.ID}",
     f"instance_expiry:{work.ID}",
 )
+FLOOR = "redis-py GET + msgspec"
 BOUNDS = (
-    Bound("resolve()", 1.15, "get_many + decode"),
+    Bound("resolve()", 1, "dogpile"),
+    Bound("resolve()", 1, "get_many + decode"),
     Bound("resolve()", 1, "Django's RedisCache"),
     Bound("resolve()", 1, "cashews"),
 )
@@ -76,8 +79,8 @@ def _measure(effort: Effort, *, client: int, server: int) -> Result:
         unit="µs",
         samples=samples,
         ours=("resolve()",),
-        against="redis-py GET + msgspec",
-        bounds=BOUNDS,
+        against=FLOOR,
+        bounds=(Bound("resolve()", 1.35 if client == server else 1.2, FLOOR), *BOUNDS),
         placement=f"client on core {client}, server on core {server}",
         missing=missing,
     )
@@ -89,7 +92,7 @@ def _contenders(
     return peers.build_all(
         {
             "redis-py GET": lambda: _redis(url, decode=bytes),
-            "redis-py GET + msgspec": lambda: _redis(url, decode=work.decode),
+            FLOOR: lambda: _redis(url, decode=work.decode),
             "django-redis get + msgspec": lambda: _django("default"),
             "dogpile": lambda: _dogpile(url),
             "Django's RedisCache": lambda: _django("builtin"),
