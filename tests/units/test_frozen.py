@@ -13,7 +13,7 @@ import pytest
 from django.template import Context, Template
 from msgspec import Struct
 
-from instance_lookup.frozen import MASK, FrozenDict, SecretBytes, SecretDict, freeze
+from instance_lookup.frozen import MASK, FrozenDict, SecretBytes, SecretDict, freeze, hide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -245,3 +245,26 @@ def test_secret_dict_hides_its_values_from_sentry() -> None:
     """Sentry goes through mappings item by item, unless the class says how it is to be shown."""
     secrets = SecretDict({"a": "k9"})
     assert type(secrets).__sentry_repr__(secrets) == repr({"a": MASK})
+
+
+@pytest.mark.parametrize("hidden", [hide("sk-secret"), hide(b"sk-secret")])
+def test_hidden_value_shows_nothing(hidden: Any) -> None:
+    """Whichever way an error tracker or an instrumentation makes text of it."""
+    shown = f"{hidden} {hidden!r} {hidden!s} {[hidden]} %s %r" % (hidden, hidden)
+    assert "secret" not in shown
+    assert "secret" not in type(hidden).__sentry_repr__(hidden)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_hidden_text_is_pickled_as_what_it_is(protocol: int) -> None:
+    """What a cache of Django's stores is plain text, also to a release that does not hide it."""
+    back = pickle.loads(pickle.dumps(hide("sk-secret"), protocol))
+    assert type(back) is str
+    assert back == "sk-secret"
+
+
+def test_hidden_text_is_the_text() -> None:
+    """To serializers, which encode it or cut it."""
+    assert hide("sk-secret").encode() == b"sk-secret"
+    assert json.dumps(hide("sk-secret")) == '"sk-secret"'
+    assert hide(7) == 7
