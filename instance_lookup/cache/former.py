@@ -9,6 +9,8 @@ from typing import Any
 
 _PICKLE = b"\x80"
 """How what is pickled begins, since protocol 2."""
+_TEXT = {("builtins", "str"), ("__builtin__", "unicode")}
+"""What ``str`` is called in a pickle, the second one up to protocol 2."""
 
 
 class FormerValues:
@@ -35,7 +37,7 @@ class _TextOnly(pickle.Unpickler):
     """Unpickles text and plain containers: it makes nothing of a class, and calls no function."""
 
     def find_class(self, module: str, name: str) -> type[str]:
-        if module in {"builtins", "__builtin__"} and name == "str":
+        if (module, name) in _TEXT:
             return str
         raise pickle.UnpicklingError(f"{module}.{name} is no text")
 

@@ -84,6 +84,14 @@ def test_no_frame_holds_a_key(
     assert SECRET not in everything_held_by(caught.value)
 
 
+def test_error_that_was_never_raised_has_no_frames() -> None:
+    """It may be a cause all the same."""
+    exc = OSError("ours")
+    exc.__cause__ = LookupError("theirs")
+    clear_values(exc)
+    assert chain(exc) == [exc, exc.__cause__]
+
+
 def test_what_a_caller_is_handling_keeps_its_frames() -> None:
     """An error of the project's own, during which ours happens, is none of our business."""
 

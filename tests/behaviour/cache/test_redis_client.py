@@ -11,6 +11,7 @@ from django.core.cache import caches
 from instance_lookup import InstanceResolver, Source
 from instance_lookup.cache.keyvalue import DjangoCache, key_values
 from instance_lookup.cache.redis_client import RedisClient, client_of
+from instance_lookup.frozen import hide
 from tests.support.balancer import Balancer
 from tests.support.lookups import Service, asks
 from tests.support.near import ALIAS, BACKENDS, near_caches, near_config
@@ -173,7 +174,7 @@ def former(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterato
 def test_former_values_are_read(former: None) -> None:
     """What the alias's own serializer and compressor wrote."""
     long = TEXT + " " * 1000
-    for text in (TEXT, long, "g0123456789abcdef"):
+    for text in (TEXT, long, "g0123456789abcdef", hide(TEXT)):
         caches[ALIAS].set(ENTRY, text)
         for value in (opened().get(ENTRY), opened().get_many([ENTRY])[0]):
             assert (value.decode() if isinstance(value, bytes) else value) == text
@@ -352,4 +353,5 @@ def test_client_of_a_cluster(cluster: RedisServer) -> None:
         assert resolver.resolve(asks()).source is Source.SERVICE
         assert resolver.resolve(asks()).source is Source.CACHE
         assert resolver.cache.stats.errors == 0
+        assert opened()._mends(ConnectionError("closed"))  # it has pools of its own
         opened()._client.close()

@@ -246,6 +246,7 @@ BOTH = ["W004", "W010"]
         ({**QUICK_SHARDS, "SERIALIZER": f"{REDIS_PACKAGE}.pickle.PickleSerializer"}, BOTH),
         ({**QUICK_SHARDS, "SERIALIZER": f"{REDIS_PACKAGE}.json.JSONSerializer"}, ["W010"]),
         ({**QUICK_SHARDS, "SERIALIZER": BYTES}, ["W010"]),
+        ({**QUICK_SHARDS, "SERIALIZER": object()}, ["W010"]),
     ],
 )
 def test_deployment_django_redis(
