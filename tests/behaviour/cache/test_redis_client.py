@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.cache import caches
+from django.core.cache.backends import redis as builtin
+from django_redis import cache as django_redis_cache
 
 from instance_lookup import InstanceResolver, Source
 from instance_lookup.cache.keyvalue import DjangoCache, key_values
@@ -136,6 +138,31 @@ def test_one_client_for_all_threads_and_requests(cache: RedisClient) -> None:
     assert key_values[ALIAS] is cache
     with near_caches(instances=near_config("redis", "redis://127.0.0.1:1")):
         assert key_values[ALIAS] is not cache
+
+
+class WrappedByDjango(builtin.RedisCache):
+    """As those that count hits, such as django-prometheus'."""
+
+    def get_many(self, *args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("not by the methods of the cache")
+
+
+class WrappedDjangoRedis(django_redis_cache.RedisCache):  # type: ignore[misc]
+    """Another one of them."""
+
+    def get_many(self, *args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("not by the methods of the cache")
+
+
+@pytest.mark.parametrize(
+    ("kind", "backend"), [("redis", "WrappedByDjango"), ("django-redis", "WrappedDjangoRedis")]
+)
+def test_wrapped_caches(redis_server: RedisServer, kind: str, backend: str) -> None:
+    """What is a Redis cache by descent has its client."""
+    config = near_config(kind, redis_server.url())
+    with near_caches(instances={**config, "BACKEND": f"{__name__}.{backend}"}):
+        opened().set("a", "g1", 60)
+        assert opened().get_many(["a"]) == [b"g1"]
 
 
 def test_other_caches_are_reached_by_django() -> None:
