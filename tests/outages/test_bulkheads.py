@@ -49,6 +49,9 @@ POISONS: dict[str, Script] = {
     "page": Answer(404, b"<h1>?</h1>", {"Content-Type": "text/html"}),
 }
 
+FAILURES = 5
+"""BREAKER_FAILURES, as it is without a setting."""
+
 
 @pytest.fixture(autouse=True)
 def _own_cache() -> Iterator[None]:
@@ -108,21 +111,23 @@ def test_id_that_fails_without_healthy_ones_between_refuses_no_other(script: Scr
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_id_that_fails_is_left_alone(twin: Twin) -> None:
-    """Without a copy: 1 s, 2 s, 4 s …; callers are told at once, with the seconds left."""
+    """Without a copy, once it goes on failing; callers are told at once, with the seconds left."""
     with ScriptedServer(Answer(500)) as server:
         resolver = make(server.url, **PATIENT)
         later = Later(resolver)
-        for pause in (1, 2, 4, 8, 16, 30, 30):
+        for _ in range(FAILURES - 1):  # it may be a blip
             assert outcome(resolver, "poisoned", twin) == "status"
-            later.passed += pause / 2
+        for _ in range(3):
+            assert outcome(resolver, "poisoned", twin) == "status"
+            later.passed += 4
             calls = len(server.received)
             for _ in range(20):
                 with pytest.raises(ConfigServiceUnavailable) as caught:
                     twin(resolver, "resolve", asks(instance_id="poisoned"))
             assert caught.value.details["reason"] == "backing_off"
-            assert caught.value.retry_after == pytest.approx(pause / 2, abs=0.4 * pause)
+            assert caught.value.retry_after == pytest.approx(6, abs=3)
             assert len(server.received) == calls
-            later.passed += pause / 2
+            later.passed += 6
 
 
 def test_id_that_failed_is_asked_for_after_an_invalidation() -> None:
@@ -130,7 +135,8 @@ def test_id_that_failed_is_asked_for_after_an_invalidation() -> None:
     with ScriptedServer(Answer(500)) as server:
         resolver = make(server.url, **PATIENT)
         for change in (resolver.cache.invalidate, resolver.cache.expire):
-            assert outcome(resolver) == "status"
+            for _ in range(FAILURES):
+                assert outcome(resolver) == "status"
             assert outcome(resolver) == "backing_off"
             change("acme")
         server.answers = healthy
@@ -139,7 +145,7 @@ def test_id_that_failed_is_asked_for_after_an_invalidation() -> None:
 
 @pytest.mark.parametrize("tenants", [1, 2])
 def test_dead_service_of_few_tenants_is_left_alone(tenants: int) -> None:
-    """Fewer ids than open the breaker: each of them backs off by itself, seven calls a minute."""
+    """Fewer ids than open the breaker: each of them backs off by itself, ten calls a minute."""
     names = [f"tenant-{number}" for number in range(tenants)]
     with ScriptedServer(Answer(500)) as server:
         resolver = make(server.url, **PATIENT)
@@ -148,7 +154,7 @@ def test_dead_service_of_few_tenants_is_left_alone(tenants: int) -> None:
             for name in names:
                 outcome(resolver, name)
             later.passed += 1
-        assert len(server.received) <= 7 * tenants
+        assert len(server.received) <= 10 * tenants
 
 
 # -- one user --------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Condition, Event, Lock, current_thread
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
-from django.core.cache import caches
 from django.db import connections
 
 from instance_lookup import InstanceLookupError, InstanceResolver
 from instance_lookup.backends.memory import DictConfigService
+from instance_lookup.cache.keyvalue import key_values
 from tests.support.insides import has_landed
 from tests.support.lookups import Clock, acme, asks
 from tests.support.stores import ENTRY
@@ -83,8 +83,8 @@ class Points(DictConfigService):
 
     def watch(self, monkeypatch: pytest.MonkeyPatch, alias: str) -> None:
         """Make points of each setting of a key in the cache."""
-        backend: Any = type(caches[alias])
-        plain = backend.set
+        way: Any = type(key_values[alias])
+        plain = way.set
 
         def call(cache: Any, key: str, *args: Any, **kwargs: Any) -> Any:
             self.on(f"before {key} is set")
@@ -92,7 +92,7 @@ class Points(DictConfigService):
             if key == ENTRY:
                 self.on("in the store")
 
-        monkeypatch.setattr(backend, "set", call)
+        monkeypatch.setattr(way, "set", call)
 
     def pass_by(self, point: str) -> None:
         """Do what is to be done at this point, once."""

@@ -88,7 +88,7 @@ def test_error_that_was_never_raised_has_no_frames() -> None:
     """It may be a cause all the same."""
     exc = OSError("ours")
     exc.__cause__ = LookupError("theirs")
-    clear_values(exc)
+    forget_locals(exc)
     assert chain(exc) == [exc, exc.__cause__]
 
 

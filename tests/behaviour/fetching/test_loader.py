@@ -137,8 +137,7 @@ def test_failure_without_copy(
         ConfigServiceUnavailable, match="instance 'acme' is not available"
     ) as caught:
         resolver.resolve(asks())
-    # When this id is asked for again; the caller of one that is slow leaves before that is known.
-    assert caught.value.retry_after in {1.0, 30.0}
+    assert caught.value.retry_after == 30.0
     assert caught.value.details["reason"] == reason
     assert caught.value.instance_id == "acme"
     said = repr((caught.value, caught.value.details, caught.value.__cause__))
@@ -185,11 +184,11 @@ def test_failure_does_not_let_strangers_in(
         resolver.resolve(asks(SAM))
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("0", 1.0), ("99999", 60.0)])
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("0", 0.0), ("99999", 60.0)])
 def test_retry_after(
     resolver: InstanceResolver, service: Service, header: str, seconds: float
 ) -> None:
-    """What the service says about coming back is handed on, from a second up to a minute."""
+    """What the service says about coming back is handed on, up to a minute."""
     service.answers = Answer(503, headers={"Retry-After": header})
     with pytest.raises(ConfigServiceUnavailable) as caught:
         resolver.resolve(asks())
