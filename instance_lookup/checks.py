@@ -161,7 +161,7 @@ def _advise_cache(name: str, alias: Mapping[str, Any]) -> Iterator[CheckMessage]
         yield from _advise_memcached(name, alias, backend)
     if not _is_redis(backend):
         return
-    options = {key.lower(): value for key, value in alias.get("OPTIONS", {}).items()}
+    options = {key.lower(): value for key, value in (alias.get("OPTIONS") or {}).items()}
     if _is_sharded(options) and _pickles(options.get("serializer")):
         yield Warning(
             f"CACHES[{name!r}] unpickles what it reads: anyone who can write to its servers can "
@@ -210,7 +210,7 @@ def _advise_timeouts(name: str, missing: list[str], hint: str) -> Iterator[Check
 def _advise_sealing(found: Settings, alias: Mapping[str, Any]) -> Iterator[CheckMessage]:
     """Warn where a client sees values after they were encoded, and so cannot be kept from them."""
     backend = _class_or_none(alias["BACKEND"])
-    options = {key.lower(): value for key, value in alias.get("OPTIONS", {}).items()}
+    options = {key.lower(): value for key, value in (alias.get("OPTIONS") or {}).items()}
     is_database = isinstance(backend, type) and issubclass(backend, BaseDatabaseCache)
     if (is_database or _is_sharded(options)) and not found.encryption_keys:
         yield Warning(

@@ -42,7 +42,7 @@ class KeyValue(Protocol):
     def add(self, key: str, value: str, life: int | None) -> bool | None:
         """Store a value if the key has none; ``None``: whether that was done is not known."""
 
-    def touch(self, key: str, life: int | None) -> None:
+    def touch(self, key: str, life: int) -> None:
         """Give a value another life."""
 
     def delete(self, key: str) -> bool:
@@ -77,7 +77,7 @@ class DjangoCache:
         added = self._call("add", key, value, life)
         return None if added is None else bool(added)
 
-    def touch(self, key: str, life: int | None) -> None:
+    def touch(self, key: str, life: int) -> None:
         self._call("touch", key, life)
 
     def delete(self, key: str) -> bool:

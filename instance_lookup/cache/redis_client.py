@@ -82,12 +82,9 @@ class RedisClient:
         # Where the command was given twice, it may be the first one that left the key taken.
         return False if self._repeated == repeated else None
 
-    def touch(self, key: str, life: int | None) -> None:
+    def touch(self, key: str, life: int) -> None:
         """Give a value another life."""
-        if life is None:
-            self._call(self._execute, "PERSIST", self._key(key))
-        else:
-            self._call(self._execute, "EXPIRE", self._key(key), life)
+        self._call(self._execute, "EXPIRE", self._key(key), life)
 
     def delete(self, key: str) -> bool:
         """Remove a value; tell whether there was one."""

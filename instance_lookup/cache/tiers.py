@@ -72,10 +72,6 @@ class TieredCache(Generic[D]):
         self._batches = BatchedReads[Reading[D]]()
 
     def read(self, asked: str) -> Reading[D]:
-        """Return what is held of an id, with a generation to store under."""
-        return self.read_again(asked) if (it := self.look(asked)).unminted else it
-
-    def look(self, asked: str) -> Reading[D]:
         """Return what is held of an id, near or shared; write nothing (``Reading.unminted``).
 
         Threads that look at the shared tier at the same moment share one look.
@@ -84,14 +80,14 @@ class TieredCache(Generic[D]):
             return Reading(None, entry)
         return self._coalesced.get(asked, self._look)
 
-    async def alook(self, asked: str) -> Reading[D]:
-        """Return what :meth:`look` does. Coroutines share a look even for different ids."""
+    async def aread(self, asked: str) -> Reading[D]:
+        """Return what :meth:`read` does. Coroutines share a look even for different ids."""
         if self.near.size and (entry := self.near.get(asked)) is not None:
             return Reading(None, entry)
         return await self._batches.get(asked, self._read_many, self._look)
 
     def step(self, asked: str) -> Step:
-        return Either(partial(self.look, asked), partial(self.alook, asked))
+        return Either(partial(self.read, asked), partial(self.aread, asked))
 
     def step_shared(self, asked: str) -> Step:
         return Either(

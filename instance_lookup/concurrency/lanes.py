@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -45,7 +46,9 @@ class Lanes(StartsAnew):
         starts. Raises ``Full``, and ``RuntimeError`` if the process can start no more threads.
         """
         traffic = self._traffic
-        waiting = _Waiting(partial(self._start, traffic, lane, job, failed), failed, width)
+        # In the caller's context now, since what starts it later may be the job of another user.
+        start = partial(copy_context().run, self._start, traffic, lane, job, failed)
+        waiting = _Waiting(start, failed, width)
         with traffic.lock:
             own = traffic.lanes.get(lane) if lane is not None else None
             if own is not None and own.running >= width:

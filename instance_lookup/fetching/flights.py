@@ -36,10 +36,10 @@ IsMiss = Callable[[str, "Reading[D]", Asker, Outcome[D]], bool]
 
 _LANDING = 1.0
 """Seconds after its deadline in which a fetch may end that is not to blame."""
-_TRUST = 0.25
+_TRUST = 0.5
 """Share of CONFIG_SERVICE_TIMEOUT for which users wait for the call of another user alone.
 
-The service may refuse that one, and their own call takes time as well: three quarters are left.
+As long as for a lease. The service may refuse that one, and their own call takes time as well.
 """
 _BESIDE = 4
 """Users who then ask beside that one. All get what the first of them is told, if it is for all."""

@@ -30,7 +30,8 @@ from instance_lookup.concurrency.lanes import Lanes
 from instance_lookup.concurrency.threads import DaemonPool
 from tests.outages.crowds import CROWDS, LONG
 from tests.outages.outages import Later, healthy
-from tests.outages.service_outages import PATIENT, SYNC, has_landed, make, outcome
+from tests.outages.service_outages import PATIENT, SYNC, make, outcome
+from tests.support.insides import has_landed
 from tests.support.lookups import ADA, OLGA, SAM, TWINS, Twin, asks, hooked_caches
 from tests.support.servers import Answer, Received, Script, ScriptedServer, mute, reset
 from tests.support.waiting import wait_until

@@ -270,7 +270,7 @@ class Refusing(threading.Thread):
 
 def test_no_thread_to_spare(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that can start no thread is answered, and has nothing at hand for long."""
-    monkeypatch.setattr("instance_lookup.cache.pubsub.Thread", Refusing)
+    monkeypatch.setattr("instance_lookup.concurrency.threads.Thread", Refusing)
     here = near_resolver()
     first = seen(here)
     assert seen(here) == first  # read from Redis, and at hand from now on

@@ -142,7 +142,6 @@ class Race:
             "cache_alias": alias,
             "config_service_backend": self.service,
             "breaker_failures": 1000,
-            "retry_interval": 1e-6,  # what failed before is asked for when the service is back
             "soft_timeout": 0.02,
             **more,
         }

@@ -18,6 +18,7 @@ from tests.support.monotonic import Monotonic
 
 if TYPE_CHECKING:
     from instance_lookup.backends.memory import DictConfigService
+    from instance_lookup.cache.shared import Reading
     from instance_lookup.fetching.fetcher import Outcome
 
 OLGA = Asker((False, "olga"), "olga", "r1")
@@ -38,7 +39,7 @@ class Process:
 
     def fetch(self, asked: str = "acme", *, seconds: float = 5) -> Outcome[InstanceConfig]:
         """Ask for what the cache lacks, as olga."""
-        reading = self.cache.read(asked)
+        reading = read_minted(self.cache, asked)
         return self.fetcher.fetch(asked, reading, OLGA, Deadline.after(seconds))
 
     def reason(self, asked: str = "acme", *, seconds: float = 5) -> object:
@@ -46,6 +47,12 @@ class Process:
         error = self.fetch(asked, seconds=seconds).error
         assert error is not None
         return error.details["reason"]
+
+
+def read_minted(cache: TieredCache[InstanceConfig], asked: str) -> Reading[InstanceConfig]:
+    """Return what is held of an id, with a generation to store under, as a fetch reads it."""
+    reading = cache.read(asked)
+    return cache.read_again(asked) if reading.unminted else reading
 
 
 def bucket(outcome: Outcome[InstanceConfig]) -> str:
@@ -68,7 +75,7 @@ def unwritable(verb: str, key: str) -> None:
 
 def kept_bucket(process: Process) -> str:
     """Return the bucket of what need not be asked for, wherever it is kept."""
-    entry = process.cache.read("acme").entry
+    entry = read_minted(process.cache, "acme").entry
     assert entry is not None
     assert entry.document is not None
     return entry.document.r2_bucket

@@ -10,7 +10,7 @@ from django.core.cache import caches
 from django.test import override_settings
 
 from instance_lookup.resilience.deadline import Deadline
-from tests.support.fetchers import OLGA, Process, bucket, down, kept_bucket, unwritable
+from tests.support.fetchers import OLGA, Process, bucket, down, kept_bucket, read_minted, unwritable
 from tests.support.lookups import Clock, HookedCache, Service, acme, hooked_caches, hooks
 from tests.support.stores import ENTRY
 
@@ -36,7 +36,7 @@ def test_cache_that_failed_is_not_asked_for_a_while(process: Process) -> None:
     with hooks(fail):
         for moment in (0, 1, 4.9, 5, 5.1, 9.9, 10):
             process.monotonic.now = 1_000 + moment
-            assert process.cache.read("acme").entry is None
+            assert read_minted(process.cache, "acme").entry is None
     assert len(looks) == 3
 
 
@@ -45,16 +45,16 @@ def test_answer_kept_does_not_come_back(
     process: Process, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once a newer generation was read, an answer from before it is served no more."""
-    process.cache.read("acme")  # it has the generations
+    read_minted(process.cache, "acme")  # it has the generations
     with hooks(unwritable):
         process.fetch()
     assert kept_bucket(process) == "first"
     service.instances["acme"] = acme("second")
     Process(service).cache.invalidate("acme")  # another process, and the cache took it
-    assert process.cache.read("acme").entry is None
+    assert read_minted(process.cache, "acme").entry is None
     process.fetch()
     with hooks(down):
-        assert process.cache.read("acme").entry is None
+        assert read_minted(process.cache, "acme").entry is None
 
 
 @pytest.mark.usefixtures("refuses_at_once")
@@ -62,26 +62,26 @@ def test_answer_kept_is_dropped_for_what_the_cache_holds(
     process: Process, service: Service
 ) -> None:
     """Another process stored a newer one under the same generation."""
-    process.cache.read("acme")  # it has the generations
+    read_minted(process.cache, "acme")  # it has the generations
     with hooks(unwritable):
         process.fetch()
     service.instances["acme"] = acme("second")
     Process(service).fetch()
     assert kept_bucket(process) == "second"
     with hooks(down):
-        assert process.cache.read("acme").entry is None
+        assert read_minted(process.cache, "acme").entry is None
 
 
 @pytest.mark.usefixtures("refuses_at_once")
 def test_answer_kept_is_dropped_for_what_was_stored(process: Process, service: Service) -> None:
     """The same where this process stored it itself."""
-    reading = process.cache.read("acme")
+    reading = read_minted(process.cache, "acme")
     with hooks(unwritable):
         process.fetch()
     service.instances["acme"] = acme("second")
     process.fetcher.fetch("acme", reading, OLGA, Deadline.after(5))
     with hooks(down):
-        assert process.cache.read("acme").entry is None
+        assert read_minted(process.cache, "acme").entry is None
 
 
 @pytest.mark.parametrize(("seconds", "is_skipped"), [(0.05, False), (0.2, True)])
@@ -110,10 +110,10 @@ def test_cache_that_takes_its_time_to_have_no_generation_is_skipped(
 def test_cache_that_is_back_and_full_is_asked(process: Process) -> None:
     """The probe found out that it can be read, which is what it was for."""
     with hooks(down):
-        process.cache.read("acme")
+        read_minted(process.cache, "acme")
     process.monotonic.now += 5
     with hooks(unwritable):
-        process.cache.read("acme")
+        read_minted(process.cache, "acme")
     assert process.cache.health.breaker.wait() == 0
 
 
@@ -152,10 +152,10 @@ def test_entry_remembered_is_replaced_meanwhile(
 ) -> None:
     """By another thread, between two looks: the entry is read all the same."""
     process.fetch()
-    process.cache.read("acme")
+    read_minted(process.cache, "acme")
     racing = Racing(process.cache.shared._memory("acme").last)
     monkeypatch.setattr(process.cache.shared, "_memory", lambda asked: racing)
-    entry = process.cache.read("acme").entry
+    entry = read_minted(process.cache, "acme").entry
     assert entry is not None
     assert entry.document is not None
 
@@ -201,7 +201,7 @@ def test_look_of_a_cache_that_is_down(process: Process, caplog: pytest.LogCaptur
 
     with hooks(fail):
         assert [look(process, "acme", "gone") for _ in range(3)] == [{}] * 3
-        assert process.cache.read("acme").entry is None
+        assert read_minted(process.cache, "acme").entry is None
     assert gets == ["get"]
     assert process.cache.health.breaker.wait() > 0
     assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -216,7 +216,7 @@ def test_look_of_a_cache_that_swallows_its_failures(process: Process) -> None:
     with hooks(lambda verb, key: HookedCache.SKIP):
         assert look(process, "acme", "gone") == {}
         assert process.cache.health.breaker.is_closed
-        process.cache.read("acme")
+        read_minted(process.cache, "acme")
         assert look(process, "acme", "gone") == {}
         assert not process.cache.health.breaker.is_closed
 
@@ -227,7 +227,7 @@ def test_look_leaves_to_a_read_what_is_corrupt(process: Process) -> None:
     process.fetch("gone")
     caches["default"].set(ENTRY, "{", None)
     assert look(process, "acme", "gone") == {"gone": None}
-    assert process.cache.read("acme").entry is None
+    assert read_minted(process.cache, "acme").entry is None
     assert process.counters.read().rejected == 1
 
 
@@ -241,7 +241,7 @@ def test_look_leaves_to_a_read_what_cannot_be_read(process: Process) -> None:
 
     with hooks(fail):
         assert look(process, "acme", "gone") == {}
-        assert process.cache.read("acme").entry is None
+        assert read_minted(process.cache, "acme").entry is None
     assert caches["default"].get(ENTRY) is None
 
 
@@ -272,7 +272,7 @@ def test_copy_of_what_is_gone(process: Process, service: Service, how: str) -> N
     process.monotonic.now += 5
     if how == "look":
         assert look(process, "acme", "gone") == {"gone": None}
-    assert process.cache.read("acme").entry is None
+    assert read_minted(process.cache, "acme").entry is None
     service.instances["acme"] = acme("second")
     process.fetch()
     assert kept_bucket(process) == "second"

@@ -15,7 +15,7 @@ from instance_lookup import (
 )
 from instance_lookup.backends.base import NotModified
 from instance_lookup.fetching.refusals import Refused
-from tests.support.fetchers import OLGA, Process, bucket
+from tests.support.fetchers import OLGA, Process, bucket, read_minted
 from tests.support.lookups import Clock, Service, acme, hooked_caches
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def open_breaker(process: Process, service: Service) -> None:
 def test_answer_is_found_and_stored(process: Process) -> None:
     """The next one finds it in the cache."""
     assert bucket(process.fetch()) == "first"
-    entry = process.cache.read("acme").entry
+    entry = read_minted(process.cache, "acme").entry
     assert entry is not None
     assert entry.document is not None
     assert entry.document.r2_bucket == "first"
@@ -145,7 +145,7 @@ def test_unforeseen_error_is_the_cause(process: Process, service: Service) -> No
 def test_every_id_rests_while_the_breaker_is_open(process: Process, service: Service) -> None:
     """A call would be vain, for one that has not failed itself as well."""
     open_breaker(process, service)
-    other = process.cache.read("other")
+    other = read_minted(process.cache, "other")
     assert process.fetcher.rests("other", other)
     process.monotonic.now += 10
     assert not process.fetcher.rests("other", other)
@@ -191,12 +191,12 @@ def test_backend_that_is_overdue_is_a_failure(
 def test_id_rests_after_a_failure(process: Process, service: Service) -> None:
     """For RETRY_INTERVAL, and no other id with it."""
     process.fetch()
-    reading = process.cache.read("acme")
+    reading = read_minted(process.cache, "acme")
     service.failure = DOWN
     assert not process.fetcher.rests("acme", reading)
     process.fetch()
     assert process.fetcher.rests("acme", reading)
-    assert not process.fetcher.rests("other", process.cache.read("other"))
+    assert not process.fetcher.rests("other", read_minted(process.cache, "other"))
     process.monotonic.now += 30
     assert not process.fetcher.rests("acme", reading)
 
@@ -206,17 +206,17 @@ def test_id_does_not_rest_after_an_invalidation(process: Process, service: Servi
     service.failure = DOWN
     process.fetch()
     process.cache.invalidate("acme")
-    assert not process.fetcher.rests("acme", process.cache.read("acme"))
+    assert not process.fetcher.rests("acme", read_minted(process.cache, "acme"))
     process.fetch()
     process.cache.expire("acme")
-    assert not process.fetcher.rests("acme", process.cache.read("acme"))
+    assert not process.fetcher.rests("acme", read_minted(process.cache, "acme"))
 
 
 def test_refusal_rests_nobody(process: Process, service: Service) -> None:
     """It is an answer, to one user."""
     service.failure = AccessDenied("no")
     process.fetch()
-    assert not process.fetcher.rests("acme", process.cache.read("acme"))
+    assert not process.fetcher.rests("acme", read_minted(process.cache, "acme"))
 
 
 @pytest.mark.parametrize("jump", [-3600, 3600])

@@ -10,7 +10,7 @@ from django.test import override_settings
 from instance_lookup import CacheError, InstanceNotFound
 from instance_lookup.cache.entry import Freshness
 from instance_lookup.resilience.deadline import Deadline
-from tests.support.fetchers import OLGA, Process, bucket, down, kept_bucket, unwritable
+from tests.support.fetchers import OLGA, Process, bucket, down, kept_bucket, read_minted, unwritable
 from tests.support.lookups import Clock, Service, acme, hooked_caches, hooks
 from tests.support.stores import BODY, NOW
 
@@ -34,10 +34,10 @@ def test_answer_is_used_again_while_the_cache_is_down(process: Process) -> None:
     """For NEAR_CACHE_TTL: an outage of the cache is no stampede on the service."""
     with hooks(down):
         assert bucket(process.fetch()) == "first"
-        entry = process.cache.read("acme").entry
+        entry = read_minted(process.cache, "acme").entry
         assert entry is not None
         process.monotonic.now += 5
-        assert process.cache.read("acme").entry is None
+        assert read_minted(process.cache, "acme").entry is None
 
 
 def test_answer_from_before_an_invalidation_is_not_used_again(
@@ -47,7 +47,7 @@ def test_answer_from_before_an_invalidation_is_not_used_again(
     service.meanwhile = lambda: process.cache.forget("acme")
     with hooks(down):
         assert bucket(process.fetch()) == "first"
-        assert process.cache.read("acme").entry is None
+        assert read_minted(process.cache, "acme").entry is None
 
 
 def test_missing_is_remembered_while_the_cache_is_down(process: Process, service: Service) -> None:
@@ -57,14 +57,14 @@ def test_missing_is_remembered_while_the_cache_is_down(process: Process, service
     with hooks(down):
         assert isinstance(process.fetch().error, InstanceNotFound)
     process.monotonic.now += 5
-    assert process.cache.read("acme").entry is None
+    assert read_minted(process.cache, "acme").entry is None
 
 
 def test_missing_is_kept_while_the_cache_is_down(process: Process) -> None:
     """Whoever asks for made-up ids must not have the service asked each time."""
     with hooks(down):
         assert isinstance(process.fetch("nobody").error, InstanceNotFound)
-        entry = process.cache.read("nobody").entry
+        entry = read_minted(process.cache, "nobody").entry
     assert entry is not None
     assert (entry.document, entry.freshness) == (None, Freshness.FRESH)
 
@@ -76,16 +76,16 @@ def test_missing_from_before_an_invalidation_is_not_kept(
     service.meanwhile = lambda: process.cache.forget("nobody")
     with hooks(down):
         assert isinstance(process.fetch("nobody").error, InstanceNotFound)
-        assert process.cache.read("nobody").entry is None
+        assert read_minted(process.cache, "nobody").entry is None
 
 
 @pytest.mark.usefixtures("refuses_at_once")
 def test_missing_is_kept_where_the_cache_does_not_take_it(process: Process) -> None:
     """A full or read-only cache neither."""
-    process.cache.read("nobody")  # it has the generations
+    read_minted(process.cache, "nobody")  # it has the generations
     with hooks(unwritable):
         process.fetch("nobody")
-        entry = process.cache.read("nobody").entry
+        entry = read_minted(process.cache, "nobody").entry
     assert entry is not None
     assert entry.document is None
 
@@ -99,25 +99,25 @@ def test_missing_ids_push_out_no_other(process: Process, service: Service) -> No
         for number in range(10_000):
             process.fetch(f"x{number}")
     process.monotonic.now += 5
-    assert process.cache.read("acme").entry is None
+    assert read_minted(process.cache, "acme").entry is None
 
 
 def test_key_tells_an_invalidation_that_the_cache_did_not_take(process: Process) -> None:
     """Who comes after it joins no fetch from before it."""
-    reading = process.cache.read("acme")
+    reading = read_minted(process.cache, "acme")
     before = process.fetcher.key("acme", reading)
-    assert process.fetcher.key("acme", process.cache.read("acme")) == before
+    assert process.fetcher.key("acme", read_minted(process.cache, "acme")) == before
     with hooks(down), pytest.raises(CacheError):
         process.cache.invalidate("acme")
-    assert process.fetcher.key("acme", process.cache.read("acme")) != before
+    assert process.fetcher.key("acme", read_minted(process.cache, "acme")) != before
 
 
 def test_key_tells_an_invalidation_while_the_cache_is_skipped(process: Process) -> None:
     """The cache took it, but this process does not look: it has to know by itself."""
     with hooks(down):
-        before = process.fetcher.key("acme", process.cache.read("acme"))
+        before = process.fetcher.key("acme", read_minted(process.cache, "acme"))
     process.cache.invalidate("acme")
-    after = process.cache.read("acme")
+    after = read_minted(process.cache, "acme")
     assert after.generation is None
     assert process.fetcher.key("acme", after) != before
 
@@ -127,10 +127,10 @@ def test_answer_under_way_is_not_kept_over_an_invalidation_that_was_taken(
 ) -> None:
     """While the cache is skipped the answer from before it would be used again."""
     with hooks(down):
-        process.cache.read("acme")
+        read_minted(process.cache, "acme")
     service.meanwhile = lambda: process.cache.invalidate("acme")
     assert bucket(process.fetch()) == "first"
-    assert process.cache.read("acme").entry is None
+    assert read_minted(process.cache, "acme").entry is None
 
 
 @pytest.mark.parametrize(("seconds", "skipped"), [(0.05, False), (0.2, True)])
@@ -148,7 +148,7 @@ def test_cache_that_takes_its_time_not_to_store_is_skipped(
 
     for module in ("cache.health",):
         monkeypatch.setattr(f"instance_lookup.{module}.monotonic", process.monotonic)
-    process.cache.read("acme")
+    read_minted(process.cache, "acme")
     with hooks(slow):
         assert bucket(process.fetch()) == "first"
         verbs.clear()
@@ -159,7 +159,7 @@ def test_cache_that_takes_its_time_not_to_store_is_skipped(
 def test_cache_that_failed_meanwhile_is_not_written_to(process: Process, service: Service) -> None:
     """Each thread that was asking the service would wait for it once more."""
     verbs: list[str] = []
-    reading = process.cache.read("acme")
+    reading = read_minted(process.cache, "acme")
     service.meanwhile = process.cache.health.breaker.failed
     with hooks(lambda verb, key: verbs.append(verb)):
         outcome = process.fetcher.fetch("acme", reading, OLGA, Deadline.after(5))
@@ -168,13 +168,13 @@ def test_cache_that_failed_meanwhile_is_not_written_to(process: Process, service
 
 def test_answer_from_before_a_404_does_not_come_back(process: Process, service: Service) -> None:
     """The cache takes an older "here it is", but did not take the 404: it is not served."""
-    reading = process.cache.read("acme")
+    reading = read_minted(process.cache, "acme")
     del service.instances["acme"]
     with hooks(unwritable):
         process.fetch()
     about: Any = {"cached_at": NOW - 1, "ttl": 300.0, "etag": None}
     process.cache.store("acme", BODY, reading, **about)
-    assert process.cache.read("acme").entry is None
+    assert read_minted(process.cache, "acme").entry is None
     service.instances["acme"] = acme("second")
     process.fetch()
     assert kept_bucket(process) == "second"

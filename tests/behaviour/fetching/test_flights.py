@@ -16,7 +16,7 @@ from instance_lookup.concurrency.steps import drive
 from instance_lookup.resilience.deadline import Deadline
 from tests.outages.crowds import GOOD, LONG
 from tests.outages.service_outages import make
-from tests.support.fetchers import OLGA
+from tests.support.fetchers import OLGA, read_minted
 from tests.support.lookups import asks, hooked_caches
 from tests.support.servers import Received, Script, ScriptedServer
 from tests.support.waiting import wait_until
@@ -43,7 +43,7 @@ def test_stored_between_the_look_and_the_call(
 ) -> None:
     """What another process has stored meanwhile is served, without a call."""
     loader = resolver._load_config
-    seen = loader._cache.look("acme")
+    seen = loader._cache.read("acme")
     make(server.url, config_service_timeout=LONG).resolve(asks())
     outcome: Any = loader._flights._fly(
         "acme", seen, OLGA, PART, lambda _: pytest.fail("it was asked for")
@@ -63,8 +63,8 @@ def test_begun_between_the_look_and_the_call(
 
     server.answers = script
     loader = resolver._load_config
-    flights, seen = loader._flights, loader._cache.look("acme")
-    later = flights.begin("acme", loader._cache.read("acme"), OLGA, patient=True)
+    flights, seen = loader._flights, loader._cache.read("acme")
+    later = flights.begin("acme", read_minted(loader._cache, "acme"), OLGA, patient=True)
     wait_until(lambda: server.received)
     first = flights.begin("acme", seen, OLGA, patient=True)
     wait_until(lambda: later.future._done_callbacks)  # type: ignore[attr-defined]

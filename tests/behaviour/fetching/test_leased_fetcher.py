@@ -12,7 +12,7 @@ from instance_lookup.cache.entry import Freshness
 from instance_lookup.cache.keys import lease_key
 from instance_lookup.fetching.lease import Lease
 from instance_lookup.resilience.deadline import Deadline
-from tests.support.fetchers import OLGA, Process, bucket
+from tests.support.fetchers import OLGA, Process, bucket, read_minted
 from tests.support.lookups import Clock, Service, acme, hooked_caches, hooks
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def fetch(
 
 def test_leader_fetches_and_gives_the_lease_back(ours: Process, service: Service) -> None:
     """Who comes after it waits for nobody."""
-    seen = ours.cache.read("acme")
+    seen = read_minted(ours.cache, "acme")
     assert bucket(fetch(ours, seen)) == "first"
     assert len(service.calls) == 1
     held(ours, seen)
@@ -82,7 +82,7 @@ def test_leader_gives_the_lease_back_whatever_happens(
     ours: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bug of ours must not hold up every other process."""
-    seen = ours.cache.read("acme")
+    seen = read_minted(ours.cache, "acme")
     monkeypatch.setattr(ours.fetcher, "fetch", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         fetch(ours, seen)
@@ -93,7 +93,7 @@ def test_leader_holds_the_lease_while_it_fetches(
     ours: Process, theirs: Process, service: Service
 ) -> None:
     """Another process that has a copy goes on with that, without a call of its own."""
-    seen = ours.cache.read("acme")
+    seen = read_minted(ours.cache, "acme")
     outcomes: list[Outcome[InstanceConfig]] = []
     service.meanwhile = lambda: outcomes.append(fetch(theirs, seen, patient=False))
     assert bucket(fetch(ours, seen)) == "first"
@@ -103,7 +103,7 @@ def test_leader_holds_the_lease_while_it_fetches(
 
 def test_leader_looks_again(ours: Process, theirs: Process, service: Service) -> None:
     """Another process may have fetched it between the first look and the lease."""
-    seen = ours.cache.read("acme")
+    seen = read_minted(ours.cache, "acme")
     fetch(theirs, seen)
     outcome = fetch(ours, seen)
     assert bucket(outcome) == "first"
@@ -114,9 +114,9 @@ def test_leader_looks_again(ours: Process, theirs: Process, service: Service) ->
 
 def test_refresh_ahead_is_not_content_with_what_it_saw(ours: Process, service: Service) -> None:
     """A fresh entry that is to be refreshed is no answer to that."""
-    fetch(ours, ours.cache.read("acme"))
+    fetch(ours, read_minted(ours.cache, "acme"))
     service.instances["acme"] = acme("second")
-    assert bucket(fetch(ours, ours.cache.read("acme"))) == "second"
+    assert bucket(fetch(ours, read_minted(ours.cache, "acme"))) == "second"
 
 
 def test_without_a_cache_there_is_no_lease(ours: Process, service: Service) -> None:
@@ -128,7 +128,7 @@ def test_without_a_cache_there_is_no_lease(ours: Process, service: Service) -> N
         raise OSError("no route to the cache")
 
     with hooks(down):
-        assert bucket(fetch(ours, ours.cache.read("acme"))) == "first"
+        assert bucket(fetch(ours, read_minted(ours.cache, "acme"))) == "first"
     assert "add" not in verbs
     assert len(service.calls) == 1
 
@@ -137,7 +137,7 @@ def test_follower_of_one_that_ends_as_it_looks(
     ours: Process, theirs: Process, service: Service, at_each_pause: Callable[..., None]
 ) -> None:
     """The other one stores and gives its lease back between two looks of ours: one call."""
-    seen = ours.cache.read("acme")
+    seen = read_minted(ours.cache, "acme")
     lease = held(theirs, seen)
     looks: list[str] = []
 
@@ -158,7 +158,7 @@ def test_follower_gets_what_the_other_stored(
     ours: Process, theirs: Process, service: Service, at_each_pause: Callable[..., None]
 ) -> None:
     """Without a call of its own."""
-    seen = ours.cache.read("acme")
+    seen = read_minted(ours.cache, "acme")
     held(theirs, seen)
     at_each_pause(lambda: None, lambda: None, theirs.fetch)
     outcome = fetch(ours, seen)
@@ -173,7 +173,7 @@ def test_follower_hears_that_it_does_not_exist(
 ) -> None:
     """A 404 is the whole fleet's."""
     service.instances.clear()
-    seen = ours.cache.read("acme")
+    seen = read_minted(ours.cache, "acme")
     held(theirs, seen)
     at_each_pause(theirs.fetch)
     assert isinstance(fetch(ours, seen).error, InstanceNotFound)
@@ -184,7 +184,7 @@ def test_follower_of_one_that_gave_up_fetches(
     ours: Process, theirs: Process, service: Service, at_each_pause: Callable[..., None]
 ) -> None:
     """A lease that is gone, and no entry: the other was refused, or failed, or died."""
-    seen = ours.cache.read("acme")
+    seen = read_minted(ours.cache, "acme")
     lease = held(theirs, seen)
     at_each_pause(lease.release)
     assert bucket(fetch(ours, seen)) == "first"
@@ -195,11 +195,11 @@ def test_follower_fetches_under_a_new_generation(
     ours: Process, theirs: Process, service: Service, at_each_pause: Callable[..., None]
 ) -> None:
     """What the other is fetching was invalidated, and will be served to nobody."""
-    seen = ours.cache.read("acme")
+    seen = read_minted(ours.cache, "acme")
     held(theirs, seen)
     at_each_pause(lambda: theirs.cache.invalidate("acme"))
     assert bucket(fetch(ours, seen)) == "first"
-    entry = theirs.cache.read("acme").entry
+    entry = read_minted(theirs.cache, "acme").entry
     assert entry is not None
 
 
@@ -211,7 +211,7 @@ def test_follower_fetches_half_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The other is slow, or was killed: there is time for one's own call."""
-    seen = ours.cache.read("acme")
+    seen = read_minted(ours.cache, "acme")
     held(theirs, seen)
     moments = iter([100.0, 102.4, 102.6])
     calls: list[int] = []
@@ -226,7 +226,7 @@ def test_follower_takes_what_comes_first(
     ours: Process, theirs: Process, service: Service, at_each_pause: Callable[..., None]
 ) -> None:
     """While its own call hangs, the other's answer may come in after all."""
-    seen = ours.cache.read("acme")
+    seen = read_minted(ours.cache, "acme")
     lease, hanging, release = held(theirs, seen), Event(), Event()
 
     def hang() -> None:
@@ -259,7 +259,7 @@ def test_follower_does_not_wait_for_longer_than_its_deadline(
     ours: Process, theirs: Process, service: Service
 ) -> None:
     """Both calls hang: there is no answer, in time."""
-    seen = ours.cache.read("acme")
+    seen = read_minted(ours.cache, "acme")
     held(theirs, seen)
     release = Event()
     service.meanwhile = lambda: release.wait(5)
@@ -281,7 +281,7 @@ def test_follower_of_one_with_another_clock(
     clock.now += fast
     ours.fetch()
     clock.now -= fast
-    seen = ours.cache.read("acme")
+    seen = read_minted(ours.cache, "acme")
     assert seen.entry is not None
     assert seen.entry.freshness is not Freshness.FRESH
     held(theirs, seen)
@@ -293,7 +293,7 @@ def test_follower_of_one_with_another_clock(
 
 def test_lease_has_no_secret_in_its_key(ours: Process) -> None:
     """It is the id and the generations, as other keys."""
-    reading = ours.cache.read("acme")
+    reading = read_minted(ours.cache, "acme")
     held(ours, reading)
     assert reading.generation is not None
     key = lease_key(ours.cache.kind, "acme", reading.generation)

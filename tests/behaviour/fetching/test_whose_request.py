@@ -20,7 +20,7 @@ from instance_lookup.signals import (
 )
 from instance_lookup.warming import warm
 from tests.behaviour.fetching.test_leased_fetcher import fetch, held
-from tests.support.fetchers import Process, down
+from tests.support.fetchers import Process, down, read_minted
 from tests.support.lookups import (
     ADA,
     TWINS,
@@ -240,7 +240,7 @@ def test_call_beside_another_process_belongs_to_the_request(
     """A follower that stops waiting for the leader asks in a thread of another pool."""
     with override_settings(CACHES=hooked_caches()):
         ours = Process(service)
-        seen = ours.cache.read("acme")
+        seen = read_minted(ours.cache, "acme")
         lease = held(ours, seen)
         monkeypatch.setattr(
             "instance_lookup.fetching.leased_fetcher.sleep", lambda seconds: lease.release()

@@ -149,7 +149,7 @@ def test_404_of_a_project_is_not_found(
         (408, "status"),
         (418, "client_error"),
         (425, "status"),
-        (429, "status"),
+        (429, "rate_limited"),
         (431, "client_error"),
         (500, "status"),
         (502, "status"),
