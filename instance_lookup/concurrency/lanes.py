@@ -59,14 +59,14 @@ class Lanes(StartsAnew):
             if traffic.running >= self._most:
                 raise Full("too many jobs")
             traffic.takes(lane)
-        waiting.start()
-
-    def _start(self, traffic: _Traffic, lane: Hashable, job: Job, failed: Failed) -> None:
         try:
-            done = self.pool.submit(job)
+            waiting.start()
         except BaseException:
             self._leave(traffic, lane)
             raise
+
+    def _start(self, traffic: _Traffic, lane: Hashable, job: Job, failed: Failed) -> None:
+        done = self.pool.submit(job)
         done.add_done_callback(partial(self._ended, traffic, lane, failed))
 
     def _ended(
@@ -79,14 +79,18 @@ class Lanes(StartsAnew):
 
     def _leave(self, traffic: _Traffic, lane: Hashable) -> None:
         """Make room, and start what waits for it, in the order in which it came."""
-        with traffic.lock:
-            following = traffic.leaves(lane)
-        if following is not None:
-            # Outside the lock: the pool may refuse, and then the next one in the lane is started.
+        while True:
+            with traffic.lock:
+                following = traffic.leaves(lane)
+            if following is None:
+                return
+            # Outside the lock. If the pool refuses, the next one in the lane takes its place.
             try:
                 following.start()
             except (RuntimeError, MemoryError) as exc:
                 following.failed(exc)
+            else:
+                return
 
     def _start_anew(self) -> None:
         self._traffic = _Traffic()

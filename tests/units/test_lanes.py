@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar, copy_context
+from sys import getrecursionlimit
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +114,24 @@ def test_job_that_fails_makes_room(jobs: Jobs) -> None:
     wait_until(lambda: jobs.began == ["a"])
 
 
+def test_job_that_waited_is_done_in_the_context_of_its_caller(jobs: Jobs) -> None:
+    """Not in that of the job whose end it waited for, which may be another request's."""
+    request: ContextVar[str] = ContextVar("request")
+    seen: list[str | None] = []
+
+    def submit(name: str) -> None:
+        request.set(name)
+        jobs.lanes.submit(
+            lambda: seen.append(request.get(None)), jobs.failed.append, lane="olga", width=1
+        )
+
+    copy_context().run(jobs.submit, "a", width=1)
+    for name in ("first", "second"):
+        copy_context().run(submit, name)
+    jobs.end("a")
+    wait_until(lambda: seen == ["first", "second"])
+
+
 def refuse(thread: Thread) -> None:
     raise RuntimeError("can't start new thread")
 
@@ -143,11 +163,12 @@ class Refusing:
 
 
 def test_no_thread_for_jobs_that_waited() -> None:
-    """Each of them is told, and none is left behind."""
-    jobs = Jobs(Lanes(Refusing(), most=5, waiting=5))  # type: ignore[arg-type]
-    for name in "abc":
+    """Each of them is told, and none is left behind, however many there are."""
+    many = 2 * getrecursionlimit()
+    jobs = Jobs(Lanes(Refusing(), most=5, waiting=many))  # type: ignore[arg-type]
+    for name in ("a", *"b" * many):
         jobs.submit(name, width=1)
     jobs.end("a")
-    wait_until(lambda: len(jobs.failed) == 2)
+    wait_until(lambda: len(jobs.failed) == many)
     assert {str(error) for error in jobs.failed} == {"can't start new thread"}
     wait_until(lambda: jobs.lanes._traffic.lanes == {})
