@@ -13,10 +13,11 @@ from instance_lookup import (
     InstanceNotFound,
     InvalidContext,
 )
-from instance_lookup.backends.base import NotModified
+from instance_lookup.backends.base import Document, NotModified, Query
 from instance_lookup.fetching.refusals import Refused
 from tests.support.fetchers import OLGA, Process, bucket, read_minted
 from tests.support.lookups import Clock, Service, acme, hooked_caches
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +66,32 @@ def test_deadline_that_has_passed_asks_nobody(process: Process, service: Service
     assert process.reason(seconds=0) == "full"
     assert service.calls == []
     assert process.service_health.breaker.is_closed
+
+
+def test_call_that_starts_late_is_not_held_against_the_service(
+    process: Process, service: Service
+) -> None:
+    """Our own queue took the time that the service would have had."""
+
+    def too_slow(asked: str, query: Query) -> Document:
+        wait_until(lambda: not query.deadline.remaining())
+        raise DOWN
+
+    process.fetcher._fetch = too_slow
+    for number in range(10):
+        assert process.reason(f"id-{number}", seconds=0.01) == "full"
+    assert process.service_health.breaker.is_closed
+
+
+@pytest.mark.parametrize("spelling", ["ACME", "Acme", " acme"])
+def test_other_spelling_does_not_exist(process: Process, spelling: str) -> None:
+    """A service that ignores case would give one document under any number of names."""
+    process.fetcher._fetch = lambda asked, query: Document(
+        b'{"instance_id": "%s"}' % spelling.encode()
+    )
+    assert isinstance(process.fetch().error, InstanceNotFound)
+    process.fetcher._fetch = lambda asked, query: Document(b'{"instance_id": "acme2"}')
+    assert process.reason() == "rejected"
 
 
 def test_open_breaker_asks_nobody(process: Process, service: Service) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.test import override_settings
 
-from instance_lookup import ConfigServiceUnavailable, InstanceResolver, Source
+from instance_lookup import AccessDenied, ConfigServiceUnavailable, InstanceResolver, Source
 from instance_lookup.concurrency.lanes import Full
 from instance_lookup.concurrency.single_flight import Flight
 from instance_lookup.concurrency.steps import drive
@@ -17,8 +18,8 @@ from instance_lookup.resilience.deadline import Deadline
 from tests.outages.crowds import GOOD, LONG
 from tests.outages.service_outages import make
 from tests.support.fetchers import OLGA, read_minted
-from tests.support.lookups import asks, hooked_caches
-from tests.support.servers import Received, Script, ScriptedServer
+from tests.support.lookups import SAM, asks, hooked_caches
+from tests.support.servers import Answer, Received, Script, ScriptedServer
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -49,6 +50,26 @@ def test_stored_between_the_look_and_the_call(
         "acme", seen, OLGA, PART, lambda _: pytest.fail("it was asked for")
     )
     assert outcome.found.source is Source.CACHE
+
+
+def test_call_of_another_user_is_waited_for_alone_for_half_of_the_time(
+    server: ScriptedServer,
+) -> None:
+    """Then the next user asks beside it, since the service may refuse the first one."""
+
+    def script(request: Received) -> Script:
+        return Answer(403, delay=LONG) if request.headers["X-User-ID"] == "sam" else GOOD
+
+    server.answers = script
+    resolver = make(server.url, config_service_timeout=1.0)
+    with ThreadPoolExecutor(1) as pool:
+        leader = pool.submit(resolver.resolve, asks(SAM))
+        wait_until(lambda: server.received)
+        began = monotonic()
+        assert resolver.resolve(asks()).source is Source.SERVICE
+        assert monotonic() - began > 0.25
+        # The document that has come meanwhile answers the first one as well, who is not its owner.
+        assert isinstance(leader.exception(LONG), AccessDenied)
 
 
 def test_begun_between_the_look_and_the_call(

@@ -197,7 +197,7 @@ def test_sequence(service: FakeConfigService, backend: HttpConfigService) -> Non
     assert reason(backend) == "status"
     assert reason(backend) == "unreachable"
     assert isinstance(backend.get_instance("acme", query()), Document)
-    assert reason(backend) == "status"
+    assert reason(backend) == "rate_limited"
     assert isinstance(backend.get_instance("acme", query()), Document)
 
 
@@ -207,7 +207,7 @@ def test_sequence_of_a_reset_after_an_answer(
     """A connection that was kept is replaced once, which takes the next of the sequence."""
     service.sequence(None, reset(), Answer(429), reset())
     assert isinstance(backend.get_instance("acme", query()), Document)
-    assert reason(backend) == "status"
+    assert reason(backend) == "rate_limited"
     assert reason(backend) == "unreachable"
 
 
