@@ -6,7 +6,8 @@ import math
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from instance_lookup.cache.keys import lease_key
+from instance_lookup.cache.codec import UNREADABLE
+from instance_lookup.cache.keys import lease_key, new_token
 from instance_lookup.cache.keyvalue import key_values
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Lease:
         try:
             # "add" is one step on the server: of processes that come together one gets the lease.
             # (On file-based caches two may get it, which costs one call more.)
-            return key_values[self._alias].add(self._key, "taken", self._life) is not False
+            return key_values[self._alias].add(self._key, new_token(), self._life) is not False
         except Exception as exc:  # noqa: BLE001  # whatever the backend raises
             self._health.unwritable(exc, began)
             return True
@@ -56,6 +57,8 @@ class Lease:
         began = monotonic()
         try:
             return key_values[self._alias].get(self._key) is None
+        except UNREADABLE:  # as a process of another release took it
+            return False
         except Exception as exc:  # noqa: BLE001
             self._health.unwritable(exc, began)
             return True

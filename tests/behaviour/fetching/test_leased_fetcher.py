@@ -298,4 +298,4 @@ def test_lease_has_no_secret_in_its_key(ours: Process) -> None:
     assert reading.generation is not None
     key = lease_key(ours.cache.kind, "acme", reading.generation)
     assert key.startswith("instance_lease:acme:")
-    assert caches["default"].get(key) == "taken"
+    assert caches["default"].get(key) is not None
