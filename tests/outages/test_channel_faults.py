@@ -261,16 +261,14 @@ def test_hearers_are_counted_under_the_lock() -> None:
     assert hearer.told == [("instance", "acme")]
 
 
-class Refusing(threading.Thread):
-    """A thread in a process that has no more of them."""
-
-    def start(self) -> None:
-        raise RuntimeError("can't start new thread")
+def refuse(name: str, target: Callable[[], object]) -> threading.Thread:
+    """Answer as a process that has no more threads."""
+    raise RuntimeError("can't start new thread")
 
 
 def test_no_thread_to_spare(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that can start no thread is answered, and has nothing at hand for long."""
-    monkeypatch.setattr("instance_lookup.concurrency.threads.Thread", Refusing)
+    monkeypatch.setattr("instance_lookup.cache.pubsub.start_daemon", refuse)
     here = near_resolver()
     first = seen(here)
     assert seen(here) == first  # read from Redis, and at hand from now on
