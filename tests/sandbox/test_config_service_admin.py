@@ -113,11 +113,10 @@ def test_switch_form_is_saved_if_it_makes_sense(
     admin_pages: AdminPages, switch: Callable[..., None], slow: str, status: int, words: str
 ) -> None:
     """People switch by a form, which the bare name of the switches leads to."""
+    assert 'name="slow"' in admin_pages.page("config_service/switches/")
     form = {"slow": slow, "errors": "0", "errors_status": "500", "retry_after": ""}
     answer = admin_pages.send_form("config_service/switches/1/change/", **form)
-
     assert (answer.status_code, words in answer.text) == (status, True)
-    assert 'name="slow"' in admin_pages.page("config_service/switches/")
 
 
 # --- the admin ---------------------------------------------------------------------------------
