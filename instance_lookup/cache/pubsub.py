@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 from django.core.cache import caches
 
+from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.cache.kinds import KIND_NAMES
 from instance_lookup.cache.redis_client import client_of
 from instance_lookup.concurrency.forks import Guarded, check
@@ -76,7 +77,8 @@ class Channel(Guarded):
         """
         message = EVERYTHING if asked is None else f"{kind}:{asked}"
         try:
-            self._client().publish(self.name, message.encode(errors="surrogatepass"))
+            self._client()  # for the log: where the server is
+            key_values[self._alias].publish(self.name, message.encode(errors="surrogatepass"))
         except Exception as exc:  # noqa: BLE001  # whatever the backend raises
             reason = type(exc).__name__
             self._publishing.failed(

@@ -12,6 +12,7 @@ from django_redis import cache as django_redis_cache
 
 from instance_lookup import InstanceResolver, Source
 from instance_lookup.cache.keyvalue import DjangoCache, key_values
+from instance_lookup.cache.pubsub import publish
 from instance_lookup.cache.redis_client import RedisClient, client_of
 from instance_lookup.frozen import hide
 from tests.support.balancer import Balancer
@@ -254,6 +255,14 @@ def test_forgotten_connections(balancer: Balancer, use: Callable[[RedisClient], 
     use(cache)
     for other in VERBS.values():
         other(cache)
+    assert balancer.resets == 1
+
+
+def test_invalidation_is_published_on_forgotten_connections(balancer: Balancer) -> None:
+    """Other processes hear of it all the same."""
+    leave_idle(opened(), 3)
+    balancer.forget()
+    assert publish(ALIAS, "instance", "acme")
     assert balancer.resets == 1
 
 
