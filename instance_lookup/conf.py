@@ -66,7 +66,10 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     retry_interval: valid.Seconds = 30
     """How long an id is not asked for again after a failure, while a stale copy lasts."""
     breaker_failures: valid.Count = 5
-    """Failures in a row after which the Config Service is not asked at all for a while."""
+    """Ids that fail, with no answer between, after which the service is not asked for a while.
+
+    Also the failures in a row after which one id without a copy is not.
+    """
     breaker_reset: valid.Seconds = 10.0
     """How long it is not asked then; after that, one call tries."""
     soft_timeout: valid.Seconds = 0.5

@@ -2,7 +2,7 @@
 
 ``base``: what a backend is, and what it is asked with; a project's own derives from it.
 ``http``: a Config Service over HTTP. ``transport``: its connections, and when one is used again.
-``sockets``: they keep the deadline.
+``sockets``: what ends an exchange at its deadline.
 ``answers``: what a status and a body mean. ``framing``: where an answer ends on a connection.
 ``headers`` and ``proxies``: what is sent, and through what.
 ``file`` and ``memory``: a JSON file, and a dict for tests.

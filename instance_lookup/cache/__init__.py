@@ -2,7 +2,8 @@
 
 ``near``: ready entries in this process. ``pubsub``: hears and publishes invalidations.
 ``shared``: entries in a Django cache alias. ``generations``: which of them still count.
-``keyvalue``: how a cache is asked; ``redis_client``: Redis at first hand; ``former``: past values.
+``keyvalue``: how a cache is asked. ``redis_client``: Redis at first hand; hides values from
+instrumentation. ``former``: past values.
 ``outage`` and ``epochs``: what this process knows while the cache is down, and what changed.
 ``entry``, ``kinds``, ``keys``, ``codec``, ``encryption``, ``leniency``: how one is read.
 ``errors``, ``health``: whether the cache answers. ``scan``, ``stats``: what it holds.
