@@ -130,7 +130,7 @@ class SecretText(str):
 def hide(value: Any) -> Any:
     """Return text or bytes such that ``repr`` does not show what is in it."""
     if isinstance(value, str):
-        return SecretText(value)
+        return SecretText(value[:])
     return SecretBytes(value) if isinstance(value, bytes) else value
 
 

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.cache import caches
 
 from instance_lookup import signals
+from instance_lookup.cache import pubsub
 from tests.support.caches import KINDS, REDIS_KINDS, use_cache
 from tests.support.lookups import TWINS, Clock, Twin
 from tests.support.receivers import receivers_forgotten
@@ -171,6 +172,14 @@ def _is_extra(item: pytest.Item) -> bool:
         or "own_redis_server" in fixtures
         or kind in REDIS_KINDS
     )
+
+
+@pytest.fixture(autouse=True)
+def _no_listeners() -> Iterator[None]:
+    """Have no thread listen on when its test is over: it would go to the next test's server."""
+    yield
+    for channel in pubsub._channels.values():
+        channel._hearers.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from contextlib import suppress
 from io import BytesIO
+from pickletools import genops
 from typing import Any
 
 _PICKLE = b"\x80"
@@ -29,6 +30,7 @@ class FormerValues:
         with suppress(Exception):  # short values are not compressed; each compressor has its error
             value = self._compressor.decompress(value)
         if value[:1] == _PICKLE or _pickles(self._serializer):
+            _check_memo(value)
             return _TextOnly(BytesIO(value)).load()
         return self._serializer.loads(value)
 
@@ -40,6 +42,13 @@ class _TextOnly(pickle.Unpickler):
         if (module, name) in _TEXT:
             return str
         raise pickle.UnpicklingError(f"{module}.{name} is no text")
+
+
+def _check_memo(value: bytes) -> None:
+    """Refuse a pickle that would have memory set aside for more places than it can have."""
+    for opcode, argument, _ in genops(value):
+        if opcode.name.endswith("PUT") and int(argument or 0) > len(value):
+            raise pickle.UnpicklingError(f"place {argument} in a pickle of {len(value)} bytes")
 
 
 def _pickles(serializer: object) -> bool:

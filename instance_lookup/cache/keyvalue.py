@@ -74,7 +74,13 @@ class DjangoCache:
         self._call("set", key, value, life)
 
     def add(self, key: str, value: str, life: int | None) -> bool | None:
-        added = self._call("add", key, value, life)
+        try:
+            added: bool | None = caches[self._alias].add(key, value, life)
+        except Exception as exc:
+            if not _is_broken(exc):
+                raise
+            # The first one may have left the key taken: then it is not known who has it.
+            added = caches[self._alias].add(key, value, life) or None
         return None if added is None else bool(added)
 
     def touch(self, key: str, life: int) -> None:
@@ -91,12 +97,14 @@ class DjangoCache:
         try:
             return method(*args)
         except Exception as exc:
-            if (
-                not isinstance(exc, _BROKEN)
-                and type(exc).__name__ != "MemcacheUnexpectedCloseError"
-            ):
+            if not _is_broken(exc):
                 raise
         return method(*args)
+
+
+def _is_broken(exc: Exception) -> bool:
+    """Tell whether a connection broke, of those that were forgotten on the way."""
+    return isinstance(exc, _BROKEN) or type(exc).__name__ == "MemcacheUnexpectedCloseError"
 
 
 class _KeyValues(dict[str, KeyValue]):

@@ -5,9 +5,14 @@ Keys are the alias's own: its prefix, version and key function. Values are plain
 
 from __future__ import annotations
 
+import queue
+import re
 from functools import lru_cache
+from inspect import signature
 from ssl import SSLEOFError
 from typing import TYPE_CHECKING, Any
+
+from django.core.cache.backends.base import default_key_func
 
 from instance_lookup.cache.former import FormerValues
 from instance_lookup.frozen import SecretBytes
@@ -21,6 +26,10 @@ _KEYS_KEPT = 16_384
 """Keys whose full form is kept: it costs a tenth of what else a read does."""
 _OURS = frozenset({b"{", b"g", b"z", "{", "g", "z"})
 """How values begin: JSON, a generation or what is encrypted, what is compressed."""
+_SLOTS = re.compile("same (key )?slot")
+"""In what a server, or a client of a cluster, says of keys that are not in one place."""
+_INUSE = "inuse_connections"
+"""Not every pool can close those that wait alone."""
 _BROKEN = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError, SSLEOFError)
 
 
@@ -38,7 +47,9 @@ class RedisClient:
         """Speak by ``client``, see :func:`client_of`, for the alias that ``cache`` belongs to."""
         holder = _holder_of(cache)
         make_key = getattr(holder, "make_key", cache.make_key)
-        self._key = lru_cache(_KEYS_KEPT)(lambda key: str(make_key(key)))
+        self._key: Callable[[str], str] = lambda key: str(make_key(key))
+        if cache.key_func is default_key_func:  # another one may give other keys later
+            self._key = lru_cache(_KEYS_KEPT)(self._key)
         self._client = client
         self._execute = client.execute_command
         self._former = FormerValues(holder)
@@ -55,7 +66,7 @@ class RedisClient:
                 values = self._call(self._execute, "MGET", *made)
             except Exception as exc:
                 # A node of a cluster, which takes one command for keys of one slot only.
-                if "slot" not in str(exc).lower():
+                if not _SLOTS.search(str(exc)):
                     raise
                 self._is_cluster = True
                 return self.get_many(keys)
@@ -120,10 +131,13 @@ class RedisClient:
         kind = type(exc).__name__  # of redis-py or valkey-py; their subclasses say something else
         if kind not in {"ConnectionError", "TimeoutError"}:
             return False
-        # The others that wait in the pool may be as forgotten as this one was. Those in use stay.
-        if pool := getattr(self._client, "connection_pool", None):
-            pool.disconnect(inuse_connections=False)
         reason = exc.__cause__ or exc.__context__
+        if isinstance(reason, queue.Empty | IndexError):  # no connection was left in the pool
+            return False
+        # The others that wait in the pool may be as forgotten as this one was. Those in use stay.
+        pool = getattr(self._client, "connection_pool", None)
+        if pool is not None and _INUSE in signature(pool.disconnect).parameters:
+            pool.disconnect(**{_INUSE: False})
         broke = not isinstance(reason, OSError) or isinstance(reason, _BROKEN)
         return broke and kind == "ConnectionError"
 

@@ -1,16 +1,15 @@
 """Entries of one kind in a Django cache alias, and the generations that decide which still count.
 
 An invalidation writes a new random generation. A fetch reads the generations *before* it asks, and
-stores under them; a read takes entry and generations in one ``get_many`` and rejects an entry of
-other ones. So an answer that was under way during an invalidation may be stored, but is never
-served: on every backend, without locks, without scanning.
+stores under them; a read takes entry and generations in one look and rejects an entry of other
+ones. So an answer that was under way during an invalidation may be stored, but is never served.
 """
 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from functools import lru_cache, partial
-from itertools import chain
 from time import time
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -92,18 +91,17 @@ class SharedTier(Generic[D]):
     """The entries of one kind. Every method raises ``CacheError`` when the backend fails."""
 
     def __init__(self, kind: Kind[D], settings: Settings, counters: Counters) -> None:
-        self.kind = kind
-        self._alias = settings.cache_alias
+        self.kind, self._alias = kind, settings.cache_alias
         self._stale_max_age, self._negative_ttl = settings.stale_max_age, settings.negative_ttl
         self._entry_life = math.ceil(settings.stale_max_age)
         self.known_life = self._entry_life + _MARGIN
-        unknown = settings.config_service_timeout + settings.negative_ttl
-        self._unknown_life = math.ceil(unknown) + _MARGIN
+        self._unknown_life = (
+            math.ceil(settings.config_service_timeout + self._negative_ttl) + _MARGIN
+        )
         self._keys = lru_cache(_KEYS_KEPT)(partial(Keys.of, kind))
         self._memory = lru_cache(_ENTRIES_REMEMBERED)(_Memory[D])
         self._codec = Codec(settings)
-        self._errors = CacheErrors(settings.cache_alias, counters)
-        self.failure = self._errors.failure
+        self.errors = CacheErrors(settings.cache_alias, counters)
         self._count = counters.add
 
     def read(
@@ -117,9 +115,11 @@ class SharedTier(Generic[D]):
         try:
             found = key_values[self._alias].get_many(keys)
         except UNREADABLE:
-            found = self._get_readable(keys, asked)
+            found = None
         except Exception as exc:
-            raise self._errors.failure("read", asked, exc) from exc
+            raise self.errors.failure("read", asked, exc) from exc
+        if found is None:  # not in the handler: its error would be the context of the next one
+            found = self._get_readable(keys, asked)
         generation, entry, is_unusable = self._understood(asked, found)
         if generation is None:
             del found[0]  # debug pages show local variables, and it holds API keys
@@ -133,13 +133,13 @@ class SharedTier(Generic[D]):
     def read_many(self, since: Mapping[str, int]) -> dict[str, Reading[D]]:
         """Return what one look finds fresh of many ids. ``since`` of each goes into its reading."""
         keys = {asked: self._keys(asked) for asked in since}
-        wanted = [*{*chain.from_iterable(keys.values())}]
+        wanted = [*{key for own in keys.values() for key in own}]
         try:
             found = dict(zip(wanted, key_values[self._alias].get_many(wanted), strict=True))
         except UNREADABLE:
             return {}
         except Exception as exc:
-            raise self._errors.failure("read", next(iter(keys)), exc) from exc
+            raise self.errors.failure("read", next(iter(keys)), exc) from exc
         readings = {}
         for asked, own in keys.items():
             generation, entry, _ = self._understood(asked, [found[key] for key in own])
@@ -154,7 +154,7 @@ class SharedTier(Generic[D]):
         except UNREADABLE:
             return Peek(None, None, unreadable=True)
         except Exception as exc:
-            raise self._errors.error("read", asked, exc) from exc
+            raise self.errors.error("read", asked, exc) from exc
         _, entry, is_unusable = self._understood(asked, found)
         return Peek(found[0], entry, unreadable=is_unusable)
 
@@ -163,7 +163,7 @@ class SharedTier(Generic[D]):
         try:
             return stored_ids(self._alias, self.kind, self._codec)
         except Exception as exc:
-            raise self._errors.error("list", None, exc) from exc
+            raise self.errors.error("list", None, exc) from exc
 
     def write(
         self,
@@ -180,7 +180,7 @@ class SharedTier(Generic[D]):
         ``generation`` was read before the document was asked for. ``etag`` is the service's.
         """
         keys = self._keys(asked)
-        with self._errors.raised_to("store", asked) as cache:
+        with self.errors.raised_to("store", asked) as cache:
             # Not in a local variable: debug pages show those, and it holds API keys.
             cache.set(
                 keys.entry,
@@ -206,7 +206,7 @@ class SharedTier(Generic[D]):
         Not if ``generation`` is outdated: after an invalidation this answer may be the older one.
         """
         keys = self._keys(asked)
-        with self._errors.raised_to("store", asked) as cache:
+        with self.errors.raised_to("store", asked) as cache:
             now = as_token(cache.get(keys.everything)), as_token(cache.get(keys.own))
             if now != (generation.everything, generation.own):
                 return None if None in now else False
@@ -222,7 +222,7 @@ class SharedTier(Generic[D]):
         """Never serve what was stored or fetched so far; tell whether there was an entry."""
         keys = self._keys(asked)
         self._renew(keys.own, asked, self.known_life)
-        with self._errors.raised_to("invalidate", asked) as cache:
+        with self.errors.raised_to("invalidate", asked) as cache:
             # A "does not exist" that is just being written may replace our generation by its own,
             # without having seen ours. Stored under another expiry, it is asked about again.
             cache.set(keys.expiry, new_token(), self.known_life)
@@ -265,35 +265,36 @@ class SharedTier(Generic[D]):
     def _get_readable(self, keys: Keys, asked: str) -> list[Any]:
         """Read key by key, and delete what cannot be read, or it would stay for ever."""
         found: list[Any] = []
-        with self._errors.raised_to("read", asked) as cache:
+        with self.errors.raised_to("read", asked) as cache:
             for key in keys:
                 try:
                     found += map(hide, cache.get_many([key]))
                 except UNREADABLE:
                     self._count("rejected")
-                    cache.delete(key)
+                    with suppress(Exception):  # a server that takes no writes can still be read
+                        cache.delete(key)
                     found.append(None)
         return found
 
     def _mint(self, keys: Keys, found: list[object], asked: str) -> Generation | None:
         """Write the generations that are absent. Absent means "unknown", not "none"."""
         everything, own, expiry = found
-        with self._errors.raised_to("store", asked) as cache:
+        with self.errors.raised_to("store", asked) as cache:
             everything = mint(cache, keys.everything, everything, None)
             own = everything and mint(cache, keys.own, own, self._unknown_life)
         generation = as_generation(everything, own, expiry)
         if generation is None and not cache.keeps_nothing:
             # The cache hides its failures (IGNORE_EXCEPTIONS), or keeps nothing: treat it as down.
-            raise self._errors.failure("read", asked, LookupError("it keeps nothing"))
+            raise self.errors.failure("read", asked, LookupError("it keeps nothing"))
         return generation
 
     def _renew(self, key: str, asked: str | None, life: int | None) -> None:
-        with self._errors.raised_to("invalidate", asked) as cache:
+        with self.errors.raised_to("invalidate", asked) as cache:
             if renew(cache, key, life):
                 return
-        what = asked or "all instances"
         raise CacheError(
-            f"The cache {self._alias!r} did not keep an invalidation of {what!r}:"
-            " what it holds may still be served. Invalidate again when the cache accepts writes.",
+            f"The cache {self._alias!r} did not keep an invalidation of"
+            f" {asked or 'all instances'!r}: what it holds may still be served. Invalidate again"
+            " when the cache accepts writes.",
             instance_id=asked,
         )

@@ -294,4 +294,4 @@ class TieredCache(Generic[D]):
         try:
             return outside_transaction(self._settings.cache_alias)
         except Exception as exc:  # the backend cannot be made
-            raise self.shared.failure("read", None, exc) from exc
+            raise self.shared.errors.failure("read", None, exc) from exc

@@ -132,9 +132,12 @@ class _Traffic:
             return None
         own = self.lanes[lane]
         own.running -= 1
-        if own.waiting and own.running < own.waiting[0].width:
-            self.takes(lane)
-            return own.waiting.popleft()
+        # The first that may run beside the others: a narrow one waits until they have ended.
+        for place, following in enumerate(own.waiting):
+            if own.running < following.width:
+                del own.waiting[place]
+                self.takes(lane)
+                return following
         if not own.running:
             del self.lanes[lane]
         return None

@@ -30,6 +30,8 @@ class Flight(Generic[V]):
     """On the monotonic clock."""
     who: Hashable
     """Who began it."""
+    has_begun: bool = False
+    """Whether a thread has taken it up: until then it waits for its turn, and no one is late."""
     has_landed: bool = False
     """Whether its future is settled, or about to be. Changed under the lock of its board."""
 
@@ -86,8 +88,8 @@ class SingleFlight(StartsAnew, Generic[V]):
         with board.lock:
             group = board.groups.get(key) or _Group([key])
             flight: Flight[V] | None = group.flights.get(part)
-            is_overdue = flight is not None and monotonic() > flight.began + self._longest
-            if flight is not None and not is_overdue:
+            late = flight if flight and monotonic() > flight.began + self._longest else None
+            if flight is not None and late is None:
                 return flight
             if most is not None and len(group.flights) > most:
                 raise Full("too many flights for one thing")
@@ -109,7 +111,7 @@ class SingleFlight(StartsAnew, Generic[V]):
             # Callers who have joined meanwhile are told the same.
             self._crash(board, group, part, flight, exc)
             raise
-        if is_overdue:
+        if late is not None and late.has_begun:
             self._overdue(key)
         return flight
 
@@ -138,6 +140,7 @@ class SingleFlight(StartsAnew, Generic[V]):
         flight: Flight[V],
         work: Callable[[], V | Flight[V]],
     ) -> None:
+        flight.has_begun = True
         # Off the board first, then the result: a caller that finds a flight on the board gets an
         # answer that was not there yet when the caller came.
         try:

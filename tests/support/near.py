@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
@@ -88,6 +89,9 @@ def near_config(backend: str, url: str) -> dict[str, Any]:
 @contextmanager
 def near_caches(**configs: dict[str, Any]) -> Iterator[None]:
     """Provide caches, and end what listens to them before they are no more."""
+    names = {f"instance-lookup-{alias}" for alias in configs}
+    # Of tests before, which are told to end, and look up by an alias where to listen.
+    wait_until(lambda: not any(each.name in names for each in threading.enumerate()), LONG)
     before = dict(_channels)
     _channels.clear()
     with override_settings(CACHES={**settings.CACHES, **configs}):

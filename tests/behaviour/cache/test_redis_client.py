@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import queue
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +18,7 @@ from instance_lookup.cache.pubsub import publish
 from instance_lookup.cache.redis_client import RedisClient, client_of
 from instance_lookup.frozen import hide
 from tests.support.balancer import Balancer
-from tests.support.lookups import Service, asks
+from tests.support.lookups import Service, acme, asks
 from tests.support.near import ALIAS, BACKENDS, near_caches, near_config
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until, within
@@ -391,3 +393,106 @@ def test_client_of_a_cluster(cluster: RedisServer) -> None:
         assert resolver.cache.stats.errors == 0
         assert opened()._mends(ConnectionError("closed"))  # it has pools of its own
         opened()._client.close()
+
+
+# --- what else may go wrong -----------------------------------------------------------------
+
+
+def test_keys_of_a_function_of_the_project_are_asked_for_each_time(config: dict[str, Any]) -> None:
+    """It may give other keys later: of another tenant's schema, say."""
+    config["KEY_FUNCTION"] = f"{__name__}.key_of_the_moment"
+    with near_caches(instances=config):
+        cache = opened()
+        for moment in ("first", "second"):
+            _moment.append(moment)
+            assert cache._key("a").endswith(f"{moment}:a")
+
+
+_moment = [""]
+
+
+def key_of_the_moment(key: str, prefix: str, version: int) -> str:
+    return f"{prefix}:{_moment[-1]}:{key}"
+
+
+class PoolWithoutChoice:
+    """As valkey-py's ``BlockingConnectionPool``: it closes all connections, or none."""
+
+    def disconnect(self, _: object = True) -> None:
+        raise AssertionError("those in use were closed")
+
+
+def test_pool_that_cannot_close_idle_connections_alone(cache: RedisClient) -> None:
+    """The command is given once more all the same, and the first error hides behind nothing."""
+    cache.set("a", "g1", 60)
+    cache._client.connection_pool, pool = PoolWithoutChoice(), cache._client.connection_pool
+    broken = _error("ConnectionError", ConnectionResetError("reset"))
+    try:
+        assert cache._mends(broken)
+    finally:
+        cache._client.connection_pool = pool
+
+
+@pytest.mark.parametrize("reason", [queue.Empty(), IndexError()])
+def test_pool_without_a_connection_is_not_waited_for_twice(
+    cache: RedisClient, reason: Exception
+) -> None:
+    """All are in use: that does not change in a moment."""
+    assert not cache._mends(_error("ConnectionError", reason))
+
+
+def _error(name: str, reason: Exception) -> Exception:
+    error: Exception = type(name, (Exception,), {})("no connection")
+    error.__context__ = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    ("said", "is_cluster"),
+    [
+        ("CROSSSLOT Keys in request don't hash to the same slot", True),
+        ("MGET - all keys must map to the same key slot", True),
+        ("Error 111 connecting to slot-1.internal:6379. Connection refused.", False),
+    ],
+)
+def test_server_of_a_cluster_is_known_by_what_it_says(
+    cache: RedisClient, monkeypatch: pytest.MonkeyPatch, said: str, is_cluster: bool
+) -> None:
+    """A host may have any name."""
+
+    def execute(*words: object) -> None:
+        raise OSError(said)
+
+    monkeypatch.setattr(cache, "_execute", execute)
+    with suppress(OSError):
+        cache.get_many(["a"])
+    assert cache._is_cluster is is_cluster
+
+
+def test_pickle_that_wants_much_memory_is_refused(cache: RedisClient) -> None:
+    """Nine bytes would have as much of it set aside as the number in them says."""
+    greedy = b"\x80\x02Nr\xff\xff\xff\x0f."
+    cache._client.set(caches[ALIAS].make_key("a"), greedy)
+    with pytest.raises(pickle.UnpicklingError, match="place 268435455"):
+        cache.get("a")
+
+
+def test_unreadable_value_on_a_server_that_takes_no_writes(
+    cache: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is as if absent, and what else is there is still served: the cache is not down."""
+    service = Service()
+    service.instances["other"] = acme("other", instance_id="other")
+    resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=service)
+    for name in ("acme", "other"):
+        resolver.resolve(asks(instance_id=name))
+    cache._client.set(caches[ALIAS].make_key(ENTRY), b"\x80nonsense")
+
+    def refuse(*words: object) -> None:
+        raise OSError("read-only")
+
+    for verb in ("set", "delete", "touch", "add"):
+        monkeypatch.setattr(cache, verb, refuse)
+    again = InstanceResolver(cache_alias=ALIAS, config_service_backend=service)
+    assert again.resolve(asks()).source is Source.SERVICE
+    assert again.resolve(asks(instance_id="other")).source is Source.CACHE

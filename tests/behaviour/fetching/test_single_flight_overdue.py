@@ -54,6 +54,7 @@ def test_overdue_flight_is_replaced(
     """Nobody joins a fetch whose backend does not keep its deadline."""
     release = Event()
     stuck = flights.join("acme", lambda: release.wait(5) and "stuck")
+    wait_until(lambda: stuck.has_begun)
     clock.now += passed
     second = flights.join("acme", lambda: "second")
     assert (second is not stuck, told) == (is_overdue, ["acme"] * is_overdue)
@@ -62,12 +63,27 @@ def test_overdue_flight_is_replaced(
     assert stuck.future.result(5) == "stuck"
 
 
+def test_flight_that_waits_for_its_turn_is_no_overdue_call(
+    flights: SingleFlight[Any], told: list[str], clock: Monotonic
+) -> None:
+    """No backend was asked yet, so none is to blame: one user's queue says nothing of it."""
+    release = Event()
+    first = flights.join("acme", lambda: release.wait(5), lane="olga", width=1)
+    waiting = flights.join("beta", bool, lane="olga", width=1)
+    clock.now += LONGEST + 1
+    assert flights.join("beta", bool, lane="olga", width=1) is not waiting
+    release.set()
+    assert first.future.result(5)
+    assert told == []
+
+
 def test_overdue_flight_is_told_of_once(
     flights: SingleFlight[Any], told: list[str], clock: Monotonic
 ) -> None:
     """However many come after it: they join the one that replaces it."""
     release = Event()
-    flights.join("acme", lambda: release.wait(5))
+    stuck = flights.join("acme", lambda: release.wait(5))
+    wait_until(lambda: stuck.has_begun)
     clock.now += LONGEST + 1
     with ThreadPoolExecutor(20) as threads:
         joined = list(threads.map(lambda _: flights.join("acme", release.wait), range(100)))
