@@ -13,6 +13,7 @@ from django.db import connection
 from django.test import override_settings
 
 from instance_lookup.cache.keyvalue import key_values
+from instance_lookup.cache.redis_client import RedisClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,13 +117,16 @@ def _redis_config(kind: str, url: str, name: str) -> dict[str, Any]:
 def _remove(kind: str, alias: str) -> None:
     cache = caches[alias]
     if kind in REDIS_KINDS:
-        _disconnect(kind, cache)
+        _disconnect(kind, cache, alias)
     else:
         cache.clear()
 
 
-def _disconnect(kind: str, cache: Any) -> None:
-    """Empty the server, if the test left it alive, and close this cache's connections."""
+def _disconnect(kind: str, cache: Any, alias: str) -> None:
+    """Empty the server, if the test left it alive, and close this cache's connections.
+
+    Also those of the client that another thread was the first to make.
+    """
     from redis.exceptions import RedisError
 
     try:
@@ -139,6 +143,8 @@ def _disconnect(kind: str, cache: Any) -> None:
         pools = [pool] if pool is not None else []
     else:
         pools = list(cache._cache._pools.values())
+    if isinstance(found := key_values.get(alias), RedisClient):
+        pools.append(found._client.connection_pool)
     for pool in pools:
         pool.disconnect()
 
