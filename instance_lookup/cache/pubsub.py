@@ -202,8 +202,8 @@ class Channel(Guarded):
         with self._lock:  # another thread may add a hearer meanwhile, which breaks the iteration
             return tuple(self._hearers)
 
-    def _start_anew(self) -> None:
-        super()._start_anew()
+    def _start_over(self) -> None:
+        super()._start_over()
         self.sure_until = 0.0
         self._thread = None
 

@@ -114,8 +114,8 @@ class CoalescedReads(Guarded, Generic[V]):
         for turn in mine.waiting:
             turn.release()
 
-    def _start_anew(self) -> None:
-        super()._start_anew()
+    def _start_over(self) -> None:
+        super()._start_over()
         self._under_way: dict[str, _Round[V]] = {}
 
 

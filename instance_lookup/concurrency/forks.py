@@ -11,22 +11,22 @@ from threading import Lock
 from weakref import WeakSet
 
 
-class StartsAnew:
+class PerProcess:
     """Base of what belongs to the threads of one process."""
 
     def __init__(self) -> None:
         check()  # else this might be added while another thread goes through them all
-        self._start_anew()
+        self._start_over()
         _all.add(self)
 
-    def _start_anew(self) -> None:
+    def _start_over(self) -> None:
         """Set what a child must not have from its parent.
 
         Code that relies on it takes the lock, or calls :func:`check`, first.
         """
 
 
-class Guarded(StartsAnew):
+class Guarded(PerProcess):
     """Base of what threads share: ``with self._lock:`` around what must not be interleaved.
 
     The child gets another lock rather than the old one released: a thread that forks while it
@@ -38,11 +38,11 @@ class Guarded(StartsAnew):
         check()
         return self._lock_of_process
 
-    def _start_anew(self) -> None:
+    def _start_over(self) -> None:
         self._lock_of_process = Lock()
 
 
-_all: WeakSet[StartsAnew] = WeakSet()
+_all: WeakSet[PerProcess] = WeakSet()
 _process = os.getpid()
 """The process that all of them belong to."""
 _gates: dict[int, Lock] = {}
@@ -50,23 +50,23 @@ _gates: dict[int, Lock] = {}
 
 
 def check() -> None:
-    """Start all anew if this process is the child of the one that they belong to.
+    """Start everything over if this process is the child of the one that they belong to.
 
     It costs a system call: use no lock where a lookup is answered from memory.
     """
     if os.getpid() != _process:
-        _start_all_anew()
+        _start_all_over()
 
 
-def _start_all_anew() -> None:
-    global _process  # noqa: PLW0603  # of threads that come together, one starts all anew
+def _start_all_over() -> None:
+    global _process  # noqa: PLW0603  # of threads that come together, one starts all over
     pid = os.getpid()
     # "setdefault" is one step: threads that come together use one gate.
     with _gates.setdefault(pid, Lock()):
         if _process == pid:
             return
         for one in _all:
-            one._start_anew()  # noqa: SLF001
+            one._start_over()  # noqa: SLF001
         # Last: until then other threads wait at the gate, so none uses what is replaced yet.
         _process = pid
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from instance_lookup.concurrency.forks import StartsAnew
+from instance_lookup.concurrency.forks import PerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -28,7 +28,7 @@ class Full(RuntimeError):
     """There is no room for another job: a caller is told at once, rather than wait in vain."""
 
 
-class Lanes(StartsAnew):
+class Lanes(PerProcess):
     """Hands jobs to a pool: those of one user side by side up to a width, the others wait."""
 
     def __init__(self, pool: DaemonPool, *, most: int, waiting: int) -> None:
@@ -92,7 +92,7 @@ class Lanes(StartsAnew):
             else:
                 return
 
-    def _start_anew(self) -> None:
+    def _start_over(self) -> None:
         self._traffic = _Traffic()
 
 

@@ -9,7 +9,7 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from instance_lookup.concurrency.forks import StartsAnew, check
+from instance_lookup.concurrency.forks import PerProcess, check
 from instance_lookup.concurrency.lanes import Full
 from instance_lookup.concurrency.threads import passable
 
@@ -36,7 +36,7 @@ class Flight(Generic[V]):
     """Whether its future is settled, or about to be. Changed under the lock of its board."""
 
 
-class SingleFlight(StartsAnew, Generic[V]):
+class SingleFlight(PerProcess, Generic[V]):
     """The fetches under way in this process, by what they fetch.
 
     There may be several flights for one thing, each for its own part of the callers. The first
@@ -166,7 +166,7 @@ class SingleFlight(StartsAnew, Generic[V]):
         for each in board.land(group, part, flight, everyone=False):
             each.future.set_exception(passable(exc))
 
-    def _start_anew(self) -> None:
+    def _start_over(self) -> None:
         self._board = _Board()
 
 

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.core.cache import BaseCache, caches
 from django.db import close_old_connections, connections
 
-from instance_lookup.concurrency.forks import StartsAnew, check
+from instance_lookup.concurrency.forks import PerProcess, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ Ts = TypeVarTuple("Ts")
 Clients = dict[ContextVar[Any], Any]
 
 
-class DaemonPool(StartsAnew):
+class DaemonPool(PerProcess):
     """Run functions on at most ``max_workers`` daemon threads.
 
     Threads start with the first job and end after ``idle_seconds`` without one. A job must never
@@ -91,7 +91,7 @@ class DaemonPool(StartsAnew):
         if settings.configured:
             connections.close_all()
 
-    def _start_anew(self) -> None:
+    def _start_over(self) -> None:
         self._crew = _Crew()
 
 

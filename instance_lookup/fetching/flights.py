@@ -197,7 +197,7 @@ class Flights(Generic[D]):
         seconds = max(0.0, min(deadline.remaining(), flight.began + limit - monotonic()))
         try:
             outcome: Outcome[D] | None = yield Wait(flight.future, seconds)
-        except RuntimeError as exc:  # it did not take off, and whoever began it was told so
+        except RuntimeError as exc:  # it did not take off, and the caller that began it was told so
             raise self._crowded(asked, exc) from exc
         return outcome or Outcome()
 

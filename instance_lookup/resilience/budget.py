@@ -30,8 +30,8 @@ class MissBudget(Guarded):
         self._share = _MINUTE / size if size else 0.0
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
 
-    def _start_anew(self) -> None:
-        super()._start_anew()
+    def _start_over(self) -> None:
+        super()._start_over()
         # Of calls under way: those of a parent do not end in its child.
         self._reserved: dict[Hashable, int] = {}
 

@@ -210,7 +210,7 @@ class ConfigServiceContract:
     ) -> list[Callable[[], object]]:
         calls: list[Callable[[], object]] = [
             lambda: backend.get_instance("contract-1", query(seconds=seconds)),
-            lambda: backend.get_instance("nobody", query(seconds=seconds)),
+            lambda: backend.get_instance("no-such-instance", query(seconds=seconds)),
         ]
         if self.has_projects:
             calls.append(lambda: backend.get_project("film", query(seconds=seconds)))

@@ -119,10 +119,10 @@ class Slow(forks.Guarded):
         super().__init__()
         self.begun.acquire()
 
-    def _start_anew(self) -> None:
+    def _start_over(self) -> None:
         self.begun.release()
         assert self.go_on.wait(10)
-        super()._start_anew()
+        super()._start_over()
 
 
 def test_threads_that_notice_a_fork_together_share_one_lock(
@@ -148,7 +148,7 @@ def test_threads_that_notice_a_fork_together_share_one_lock(
     assert not shared.begun.acquire(blocking=False)
 
 
-def test_child_adds_nothing_while_all_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_adds_nothing_while_all_start_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is made at that moment is made for the child, after the others."""
     shared = Slow()
     everything = {shared}

@@ -85,8 +85,10 @@ def test_refund_is_never_more_than_the_budget(clock: Monotonic) -> None:
 
 
 def test_refund_without_a_budget(clock: Monotonic) -> None:
-    """Where nobody pays, there is nothing to give back."""
-    MissBudget(None, clock=clock).refund("olga")
+    """Where no user pays, there is nothing to give back, and none has to wait."""
+    budget = MissBudget(None, clock=clock)
+    budget.refund("olga")
+    assert budget.wait("olga") == 0
 
 
 def test_users_are_told_apart(clock: Monotonic) -> None:
@@ -178,5 +180,5 @@ def test_reserved_is_forgotten_in_a_child(clock: Monotonic) -> None:
     """A call that is under way in the parent ends there."""
     budget = MissBudget(1, clock=clock)
     assert budget.take("olga") == 0
-    budget._start_anew()
+    budget._start_over()
     assert budget.take("olga") == 0

@@ -256,7 +256,7 @@ def test_round_that_is_gone_when_it_would_be_overtaken(
         wait_until(lambda: len(source.reads) == 1)
         leads = pool.submit(rounds.get, "a", source.read)
         wait_until(lambda: waiting(rounds) == 1)
-        rounds._start_anew()
+        rounds._start_over()
         assert leads.result(LONG) == 2
         assert under_way(rounds) == {}
         source.gates[1].set()

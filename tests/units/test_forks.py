@@ -7,21 +7,21 @@ from tests.units.test_threads import run_python
 TOGETHER = """
 from instance_lookup.concurrency import forks
 
-class Mine(forks.StartsAnew):
+class Mine(forks.PerProcess):
     times = 0
 
-    def _start_anew(self):
+    def _start_over(self):
         self.times += 1
 
 mine = Mine()
 forks._process = 0  # as in a child
 for _ in range(2):  # as two threads that have both seen it
-    forks._start_all_anew()
+    forks._start_all_over()
 print(mine.times)
 """
 
 
-def test_threads_that_come_together_start_all_anew_once() -> None:
+def test_threads_that_come_together_start_all_over_once() -> None:
     """The second one finds it done: what the first one uses by now must not be replaced."""
     done = run_python(TOGETHER)
     assert (done.stdout, done.stderr) == ("2\n", "")  # when it was made, and in the child

@@ -318,7 +318,7 @@ def test_renewed_pool_has_nothing_of_the_old_one() -> None:
     before = pool.submit(release.wait, 5)
     pool._crew.changed.acquire()
     old = pool._crew
-    pool._start_anew()
+    pool._start_over()
     try:
         assert pool.submit(str, 3).result(5) == "3"
     finally:
