@@ -7,6 +7,7 @@ import signal
 from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -16,9 +17,11 @@ from django.core.cache import caches
 from instance_lookup import signals
 from instance_lookup.cache import pubsub
 from tests.support.caches import KINDS, REDIS_KINDS, use_cache
+from tests.support.insides import at_rest
 from tests.support.lookups import TWINS, Clock, Twin
 from tests.support.receivers import receivers_forgotten
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,10 +179,15 @@ def _is_extra(item: pytest.Item) -> bool:
 
 @pytest.fixture(autouse=True)
 def _no_listeners() -> Iterator[None]:
-    """Have no thread listen on when its test is over: it would go to the next test's server."""
+    """Have no thread listen on, or log, when its test is over: it would do so in the next.
+
+    It ends within a second. Nothing waits for that: each test with a Redis would have to.
+    """
     yield
     for channel in pubsub._channels.values():
         channel._hearers.clear()
+        channel._health = Mock()
+    pubsub._channels.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -194,6 +202,15 @@ def _no_receivers() -> Iterator[None]:
     """Keep what one test connected to our signals from the next."""
     with receivers_forgotten(signals):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_work(
+    _no_listeners: None, _empty_default_cache: None, _no_receivers: None
+) -> Iterator[None]:
+    """Have the work that a test began end with it: the next would see its log, and its faults."""
+    yield
+    wait_until(at_rest)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from tests.outages.service_outages import (
     outcome,
     service,
 )
-from tests.support.insides import all_landed, has_landed
+from tests.support.insides import has_landed
 from tests.support.lookups import TWINS, Twin, asks, hooked_caches
 from tests.support.servers import Answer, Received, Script, ScriptedServer, drip_body, drip_headers
 from tests.support.waiting import wait_until, within
@@ -40,9 +40,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _own_cache() -> Iterator[None]:
     with override_settings(CACHES=hooked_caches()):
-        wait_until(all_landed)
         yield
-        wait_until(all_landed)  # or it would log into the next test
 
 
 @pytest.mark.parametrize("script", FAILING.values(), ids=FAILING)

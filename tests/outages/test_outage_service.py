@@ -22,7 +22,7 @@ from tests.outages.service_outages import (
     service,
 )
 from tests.support.doors import CALLERS, Caller
-from tests.support.insides import all_landed, has_landed
+from tests.support.insides import at_rest, has_landed
 from tests.support.lookups import TWINS, Clock, Twin, asks, hooked_caches
 from tests.support.servers import Answer, Script, ScriptedServer
 from tests.support.waiting import wait_until, within
@@ -41,9 +41,7 @@ WITHOUT_COPY = 30
 @pytest.fixture(autouse=True)
 def _own_cache() -> Iterator[None]:
     with override_settings(CACHES=hooked_caches()):
-        wait_until(all_landed)
         yield
-        wait_until(all_landed)  # or it would log into the next test
 
 
 def grow_stale(resolver: InstanceResolver, clock: Clock, *names: str) -> None:
@@ -81,7 +79,7 @@ def test_outage_is_one_line(
         for _ in range(3):
             with within(TIMEOUT), pytest.raises(ConfigServiceUnavailable):
                 twin(resolver, "resolve", asks())
-        wait_until(all_landed)
+        wait_until(at_rest)
     assert len(lines(caplog)) == 1
     assert lines(caplog)[0].startswith("The Config Service at http://127.0.0.1:")
     assert max(record.levelno for record in caplog.records) == logging.WARNING

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from instance_lookup.concurrency import forks
-from instance_lookup.concurrency.single_flight import SingleFlight
+from instance_lookup.concurrency.threads import DaemonPool
 
 if TYPE_CHECKING:
     from instance_lookup import InstanceResolver
@@ -25,11 +25,14 @@ def has_landed(resolver: InstanceResolver) -> bool:
     return not under_way(resolver)
 
 
-def all_landed() -> bool:
-    """Tell whether no resolver of this process has a fetch under way."""
-    return not any(
-        each._board.flights for each in list(forks._all) if isinstance(each, SingleFlight)
-    )
+def at_rest() -> bool:
+    """Tell whether no thread of any pool of this process works, and none has anything to do."""
+    return all(_is_idle(pool) for pool in list(forks._all) if isinstance(pool, DaemonPool))
+
+
+def _is_idle(pool: DaemonPool) -> bool:
+    with pool._crew.changed:
+        return not pool._crew.jobs and pool._crew.idle == pool._crew.workers
 
 
 def disconnect(backend: Any) -> None:
