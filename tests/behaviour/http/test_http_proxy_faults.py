@@ -11,6 +11,7 @@ from instance_lookup.exceptions import ConfigServiceUnavailable
 from tests.behaviour.http.leaks import shown
 from tests.behaviour.http.queries import http_service, query
 from tests.behaviour.http.routes import CREDENTIALS, open_sockets, with_credentials
+from tests.behaviour.http.steps import Steps
 from tests.support.servers import (
     SLOW,
     Answer,
@@ -27,12 +28,14 @@ from tests.support.servers import (
     send,
     tunnel,
 )
-from tests.support.waiting import within
+from tests.support.waiting import wait_until, within
 
 if TYPE_CHECKING:
     import socket
     import ssl
     import threading
+
+    from instance_lookup.backends.base import Query
 
 URL = "http://service.example/api"
 SECURE_URL = "https://service.example/api"
@@ -41,12 +44,17 @@ PASSWORD = CREDENTIALS.partition(":")[2]
 DEADLINE = 0.4
 
 
-def failure(url: str, proxy: str, seconds: float = 5.0, **options: Any) -> ConfigServiceUnavailable:
-    """Return the error of a call, which must come in time, without secrets or open connections."""
+def failure(
+    url: str, proxy: str, seconds: float = 5.0, asked: Query | None = None, **options: Any
+) -> ConfigServiceUnavailable:
+    """Return the error of a call, which must come in time, without secrets or open connections.
+
+    ``seconds`` are what it may take, ``asked`` is the query if it has another deadline.
+    """
     before = open_sockets()
     service = http_service(url, token=TOKEN, proxy=with_credentials(proxy), **options)
     with within(seconds), pytest.raises(ConfigServiceUnavailable) as caught:
-        service.get_instance("acme", query(seconds))
+        service.get_instance("acme", asked or query(seconds))
     assert PASSWORD not in shown(caught.value)
     assert TOKEN not in shown(caught.value)
     assert open_sockets() == before
@@ -57,10 +65,13 @@ def failure(url: str, proxy: str, seconds: float = 5.0, **options: Any) -> Confi
 
 
 @pytest.mark.parametrize("script", SLOW.values(), ids=SLOW)
-def test_slow_proxy_ends_at_the_deadline(script: Answer | Fault) -> None:
-    """For the whole exchange, whoever of the two is slow."""
+def test_slow_proxy_ends_at_the_deadline(
+    script: Answer | Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the whole exchange: once it is reached, either of the two may be the one that is slow."""
+    reached = Steps(monkeypatch, ("_new_conn", DEADLINE)).query
     with ScriptedServer(script) as proxy:
-        error = failure(URL, proxy.url, DEADLINE)
+        error = failure(URL, proxy.url, DEADLINE, reached)
     assert error.details == {"reason": "timeout", "error": "TimeoutError", "instance_id": "acme"}
 
 
@@ -103,13 +114,17 @@ HANDSHAKES = {"mute": mute(), "drips": after_hello(drip_handshake())}
 
 
 @pytest.mark.parametrize("handshake", HANDSHAKES.values(), ids=HANDSHAKES)
-def test_slow_handshake_behind_the_tunnel_ends_at_the_deadline(handshake: Fault) -> None:
-    """So does TLS, which has what the tunnel left of the time."""
+def test_slow_handshake_behind_the_tunnel_ends_at_the_deadline(
+    handshake: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So does TLS, which has what the tunnel left of the time; the proxy has done its part."""
+    tunnelled = Steps(monkeypatch, ("_tunnel", DEADLINE)).query
     with (
         ScriptedServer(on_connect=handshake) as server,
         ScriptedServer(tunnel(server.port)) as proxy,
     ):
-        error = failure(server.url.replace("http:", "https:"), proxy.url, DEADLINE)
+        url = server.url.replace("http:", "https:")
+        error = failure(url, proxy.url, DEADLINE, tunnelled)
     assert error.details == {"reason": "timeout", "error": "TimeoutError", "instance_id": "acme"}
 
 
@@ -129,17 +144,19 @@ def test_slow_service_behind_the_tunnel_ends_at_the_deadline(
 
 
 @pytest.mark.extras
-def test_each_step_gets_what_the_others_left(tls: tuple[ssl.SSLContext, str]) -> None:
+def test_each_step_gets_what_the_others_left(
+    tls: tuple[ssl.SSLContext, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A tunnel that takes most of the time leaves little for the answer."""
     context, bundle = tls
-    with ScriptedServer(mute(), tls=context) as server:
-        slowly = b"HTTP/1.1 200 OK\r\nX-Slow: xxxxxx\r\n\r\n"
-        with ScriptedServer(tunnel(server.port, slowly, interval=0.01)) as proxy:
-            service = http_service(server.url, proxy=proxy.url, ca_bundle=bundle)
-            with within(1.0), pytest.raises(ConfigServiceUnavailable) as caught:
-                service.get_instance("acme", query(1.0))
-        assert len(server.received) == 1
-    assert caught.value.details["reason"] == "timeout"
+    steps = Steps(monkeypatch, ("_tunnel", 10.0), ("request", DEADLINE))
+    with (
+        ScriptedServer(mute(), tls=context) as server,
+        ScriptedServer(tunnel(server.port)) as proxy,
+    ):
+        error = failure(server.url, proxy.url, DEADLINE, steps.query, ca_bundle=bundle)
+        wait_until(lambda: len(server.received) == 1)
+    assert error.details == {"reason": "timeout", "error": "TimeoutError", "instance_id": "acme"}
 
 
 # --- faults of the proxy ------------------------------------------------------------------------
