@@ -43,15 +43,19 @@ def _own_cache() -> Iterator[None]:
         yield
 
 
+@pytest.mark.usefixtures("takes_off_in_time")
 @pytest.mark.parametrize("script", FAILING.values(), ids=FAILING)
 def test_breaker_opens(script: Script | None) -> None:
-    """After BREAKER_FAILURES in a row nobody waits for the service, whatever he asks for."""
+    """After BREAKER_FAILURES in a row no caller waits for the service, whatever they ask for."""
     with service(script) as client:
         resolver = make(client, breaker_failures=2)
         later = Later(resolver)
-        for name in ("a", "b"):
+        # On a busy machine a call may get no thread in time, and then is not made at all.
+        for number in range(20):
+            if client.calls == 2:
+                break
             later.passed += 60  # what a 503 asked for
-            assert outcome(resolver, name) != "circuit_open"
+            assert outcome(resolver, f"id-{number}") != "circuit_open"
             wait_until(lambda: has_landed(resolver))
         assert [outcome(resolver, name) for name in "abcdef"] == ["circuit_open"] * 6
     assert client.calls == 2

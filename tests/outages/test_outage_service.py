@@ -63,11 +63,13 @@ def test_stale_copy_bridges(
             first = twin(resolver, "resolve", asks())
         with within(SOFT):
             others = [twin(resolver, "resolve", asks()) for _ in range(20)]
+        wait_until(lambda: client.calls)
     assert {result.source for result in [first, *others]} == {Source.STALE_CACHE}
     assert {result.config.r2_bucket for result in [first, *others]} == {"first"}
     assert client.calls == 1
 
 
+@pytest.mark.usefixtures("takes_off_in_time")
 @pytest.mark.parametrize("twin", TWINS)
 @pytest.mark.parametrize("script", FAULTS.values(), ids=FAULTS)
 def test_outage_is_one_line(
