@@ -63,7 +63,7 @@ class ServerProcess:
                 stderr=stderr,
                 bufsize=0,
             )
-        line = next_line(self.process, 30)
+        line = next_line(self.process, 60)
         self.url = line.removeprefix(GREETING).decode().strip()
         if not line.startswith(GREETING):
             self.stop()

@@ -53,7 +53,7 @@ def test_server_starts_as_the_page_says(tmp_path: Path) -> None:
         bufsize=0,
     ) as process:
         try:
-            url = next_line(process, 30).decode().removeprefix("Listening on ").strip()
+            url = next_line(process, 60).decode().removeprefix("Listening on ").strip()
             _, _, header, address = curl
             name, _, value = header.partition(": ")
             address = address.replace(greeting.removeprefix("Listening on ").strip(), url)
