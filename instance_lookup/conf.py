@@ -21,6 +21,7 @@ from instance_lookup import validators as valid
 
 NAME = "INSTANCE_LOOKUP"
 Path = str | PathLike[str]
+_CONFIG = "instance_lookup.types.InstanceConfig"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     """True: ask ``ACCESS_POLICY`` about anonymous callers too, instead of refusing them."""
     conceal_denied: valid.Flag = False
     """True: "not yours" reads like "does not exist"."""
-    config_class: Annotated[Any, valid.config_class] = "instance_lookup.types.InstanceConfig"
+    config_class: Annotated[Any, valid.frozen_subclass(_CONFIG)] = _CONFIG
     """``InstanceConfig`` or a subclass."""
 
     @cached_property

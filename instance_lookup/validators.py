@@ -20,8 +20,6 @@ import msgspec
 from django.utils.module_loading import import_string
 from msgspec import Meta
 
-from instance_lookup.types import InstanceConfig
-
 Complain = Callable[[Any], str | None]
 
 SECRET = Meta(extra={"secret": True})
@@ -173,16 +171,21 @@ def is_callable(value: Any) -> str | None:
     return complaint
 
 
-def config_class(value: Any) -> str | None:
-    """Accept a subclass of InstanceConfig or the dotted path of one."""
-    target, complaint = imported(value)
-    if complaint is not None:
-        return complaint
-    if not (isinstance(target, type) and issubclass(target, InstanceConfig)):
-        return f"must be InstanceConfig or a subclass of it, not {value!r}."
-    if not target.__struct_config__.frozen:
-        return f"must stay frozen, since all requests share its objects; {value!r} is not."
-    return None
+def frozen_subclass(path: str) -> Complain:
+    """Accept a frozen subclass of the class at ``path``, or the dotted path of one."""
+
+    def complain(value: Any) -> str | None:
+        target, complaint = imported(value)
+        if complaint is not None:
+            return complaint
+        base: type[msgspec.Struct] = import_string(path)
+        if not (isinstance(target, type) and issubclass(target, base)):
+            return f"must be {base.__name__} or a subclass of it, not {value!r}."
+        if not target.__struct_config__.frozen:
+            return f"must stay frozen, since all requests share its objects; {value!r} is not."
+        return None
+
+    return complain
 
 
 def has(*methods: str) -> Complain:

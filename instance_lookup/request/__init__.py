@@ -1,9 +1,10 @@
 """One request's lookup: what ``request.instance_config`` and its siblings are.
 
 ``attributes``: gives a request its attributes. ``lookup``: looks up, and keeps the answer.
+``seen``: what of a request decides its lookup, and whether that has changed since.
 ``response``: the headers that the answer needs. ``problems``: the answer to a failed lookup.
 ``drf``: the request of Django REST framework, whose user decides.
 
 The middleware attaches it; decorators and permissions use it. Not here: which instance a request
-names (``selection``), and who the user is (``users``, ``request_user``).
+names (``selection``), and who the user is (``users``, ``context``).
 """

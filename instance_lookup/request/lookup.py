@@ -10,12 +10,8 @@ from django.http import HttpRequest
 from msgspec import Struct
 
 from instance_lookup.concurrency.deferred import NotLoaded, call_when_loaded, in_event_loop
-from instance_lookup.context import LookupContext
-from instance_lookup.identifiers import Ref  # a Struct's field
-from instance_lookup.registry import get_resolver
-from instance_lookup.request.response import ResponseState
-from instance_lookup.request_user import (
-    Seen,
+from instance_lookup.context import (
+    LookupContext,
     acurrent_user,
     alookup_user,
     current_user,
@@ -23,6 +19,10 @@ from instance_lookup.request_user import (
     peek_lookup_user,
     peek_user,
 )
+from instance_lookup.identifiers import Ref  # a Struct's field
+from instance_lookup.registry import get_resolver
+from instance_lookup.request.response import ResponseState
+from instance_lookup.request.seen import Seen
 from instance_lookup.types import LookupResult
 from instance_lookup.users import LookupUser
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FERNET_KEY = "A" * 43 + "="
 HERE = __file__
+is_config = is_valid.frozen_subclass("instance_lookup.types.InstanceConfig")
 SECRET_VALUE = Annotated[is_valid.HeaderValue | None, is_valid.SECRET]
 
 
@@ -59,7 +60,7 @@ GOOD: list[tuple[Callable[[Any], str | None], list[Any]]] = [
         ],
     ),
     (is_valid.is_callable, [len, "os.path.join"]),
-    (is_valid.config_class, [InstanceConfig, Studio, "instance_lookup.types.InstanceConfig"]),
+    (is_config, [InstanceConfig, Studio, "instance_lookup.types.InstanceConfig"]),
     (is_valid.has("upper"), ["os.sep", str]),
     (of(is_valid.Count | None), [None, 1]),
     (of(is_valid.Names), [(), ("a", "b"), ("a",)]),
@@ -138,8 +139,8 @@ BAD: list[tuple[Callable[[Any], str | None], list[Any], str]] = [
     (is_valid.proxy_url, ["http://p/x", "http://p?x=1", "http://p#x"], "must not have a path"),
     (is_valid.proxy_url, ["http://p\n", "http://me:s3 cret@p"], "must not hold white space"),
     (is_valid.is_callable, [5, None, "os.sep"], "must be callable, not "),
-    (is_valid.config_class, [dict, "os.sep", None, InstanceConfig(instance_id="a")], "must be I"),
-    (is_valid.config_class, [Thawed], "must stay frozen"),
+    (is_config, [dict, "os.sep", None, InstanceConfig(instance_id="a")], "must be I"),
+    (is_config, [Thawed], "must stay frozen"),
     (is_valid.has("identify"), [5, "os.sep", str], "must have the method identify; "),
     (is_valid.has("upper", "nope"), ["os.sep"], "must have the method upper and nope; "),
     (of(is_valid.Count | None), [0], "must be a positive integer"),
@@ -148,7 +149,7 @@ BAD: list[tuple[Callable[[Any], str | None], list[Any], str]] = [
     (is_valid.each(is_valid.has("upper")), ["a", None, {"a"}], "must be a list, not "),
     (is_valid.each(is_valid.has("upper")), [["os.sep", 5]], "[1] must have the method upper; 5"),
 ]
-IMPORTING = [is_valid.is_callable, is_valid.config_class, is_valid.has("x")]
+IMPORTING = [is_valid.is_callable, is_config, is_valid.has("x")]
 
 
 def flat(rows: list[Any]) -> list[Any]:

@@ -13,8 +13,14 @@ from django.http import HttpResponse
 from django.test import RequestFactory, override_settings
 from django.utils.functional import SimpleLazyObject, empty
 
-from instance_lookup.context import LookupContext, RequestMetadata, fresh_request_id
-from instance_lookup.request_user import acurrent_user, current_user, peek_user
+from instance_lookup.context import (
+    LookupContext,
+    RequestMetadata,
+    acurrent_user,
+    current_user,
+    fresh_request_id,
+    peek_user,
+)
 from instance_lookup.users import LookupUser
 
 if TYPE_CHECKING:

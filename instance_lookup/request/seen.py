@@ -1,99 +1,18 @@
-"""The user of a request, as ``USER_CONTEXT`` describes them."""
+"""What of a request decides its lookup, and whether that has changed since."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import lru_cache
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.utils.functional import LazyObject, cached_property, empty
 from msgspec import Struct
 
-from instance_lookup.conf import Settings, get_settings
-from instance_lookup.users import LookupUser, user_context
+from instance_lookup.context import has_own_user_context
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
-
-_DEFAULT = (Settings().user_context, user_context)
-"""What ``USER_CONTEXT`` is unless a project has its own."""
-
-
-def peek_user(request: HttpRequest) -> Any:
-    """Return the request's user if that takes no I/O, else ``empty``.
-
-    DRF puts the user it authenticated on ``request.user``, so that comes first.
-    """
-    user = getattr(request, "user", None)
-    while isinstance(user, LazyObject):
-        known = object.__getattribute__(user, "_wrapped")  # past its own, which is slow
-        if known is empty and _is_of_session(user):
-            return getattr(request, "_cached_user", getattr(request, "_acached_user", empty))
-        user = known
-    return user
-
-
-def current_user(request: HttpRequest) -> Any:
-    """Return the request's user."""
-    user = getattr(request, "user", None)
-    if not isinstance(user, LazyObject) or (user := peek_user(request)) is not empty:
-        return user
-    user = request.user
-    while isinstance(user, LazyObject):  # middlewares wrap each other's users
-        if user._wrapped is empty:  # noqa: SLF001  # the only look that takes a None as well
-            user._setup()  # noqa: SLF001
-        user = user._wrapped  # noqa: SLF001
-    return user
-
-
-async def acurrent_user(request: HttpRequest) -> Any:
-    """Return the request's user, without blocking the event loop."""
-    user = peek_user(request)
-    if user is not empty:
-        return user
-    if _is_of_session(request.user):
-        return await request.auser()
-    return await sync_to_async(current_user)(request)
-
-
-def _is_of_session(user: object) -> bool:
-    """Tell whether this lazy user is of Django's own middleware.
-
-    Others put a lazy user of their own on the request, beside an ``auser`` that is not theirs.
-    """
-    setup = vars(user).get("_setupfunc")
-    return getattr(setup, "__module__", None) == "django.contrib.auth.middleware"
-
-
-def lookup_user(user: Any, request: HttpRequest | None = None) -> LookupUser:
-    """Return what ``USER_CONTEXT`` says about a user."""
-    settings = get_settings()
-    if settings.user_context in _DEFAULT:
-        return user_context(user, request)
-    function = settings.load("user_context")
-    if _is_async(function):
-        function = async_to_sync(function)
-    return _checked(function(user, request))
-
-
-async def alookup_user(user: Any, request: HttpRequest | None = None) -> LookupUser:
-    """Return what ``USER_CONTEXT`` says about a user, without blocking the event loop."""
-    settings = get_settings()
-    if settings.user_context in _DEFAULT:  # which does no I/O, so it is spared the hop
-        return user_context(user, request)
-    function = settings.load("user_context")
-    if _is_async(function):
-        return _checked(await function(user, request))
-    return _checked(await sync_to_async(function)(user, request))
-
-
-def peek_lookup_user(request: HttpRequest) -> LookupUser | None:
-    """Return what ``USER_CONTEXT`` says about the request's user; ``None`` if that may take I/O."""
-    if get_settings().user_context not in _DEFAULT or (user := peek_user(request)) is empty:
-        return None
-    return user_context(user, request)
 
 
 class Seen(Struct, eq=False, frozen=True):
@@ -150,7 +69,7 @@ class Seen(Struct, eq=False, frozen=True):
             fields.copy(),
             None if tenants is None or not isinstance(tenants, list | set) else [*tenants],
             about.get("auth"),
-            None if get_settings().user_context in _DEFAULT else Surroundings.of(request),
+            Surroundings.of(request) if has_own_user_context() else None,
             match,
             None if match is None else match.kwargs.copy(),
             keys,
@@ -262,14 +181,3 @@ def _route(request: Any) -> tuple[object, ...]:
 
 
 _NO_FIELDS: dict[str, Any] = {}
-
-
-@lru_cache(maxsize=16)
-def _is_async(function: Any) -> bool:
-    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
-
-
-def _checked(user: object) -> LookupUser:
-    if isinstance(user, LookupUser):
-        return user
-    raise TypeError(f"USER_CONTEXT must return a LookupUser, not {type(user).__name__}")
