@@ -212,11 +212,7 @@ def find_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(name.upper(), complaint)
     ttl = options.get("cache_ttl", _DEFAULTS.cache_ttl)
     stale = options.get("stale_max_age", _DEFAULTS.stale_max_age)
-    if (
-        not valid.complain(ttl, valid.Seconds)
-        and not valid.complain(stale, valid.Seconds)
-        and stale < ttl
-    ):
+    if not any(valid.complain(each, valid.Seconds) for each in (ttl, stale)) and stale < ttl:
         yield Problem(
             "STALE_MAX_AGE",
             f"is {stale!r}, less than CACHE_TTL ({ttl!r}): entries would be purged while fresh.",

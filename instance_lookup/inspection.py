@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from instance_lookup.cache.entry import Entry, Freshness
-from instance_lookup.exceptions import CacheError, InstanceLookupError
+from instance_lookup.exceptions import CacheError
 from instance_lookup.frozen import MASK
-from instance_lookup.outcomes import Failure, Listing, check_id, once_each
+from instance_lookup.outcomes import Failure, Listing, check_id, for_each
 from instance_lookup.types import InstanceConfig
 
 if TYPE_CHECKING:
@@ -106,22 +106,14 @@ class Survey:
 
     def _held(self, listed: set[str | None]) -> Iterator[Inspection | Failure]:
         try:
-            ids = cached_ids(self._resolver)
+            ids = self._resolver.cache.tiers.shared.stored_ids()
         except CacheError as exc:
             yield Failure.of(None, exc)
             return
         self.cache_tells = ids is not None
-        yield from inspect(self._resolver, sorted({*(ids or ())} - listed), id_from=IdFrom.CACHE)
-
-
-def cached_ids(resolver: InstanceResolver) -> set[str] | None:
-    """Return the ids of the instances of which the cache holds an entry, in whatever state.
-
-    ``None`` where the cache cannot tell: only Redis and Valkey can. Raise ``CacheError``.
-    """
-    ids = resolver.cache.tiers.shared.stored_ids()
-    # What is no id is not ours, or is from another INSTANCE_ID_PATTERN: it is never served.
-    return None if ids is None else {name for name in ids if resolver.selector.is_id(name)}
+        # What is no id is not ours, or is from another INSTANCE_ID_PATTERN: it is never served.
+        held = filter(self._resolver.selector.is_id, {*(ids or ())} - listed)
+        yield from inspect(self._resolver, sorted(held), id_from=IdFrom.CACHE)
 
 
 def inspect(
@@ -135,53 +127,41 @@ def inspect(
     Of ``instance_ids``, each is inspected once. ``id_from`` says where they come from; it is
     repeated in each inspection.
     """
-    for instance_id in once_each(instance_ids):
-        try:
-            check_id(instance_id, resolver)
-            yield replace(inspect_one(resolver, instance_id), id_from=id_from)
-        except InstanceLookupError as exc:
-            yield Failure.of(instance_id, exc)
+
+    def look(instance_id: str) -> Inspection:
+        check_id(resolver, instance_id)
+        return replace(inspect_one(resolver, instance_id), id_from=id_from)
+
+    return for_each(instance_ids, look)
 
 
 def inspect_one(resolver: InstanceResolver, instance_id: str) -> Inspection:
     """Return what the cache holds of one instance. Raise ``CacheError``."""
     found = resolver.cache.tiers.shared.peek(instance_id)
-    size = _size(found.stored)
+    size, entry = _size(found.stored), found.entry
     if found.unreadable:
         return Inspection(instance_id=instance_id, state=State.UNREADABLE, size=size)
-    if found.entry is None:
+    if entry is None:
         note = "" if found.stored is None else "what is stored was invalidated, or is too old"
         return Inspection(instance_id=instance_id, state=State.ABSENT, size=size, note=note)
-    stale_max_age = resolver.settings.stale_max_age
-    return describe(instance_id, found.entry, size=size, stale_max_age=stale_max_age, now=time())
-
-
-def describe(
-    instance_id: str,
-    entry: Entry[InstanceConfig],
-    *,
-    size: int | None,
-    stale_max_age: float,
-    now: float,
-) -> Inspection:
-    """Return what there is to tell about ``entry``, which may be served.
-
-    ``instance_id`` is what it was read for, ``size`` the bytes that are stored (``None``: not
-    known). ``stale_max_age`` is in seconds, ``now`` in Unix seconds.
-    """
-    config = entry.document
+    now = time()
     age = now - entry.cached_at
-    return Inspection(
+    inspection = Inspection(
         instance_id=instance_id,
         state=_state(entry),
         size=size,
         age=round(age, 3),
         ttl_left=round(entry.ttl_remaining(now), 3),
-        purged_in=round(max(0.0, stale_max_age - age), 3) if config else None,
         generation=entry.generation,
-        owner=config.metadata.owner if config else None,
-        api_keys=tuple(sorted(config.api_keys)) if config else (),
-        config=masked(config) if config else None,
+    )
+    if (config := entry.document) is None:  # it does not exist
+        return inspection
+    return replace(
+        inspection,
+        purged_in=round(max(0.0, resolver.settings.stale_max_age - age), 3),
+        owner=config.metadata.owner,
+        api_keys=tuple(sorted(config.api_keys)),
+        config=masked(config),
     )
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from instance_lookup.exceptions import InstanceLookupError
-from instance_lookup.outcomes import Failure, check_id
+from instance_lookup.outcomes import Failure, check_id, for_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -45,25 +45,21 @@ def invalidate(
     With ``dry_run`` ids are checked and nothing is changed. ``resolver`` has the cache.
     """
     instance_verb = resolver.cache.expire if expire else resolver.invalidate_cache
-    work: list[tuple[str, Callable[[str], bool | None], Iterable[str]]] = [
-        ("instance", instance_verb, instance_ids),
-        ("project", resolver.invalidate_project, project_ids),
-    ]
-    for kind, verb, names in work:
-        for name in dict.fromkeys(names):
-            attempt = partial(check_id, name, resolver) if dry_run else partial(verb, name)
-            yield _outcome(kind, name, attempt)
+
+    def attempt(kind: str, verb: Callable[[str], bool | None], name: str) -> Invalidated:
+        if dry_run:
+            return Invalidated(kind, check_id(resolver, name))
+        return Invalidated(kind, name, verb(name))
+
+    project_verb = resolver.invalidate_project
+    yield from for_each(instance_ids, partial(attempt, "instance", instance_verb))
+    yield from for_each(project_ids, partial(attempt, "project", project_verb), "project")
 
 
 def invalidate_all(resolver: InstanceResolver) -> Invalidated | Failure:
     """Invalidate every instance and project."""
-    return _outcome("instance", None, resolver.invalidate_all_caches)
-
-
-def _outcome(
-    kind: str, name: str | None, attempt: Callable[[], bool | None]
-) -> Invalidated | Failure:
     try:
-        return Invalidated(kind, name, attempt())
+        resolver.invalidate_all_caches()
     except InstanceLookupError as exc:
-        return Failure.of(name, exc, kind)
+        return Failure.of(None, exc)
+    return Invalidated("instance", None)

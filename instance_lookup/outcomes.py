@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from instance_lookup.exceptions import (
     ConfigServiceUnavailable,
@@ -15,9 +15,11 @@ from instance_lookup.exceptions import (
 from instance_lookup.identifiers import InstanceRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from instance_lookup.resolver import InstanceResolver
+
+T = TypeVar("T")
 
 logger = logging.getLogger("instance_lookup")
 
@@ -120,20 +122,24 @@ def _no_list(error: Exception) -> Failure | None:
     return Failure(None, LookupErrorType.CONFIG_SERVICE_UNAVAILABLE.value, NO_LIST, message)
 
 
-def check_id(instance_id: str, resolver: InstanceResolver) -> None:
-    """Raise ``InvalidContext`` unless it is an id, as the resolver would."""
+def check_id(resolver: InstanceResolver, instance_id: str) -> str:
+    """Return the id. Raise ``InvalidContext`` unless it is one, as the resolver would."""
     resolver.selector.check(InstanceRef(instance_id))
+    return instance_id
 
 
-def checked_ids(instance_ids: Iterable[str], resolver: InstanceResolver) -> Iterator[str | Failure]:
-    """Yield each id once, or the failure of a malformed one."""
-    for instance_id in once_each(instance_ids):
+def for_each(
+    ids: Iterable[str], do: Callable[[str], T], kind: str = "instance"
+) -> Iterator[T | Failure]:
+    """Yield what ``do`` returns for each of ``ids``, once each, or why it failed.
+
+    ``kind`` is what they are the ids of: ``"instance"`` or ``"project"``.
+    """
+    for name in once_each(ids):
         try:
-            check_id(instance_id, resolver)
+            yield do(name)
         except InstanceLookupError as exc:
-            yield Failure.of(instance_id, exc)
-        else:
-            yield instance_id
+            yield Failure.of(name, exc, kind)
 
 
 def once_each(instance_ids: Iterable[str]) -> Iterator[str]:

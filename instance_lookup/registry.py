@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Unpack
 
-from instance_lookup.conf import Options, Settings, apply_options, get_settings, on_change
+from instance_lookup.conf import Options, Settings, apply_options, on_change
 from instance_lookup.resolver import InstanceResolver
 
 if TYPE_CHECKING:
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from instance_lookup.context import LookupContext
     from instance_lookup.types import InstanceConfig
 
-_resolvers: dict[Settings | None, InstanceResolver] = {}
-"""``None``: the one of the settings alone, which every request asks for."""
+_resolvers: dict[Settings, InstanceResolver] = {}
 _overrides: list[InstanceResolver] = []
 
 
@@ -26,15 +25,11 @@ def get_resolver(**options: Unpack[Options]) -> InstanceResolver:
     """
     if _overrides:
         return _overrides[-1]
-    settings = apply_options(options) if options else get_settings()
-    if not options and (default := _resolvers.get(None)) and default.settings is settings:
-        return default
+    settings = apply_options(options)
     if (resolver := _resolvers.get(settings)) is None:
         # Without a lock, which a fork could leave locked: of two threads that build one at the
         # same moment, the first to store it wins, and the other one takes that.
         resolver = _resolvers.setdefault(settings, InstanceResolver(**options))
-    if not options:
-        _resolvers[None] = resolver
     return resolver
 
 

@@ -53,7 +53,9 @@ class LookupUser:
 
     def __post_init__(self) -> None:
         if not isinstance(self.user_id, str | None):
-            raise TypeError(f"user_id must be a str, not {_type(self.user_id)}: use str(user.pk)")
+            raise TypeError(
+                f"user_id must be a str, not {type(self.user_id).__name__}: use str(user.pk)"
+            )
         for name in ("roles", "tenant_ids"):
             if getattr(self, name) is None:  # "none" is what a nullable column says
                 object.__setattr__(self, name, ())
@@ -224,10 +226,6 @@ def check_names(what: str, names: Collection[str]) -> Collection[str]:
     if isinstance(names, str):
         raise TypeError(f"{what} must be a collection of strings, such as ({names!r},), not a str")
     return names
-
-
-def _type(value: object) -> str:
-    return type(value).__name__
 
 
 def _id_or_none(value: object) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import CommandError
 
 from instance_lookup.management.base import Collected, Exit, InstanceCommand
-from instance_lookup.outcomes import Listing, checked_ids, parse_ids, printable
+from instance_lookup.outcomes import Listing, check_id, for_each, parse_ids, printable
 from instance_lookup.warming import warm
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _outcomes(
     resolver: InstanceResolver, ids: Iterable[str], options: dict[str, Any]
 ) -> Iterator[str | Failure]:
     if options["dry_run"]:
-        return checked_ids(ids, resolver)
+        return for_each(ids, partial(check_id, resolver))
     try:
         return warm(
             resolver, ids, concurrency=options["concurrency"], fail_fast=options["fail_fast"]

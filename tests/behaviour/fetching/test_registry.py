@@ -7,7 +7,6 @@ from threading import Barrier
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
@@ -28,14 +27,6 @@ def test_equal_options_share() -> None:
     assert get_resolver(cache_ttl=7) is get_resolver(cache_ttl=7)
     assert get_resolver(cache_ttl=7) is not get_resolver()
     assert get_resolver(cache_ttl=300) is get_resolver()
-
-
-def test_settings_of_now() -> None:
-    """One built just before the settings changed, and kept just after, answers for nobody."""
-    with override_settings(INSTANCE_LOOKUP={**settings.INSTANCE_LOOKUP, "CACHE_TTL": 7}):
-        late = get_resolver()
-    registry._resolvers[None] = late
-    assert get_resolver() is get_resolver() is not late
 
 
 def test_options_made_with_lists() -> None:
