@@ -79,6 +79,8 @@ class Selector:
                 f"The request names no instance: send {self._settings.instance_header}, "
                 "or give the user a default."
             )
+        if request is None and context.project_id is None:
+            return chosen
         for identifier in self._projects:
             if (project := identifier.outright(context, request)) is not None:
                 return self._within(chosen, project)

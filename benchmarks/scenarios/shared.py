@@ -113,7 +113,7 @@ def _redis(url: str, *, decode: Callable[[bytes], Any]) -> Callable[[int], objec
 
 def _django(alias: str) -> Callable[[int], object]:
     cache = caches[alias]
-    cache.set("peer", work.body().decode())
+    cache.set("peer", work.body().decode(), None)  # a loaded machine takes longer than 300 s
     return repeated(lambda: work.decode(cache.get("peer")))
 
 

@@ -47,7 +47,8 @@ class RedisClient:
         """Speak by ``client``, see :func:`client_of`, for the alias that ``cache`` belongs to."""
         holder = _holder_of(cache)
         make_key = getattr(holder, "make_key", cache.make_key)
-        self._key: Callable[[str], str] = lambda key: str(make_key(key))
+        # Bytes: the client would encode it again for each command.
+        self._key: Callable[[str], bytes] = lambda key: str(make_key(key)).encode()
         if cache.key_func is default_key_func:  # another one may give other keys later
             self._key = lru_cache(_KEYS_KEPT)(self._key)
         self._client = client
@@ -105,7 +106,7 @@ class RedisClient:
         """Tell all who listen to a channel."""
         self._call(self._execute, "PUBLISH", channel, message)
 
-    def _get_each(self, *made: str) -> list[Any]:
+    def _get_each(self, *made: bytes) -> list[Any]:
         """Return the values of keys of several slots: one command each, sent together.
 
         The order counts, since others may write in between: an entry comes before the generations

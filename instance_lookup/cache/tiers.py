@@ -19,7 +19,6 @@ from instance_lookup.cache.pubsub import LULL, publish
 from instance_lookup.cache.shared import Reading, SharedTier
 from instance_lookup.cache.transactions import OutsideTransaction, outside_transaction
 from instance_lookup.concurrency.coalescing import BatchedReads, CoalescedReads
-from instance_lookup.concurrency.steps import Either, Step
 from instance_lookup.exceptions import CacheError, CacheUnwritable
 
 if TYPE_CHECKING:
@@ -32,6 +31,22 @@ if TYPE_CHECKING:
     from instance_lookup.conf import Settings
 
 D = TypeVar("D", bound=Struct)
+
+
+class Read(Struct, Generic[D], frozen=True):
+    """The step of a lookup that reads the cache, in a thread or in an event loop."""
+
+    cache: TieredCache[D]
+    asked: str
+    near: bool = True
+
+    def run(self) -> Reading[D]:
+        """Return what :meth:`TieredCache.read` does."""
+        return self.cache.read(self.asked, near=self.near)
+
+    async def arun(self) -> Reading[D]:
+        """Return what :meth:`TieredCache.read` does, without blocking the event loop."""
+        return await self.cache.aread(self.asked, near=self.near)
 
 
 class About(TypedDict):
@@ -71,38 +86,27 @@ class TieredCache(Generic[D]):
         self._coalesced = CoalescedReads[Reading[D]]()
         self._batches = BatchedReads[Reading[D]]()
 
-    def read(self, asked: str) -> Reading[D]:
-        """Return what is held of an id, near or shared; write nothing (``Reading.unminted``).
+    def read(self, asked: str, *, near: bool = True) -> Reading[D]:
+        """Return what is held of an id; write nothing (``Reading.unminted``).
 
-        Threads that look at the shared tier at the same moment share one look.
+        Without ``near`` only the shared tier is asked. Threads that do so at the same moment share
+        one look.
         """
-        if self.near.size and (entry := self.near.get(asked)) is not None:
+        if near and self.near.size and (entry := self.near.get(asked)) is not None:
             return Reading(None, entry)
-        return self._coalesced.get(asked, self._look)
+        return self._coalesced.get(asked, self.read_shared)
 
-    async def aread(self, asked: str) -> Reading[D]:
+    async def aread(self, asked: str, *, near: bool = True) -> Reading[D]:
         """Return what :meth:`read` does. Coroutines share a look even for different ids."""
-        if self.near.size and (entry := self.near.get(asked)) is not None:
+        if near and self.near.size and (entry := self.near.get(asked)) is not None:
             return Reading(None, entry)
-        return await self._batches.get(asked, self._read_many, self._look)
-
-    def step(self, asked: str) -> Step:
-        return Either(partial(self.read, asked), partial(self.aread, asked))
-
-    def step_shared(self, asked: str) -> Step:
-        return Either(
-            partial(self._coalesced.get, asked, self._look),
-            partial(self._batches.get, asked, self._read_many, self._look),
-        )
+        return await self._batches.get(asked, self._read_many, self.read_shared)
 
     def read_again(self, asked: str) -> Reading[D]:
         """Return what the shared tier holds now; do not count an unusable entry again."""
-        return self.read_shared(asked, again=True)
+        return self.read_shared(asked, again=True, mint=True)
 
-    def _look(self, asked: str) -> Reading[D]:
-        return self.read_shared(asked, mint=False)
-
-    def read_shared(self, asked: str, *, again: bool = False, mint: bool = True) -> Reading[D]:
+    def read_shared(self, asked: str, *, again: bool = False, mint: bool = False) -> Reading[D]:
         """Read the shared tier: straight on, unless there is an outage or was one a moment ago."""
         near, breaker = self.near, self.health.breaker
         if not near.is_open:

@@ -6,7 +6,7 @@ A generator yields steps and is sent what came of them; its driver decides where
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, wait
 from typing import Any, Never, Protocol, TypeVar
 
@@ -41,13 +41,6 @@ class Blocking(Struct, frozen=True):
     async def arun(self) -> Any:
         """Run it in a thread of ours."""
         return await in_executor(self.run)
-
-
-class Either(Struct, frozen=True):
-    """Something that knows how to wait in a thread, and in an event loop."""
-
-    run: Callable[[], Any]
-    arun: Callable[[], Coroutine[Any, Any, Any]]
 
 
 class Wait(Struct, frozen=True):

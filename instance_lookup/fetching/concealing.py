@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct
 
 from instance_lookup.cache.entry import Freshness
+from instance_lookup.cache.tiers import Read
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
 from instance_lookup.fetching.loader import Loader
 from instance_lookup.fetching.reasons import EVERYTHING_GONE
@@ -73,7 +74,7 @@ class ConcealingLoader(Loader[D]):
         user, near = context.user, self._cache.near.get(asked)
         if near is not None and (yield from self._is_for(user, asked, near, is_theirs)):
             return self._hit(asked, near)
-        reading: Reading[D] = yield self._cache.step_shared(asked)
+        reading: Reading[D] = yield Read(self._cache, asked, near=False)
         entry = reading.entry
         if entry is None or not (yield from self._is_for(user, asked, entry, is_theirs)):
             found = yield from self._guess(asked, reading, context, deadline)

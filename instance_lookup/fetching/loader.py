@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from msgspec import Struct
 
 from instance_lookup.cache.entry import Entry, Freshness
+from instance_lookup.cache.tiers import Read
 from instance_lookup.concurrency.steps import Blocking, Steps
 from instance_lookup.context import fresh_request_id
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
@@ -67,7 +68,7 @@ class Loader(Generic[D]):
         """
         if self._refusals.any:
             yield from self._refusals.check(context.user, asked)
-        reading: Reading[D] = yield self._cache.step(asked)
+        reading: Reading[D] = yield Read(self._cache, asked)
         entry = reading.entry
         if entry is not None and entry.freshness is Freshness.FRESH:
             found = self._fresh(asked, entry, reading)
@@ -85,7 +86,7 @@ class Loader(Generic[D]):
 
     def held(self, asked: str, user: LookupUser) -> Steps[D | None]:
         """Return what the cache holds of an id, fresh or stale, unless the service refused it."""
-        reading: Reading[D] = yield self._cache.step(asked)
+        reading: Reading[D] = yield Read(self._cache, asked)
         entry = reading.entry
         return None if entry is None or (user, asked) in self._refusals else entry.document
 
@@ -133,7 +134,7 @@ class Loader(Generic[D]):
 
         ``asked`` is the id. Raises as :meth:`load`, and ends by ``deadline`` if the backend does.
         """
-        reading = self._cache.read_shared(asked)
+        reading = self._cache.read_shared(asked, mint=True)
         outcome = self._fetcher.fetch(asked, reading, self._asker(context), deadline)
         if outcome.found is None:
             raise outcome.error or self._fetcher.unavailable(asked, "busy")

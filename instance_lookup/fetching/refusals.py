@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
+from instance_lookup.cache.tiers import Read
 from instance_lookup.concurrency.steps import Blocking, Steps
 from instance_lookup.exceptions import AccessDenied, CacheError
 from instance_lookup.resilience.expiring import Expiring
@@ -74,7 +75,7 @@ class Refusals(Generic[D]):
             return
         # "drop" is one step: of lookups that see the refusal together, one goes on.
         if self._lets_in is not None and self._untold.drop((user.identity, asked)):
-            reading: Reading[D] = yield self._cache.step(asked)
+            reading: Reading[D] = yield Read(self._cache, asked)
             copy = reading.entry.document if reading.entry else None
             if copy is not None and (yield from self._lets_in(user, copy)):
                 with suppress(CacheError):

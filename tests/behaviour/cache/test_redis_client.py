@@ -405,7 +405,7 @@ def test_keys_of_a_function_of_the_project_are_asked_for_each_time(config: dict[
         cache = opened()
         for moment in ("first", "second"):
             _moment.append(moment)
-            assert cache._key("a").endswith(f"{moment}:a")
+            assert cache._key("a").endswith(f"{moment}:a".encode())
 
 
 _moment = [""]
