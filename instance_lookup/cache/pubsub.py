@@ -60,13 +60,14 @@ class Channel(Guarded):
     """By the monotonic clock: until then each invalidation older than a second is known here."""
     _thread: Thread | None
 
-    def __init__(self, alias: str, name: str) -> None:
+    def __init__(self, alias: str, name: str, server: str) -> None:
+        """Speak on the channel ``name`` of the cache ``alias``; the log calls it ``server``."""
         super().__init__()
         self.name = name
         self._alias = alias
         self._health = Health("The subscription to invalidations")
         self._publishing = Health("Publishing invalidations")
-        self._server = f"the server of CACHES[{alias!r}]"
+        self._server = server
         self._hearers: WeakSet[Hears] = WeakSet()
 
     def publish(self, kind: str, asked: str | None) -> bool:
@@ -77,7 +78,6 @@ class Channel(Guarded):
         """
         message = EVERYTHING if asked is None else f"{kind}:{asked}"
         try:
-            self._client()  # for the log: where the server is
             key_values[self._alias].publish(self.name, message.encode(errors="surrogatepass"))
         except Exception as exc:  # noqa: BLE001  # whatever the backend raises
             reason = type(exc).__name__
@@ -129,7 +129,7 @@ class Channel(Guarded):
 
     def _hear(self) -> None:
         """Listen until something fails, or until no listener is left."""
-        with closing(self._client().pubsub()) as pubsub:
+        with closing(client_of(caches[self._alias]).pubsub()) as pubsub:
             pubsub.subscribe(self.name)
             came = asked = monotonic()
             pubsub.ping(str(asked))
@@ -169,11 +169,6 @@ class Channel(Guarded):
         for hearer in hearers:
             hearer.hear(*named)
         return True
-
-    def _client(self) -> Any:
-        client = client_of(caches[self._alias])
-        self._server = _server_of(client)
-        return client
 
     @property
     def _is_back(self) -> str:
@@ -221,12 +216,13 @@ def publish(alias: str, kind: str, asked: str | None) -> bool:
 def channel_of(alias: str) -> Channel | None:
     """Return the channel of a cache alias, ``None`` where its backend has no pub/sub."""
     cache = caches[alias]
-    if client_of(cache) is None:
+    client = client_of(cache)
+    if client is None:
         return None
     name = f"{cache.key_prefix}:instance_invalidations"
     # "setdefault" is one step: of two channels made at the same moment one is used. No lock, which
     # a fork could leave locked.
-    return _channels.setdefault((alias, name), Channel(alias, name))
+    return _channels.setdefault((alias, name), Channel(alias, name, _server_of(client)))
 
 
 def _server_of(client: Any) -> str:

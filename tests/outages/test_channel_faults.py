@@ -255,7 +255,7 @@ def test_hearers_are_counted_under_the_lock() -> None:
             assert made._lock.locked()
             return super().__iter__()
 
-    made, hearer = Channel("unused", "unused"), Hearer()
+    made, hearer = Channel("unused", "unused", "Redis"), Hearer()
     made._hearers = Watched([hearer])
     made._tell("instance", "acme")
     assert hearer.told == [("instance", "acme")]

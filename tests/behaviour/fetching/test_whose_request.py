@@ -260,5 +260,5 @@ def test_subscription_belongs_to_no_request(monkeypatch: pytest.MonkeyPatch) -> 
     seen: list[str] = []
     monkeypatch.setattr(Thread, "start", lambda thread: seen.append(WHO.get()))
     hearer = Hearer()
-    as_request("alice", Channel("default", "invalidations").listen, hearer)
+    as_request("alice", Channel("default", "invalidations", "Redis").listen, hearer)
     assert seen == ["nobody"]
