@@ -51,6 +51,26 @@ def test_one_takes_it() -> None:
     assert (first.take(), second.take(), second.is_free()) == (True, False, False)
 
 
+def test_lease_whose_answer_was_lost_stops_no_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server gave it, and the connection broke: the second try finds it taken, by ourselves.
+
+    It counts as unknown, so this process fetches; the others see the lease, and wait for it.
+    """
+
+    class BreaksBehind(HookedCache):
+        def add(self, *args: Any, **kwargs: Any) -> bool:
+            added = super().add(*args, **kwargs)
+            if added:
+                raise ConnectionResetError
+            return added
+
+    monkeypatch.setattr(caches["default"], "__class__", BreaksBehind)
+    assert lease().take()
+    assert not lease().is_free()
+    monkeypatch.undo()
+    assert not lease().take()
+
+
 def test_released_lease_is_free() -> None:
     """For whoever wants it next."""
     first, second = lease(), lease()
