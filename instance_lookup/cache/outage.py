@@ -11,9 +11,35 @@ from instance_lookup.cache.epochs import Marks
 from instance_lookup.resilience.expiring import Expiring
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from instance_lookup.cache.entry import Entry, Generation
+    from instance_lookup.conf import Settings
 
 D = TypeVar("D", bound=Struct)
+
+_LIMIT = 1024
+"""Answers; ``NEAR_CACHE_BYTES`` bounds them as well."""
+
+
+class _Answers(Expiring["Entry[D]"]):
+    """Answers, of which the oldest make room: by their number, and by bytes of JSON."""
+
+    def __init__(self, ttl: float, *, limit: int, most_bytes: int) -> None:
+        super().__init__(ttl, limit=limit)
+        self._most_bytes = most_bytes
+
+    def put(self, key: Hashable, value: Entry[D]) -> None:
+        """Keep an answer, unless it would push out all others."""
+        if len(value.raw) > self._most_bytes:
+            self.drop(key)
+        else:
+            super().put(key, value)
+
+    def _is_full(self) -> bool:
+        # Added up each time: there are few, and each comes with a call of the service.
+        held = sum(len(entry.raw) for _, entry in self.items.values())
+        return super()._is_full() or held > self._most_bytes
 
 
 class OutageBuffer(Generic[D]):
@@ -23,15 +49,16 @@ class OutageBuffer(Generic[D]):
     marks a 404 would be forgotten as soon as the cache is back with the copy.
     """
 
-    def __init__(self, *, answers_live: float, entries_live: float, stale_max_age: float) -> None:
-        """Keep answers for ``answers_live`` seconds, and 404s for ``entries_live`` seconds.
+    def __init__(self, settings: Settings, entries_live: float) -> None:
+        """Keep answers for ``NEAR_CACHE_TTL``, and 404s for ``entries_live`` seconds.
 
-        ``entries_live`` is longer than any entry lives in the cache. ``stale_max_age`` is the age,
-        in seconds, up to which an answer may be served.
+        ``entries_live`` is longer than any entry lives in the cache.
         """
-        self._answers: Expiring[Entry[D]] = Expiring(answers_live, limit=1024)
+        self._answers: _Answers[D] = _Answers(
+            settings.near_cache_ttl, limit=_LIMIT, most_bytes=settings.near_cache_bytes
+        )
         self._gone: Marks[float] = Marks(entries_live)
-        self._stale_max_age = stale_max_age
+        self._stale_max_age = settings.stale_max_age
 
     @property
     def is_used(self) -> bool:

@@ -74,11 +74,7 @@ class TieredCache(Generic[D]):
         self.shared = SharedTier(kind, settings, counters)
         self._settings = settings
         self._count = counters.add
-        self._buffer: OutageBuffer[D] = OutageBuffer(
-            answers_live=settings.near_cache_ttl,
-            entries_live=self.shared.known_life,
-            stale_max_age=settings.stale_max_age,
-        )
+        self._buffer: OutageBuffer[D] = OutageBuffer(settings, self.shared.known_life)
         self.near: NearTier[D] = NearTier(settings)
         self._epochs = Epochs(self.shared.known_life, self.near, self._buffer)
         self._rejoined = 0

@@ -10,6 +10,7 @@ from instance_lookup import InstanceConfig
 from instance_lookup.cache.entry import Entry, Freshness, Generation
 from instance_lookup.cache.epochs import Epochs
 from instance_lookup.cache.outage import OutageBuffer
+from instance_lookup.conf import apply_options
 from tests.support.monotonic import Monotonic
 
 if TYPE_CHECKING:
@@ -17,15 +18,15 @@ if TYPE_CHECKING:
 
 UNDER = Generation("g1", "g2")
 ANSWERS_LIVE, CHANGES_LIVE = 5, 3660
+MOST_BYTES = 1000
 
 
 class Known:
     """A buffer, and the changes that it has to drop answers for."""
 
     def __init__(self) -> None:
-        self.buffer: OutageBuffer[Any] = OutageBuffer(
-            answers_live=ANSWERS_LIVE, entries_live=CHANGES_LIVE, stale_max_age=3600
-        )
+        settings = apply_options({"near_cache_ttl": ANSWERS_LIVE, "near_cache_bytes": MOST_BYTES})
+        self.buffer: OutageBuffer[Any] = OutageBuffer(settings, CHANGES_LIVE)
         self.epochs = Epochs(CHANGES_LIVE, self.buffer)
         self.monotonic = Monotonic(self.buffer, self.epochs)
         self.since, self.forget = self.epochs.of, self.epochs.change
@@ -47,10 +48,10 @@ def monotonic(known: Known) -> Monotonic:
     return known.monotonic
 
 
-def answered(at: float, generation: str = "") -> Entry[Any]:
+def answered(at: float, generation: str = "", size: int = 2) -> Entry[Any]:
     return Entry(
         document=InstanceConfig(instance_id="acme"),
-        raw=Raw(b"{}"),
+        raw=Raw(b"{}".ljust(size)),
         cached_at=at,
         ttl=300,
         generation=generation,
@@ -75,6 +76,25 @@ def test_answer_ends(
     known.keep("acme", answered(clock.now), since=known.since("acme"))
     monotonic.now += passed
     assert (known.answer("acme") is not None) is used
+
+
+def test_oldest_answers_make_room_where_there_are_too_many_bytes(
+    known: Known, clock: Clock
+) -> None:
+    """A thousand large documents would fill the memory of the process during an outage."""
+    for asked in ("first", "second", "third"):
+        known.keep(asked, answered(clock.now, size=400), since=0)
+    held = [known.answer(asked) is not None for asked in ("first", "second", "third")]
+    assert held == [False, True, True]
+
+
+def test_answer_of_more_bytes_than_there_may_be_pushes_out_none(known: Known, clock: Clock) -> None:
+    """It is not kept, and what was known of its id is not the last answer any more."""
+    for asked in ("acme", "other"):
+        known.keep(asked, answered(clock.now, size=MOST_BYTES // 2), since=0)
+    known.keep("acme", answered(clock.now, size=MOST_BYTES + 1), since=0)
+    assert known.answer("acme") is None
+    assert known.answer("other") is not None
 
 
 @pytest.mark.parametrize("asked", ["acme", None])
