@@ -111,8 +111,8 @@ def test_breaker_probe_fails() -> None:
 def test_breaker_closes_by_itself() -> None:
     """On the real clock: nobody has to restart or reset anything."""
     with ScriptedServer(Answer(500)) as server:
-        resolver = make(server.url, breaker_failures=1, breaker_reset=0.2)
-        outcome(resolver)
+        resolver = make(server.url, breaker_failures=1, breaker_reset=0.2, **PATIENT)
+        assert outcome(resolver) == "status"
         server.answers = healthy
         wait_until(lambda: outcome(resolver) == "service")
 
