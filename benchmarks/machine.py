@@ -10,7 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.redis_server import RedisServer, RedisServerError, find_server
+from tests.support.redis_server import RedisServer, find_server
+from tests.support.server_process import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,7 +100,7 @@ def _server() -> str:
         said = subprocess.run(
             [find_server(), "--version"], capture_output=True, text=True, check=True
         ).stdout
-    except RedisServerError:
+    except ServerError:
         return "none"
     return " ".join(said.split()[:3])
 

@@ -21,7 +21,7 @@ from benchmarks.machine import cores, pin, redis_on, watched
 from benchmarks.results import Bound, Effort, Result
 from benchmarks.rounds import Sample
 from instance_lookup.testing import FakeConfigService
-from tests.support.redis_server import free_port
+from tests.support.server_process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -32,7 +32,8 @@ from tests.support.documents import (
     config_service,
     passed,
 )
-from tests.support.redis_server import RedisServer, find_server, free_port
+from tests.support.redis_server import RedisServer, find_server
+from tests.support.server_process import free_port
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from tests.support.documents import PAGES, STARTS, Block, section
-from tests.support.redis_server import free_port
+from tests.support.server_process import free_port
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

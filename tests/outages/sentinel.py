@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +11,7 @@ from django.conf import settings
 from django.core.cache import caches
 from django.test import override_settings
 
-from tests.support.redis_server import GUARD, RedisServer, find_server
+from tests.support.redis_server import RedisServer, find_server
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -39,23 +37,11 @@ class SentinelServer(RedisServer):
         super().__init__()
         self._config = CONFIG.format(master=master)
 
-    def _launch(self, port: int) -> None:
+    def _words(self, port: int) -> list[str]:
         # A sentinel rewrites its file, which has to come first.
-        self.directory = tempfile.mkdtemp(prefix="instance-lookup-sentinel-")
         config = Path(self.directory) / "sentinel.conf"
         config.write_text(f"port {port}\nbind 127.0.0.1\ndir {self.directory}\n{self._config}")
-        with self._log_path.open("wb") as log:
-            self._process = subprocess.Popen(
-                [find_server(), str(config), "--sentinel"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", GUARD, "guard", str(self._process.pid), self.directory],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
+        return [find_server(), str(config), "--sentinel"]
 
 
 class Watched:

@@ -27,7 +27,7 @@ from instance_lookup.testing.servers import (
     send,
     truncated,
 )
-from tests.support.redis_server import free_port
+from tests.support.server_process import free_port
 
 if TYPE_CHECKING:
     import threading

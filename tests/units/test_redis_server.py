@@ -9,7 +9,8 @@ import pytest
 from django.core.cache import caches
 from django.db import connections
 
-from tests.support.redis_server import RedisServer, RedisServerError
+from tests.support.redis_server import RedisServer
+from tests.support.server_process import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,7 @@ def test_paused_server_can_be_stopped(own_redis_server: RedisServer) -> None:
 @pytest.mark.extras
 def test_failing_start_is_an_error() -> None:
     """A server that does not come up fails the tests of Redis, with its own words."""
-    with pytest.raises(RedisServerError, match="no-such-option"):
+    with pytest.raises(ServerError, match="no-such-option"):
         RedisServer("--no-such-option", "1").start()
 
 

@@ -32,7 +32,7 @@ from tests.support.lookups import (
     hooks,
 )
 from tests.support.monotonic import Monotonic
-from tests.support.redis_server import free_port
+from tests.support.server_process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
