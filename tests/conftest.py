@@ -19,6 +19,7 @@ from instance_lookup.cache import pubsub
 from tests.support.caches import KINDS, REDIS_KINDS, use_cache
 from tests.support.insides import at_rest
 from tests.support.lookups import TWINS, Clock, Twin
+from tests.support.memcached_server import MemcachedServer
 from tests.support.receivers import receivers_forgotten
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
@@ -244,6 +245,33 @@ def own_redis_server() -> Iterator[RedisServer]:
     """A server for this test alone, to be paused, killed and started again."""
     with RedisServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def memcached_server() -> Iterator[MemcachedServer]:
+    """A server for all tests of this process, which are skipped where there is none."""
+    with MemcachedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own_memcached_server() -> Iterator[MemcachedServer]:
+    """A server for this test alone, to be paused, killed and started again."""
+    with MemcachedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def pymemcache(memcached_server: MemcachedServer) -> str:
+    """The address of a memcached for that client, which is in the group ``test``."""
+    return memcached_server.location
+
+
+@pytest.fixture
+def pylibmc(memcached_server: MemcachedServer) -> str:
+    """The address of a memcached for that client, which has no wheels: it may be missing."""
+    pytest.importorskip("pylibmc", reason="pylibmc is not installed (it needs libmemcached-dev)")
+    return memcached_server.location
 
 
 @pytest.fixture(params=KINDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -22,7 +23,50 @@ if TYPE_CHECKING:
 LOCAL_KINDS = ("locmem", "locmem-small", "filebased", "db")
 REDIS_KINDS = ("redis", "django-redis")
 KINDS = LOCAL_KINDS + REDIS_KINDS
+MEMCACHED_KINDS = ("pymemcache", "pylibmc")
+"""By client. Only for tests that ask for them: a memcached is not on every machine."""
 
+
+class _Sockets:
+    """The module ``socket`` for pymemcache, whose clients close no connection but in their thread.
+
+    Kept here until the cache is removed: a socket that is forgotten unclosed fails some later test.
+    """
+
+    def __init__(self) -> None:
+        self.made: list[socket.socket] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(socket, name)
+
+    def socket(self, *args: Any) -> socket.socket:
+        self.made.append(socket.socket(*args))
+        return self.made[-1]
+
+    def close(self) -> None:
+        while self.made:
+            self.made.pop().close()
+
+
+_sockets = _Sockets()
+MEMCACHED: dict[str, dict[str, Any]] = {
+    "pymemcache": {
+        "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
+        "OPTIONS": {"connect_timeout": 1.0, "timeout": 1.0, "socket_module": _sockets},
+    },
+    "pylibmc": {
+        "BACKEND": "django.core.cache.backends.memcached.PyLibMCCache",
+        "OPTIONS": {
+            "behaviors": {
+                "connect_timeout": 1_000,
+                "_poll_timeout": 1_000,
+                "send_timeout": 1_000_000,
+                "receive_timeout": 1_000_000,
+            }
+        },
+    },
+}
+"""With timeouts of a second, as ``check --deploy`` wants them to be there."""
 SMALL = 30
 TABLE = "tests_cache"
 
@@ -39,15 +83,18 @@ def use_cache(
     *,
     alias: str = "instances",
     redis_url: str | None = None,
+    memcached: str | None = None,
     directory: Path | None = None,
     **options: Any,
 ) -> Iterator[str]:
-    """Provide an empty cache of one of ``KINDS`` under ``alias``, and remove it afterwards.
+    """Provide an empty cache of one of the kinds under ``alias``, and remove it afterwards.
 
-    The Redis kinds need ``redis_url``, ``filebased`` a ``directory``, ``db`` the test's leave to
-    use the database. ``options`` go into ``OPTIONS``, above ours.
+    The Redis kinds need ``redis_url``, those of memcached the address of one in ``memcached``,
+    ``filebased`` a ``directory``, ``db`` the test's leave to use the database. ``options`` go into ``OPTIONS``, above ours.
     """
-    config = cache_config(kind, redis_url=redis_url, directory=directory, **options)
+    config = cache_config(
+        kind, redis_url=redis_url, memcached=memcached, directory=directory, **options
+    )
     if kind == "db":
         _create_table(alias, config)
     try:
@@ -65,10 +112,11 @@ def cache_config(
     kind: str,
     *,
     redis_url: str | None = None,
+    memcached: str | None = None,
     directory: Path | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Return the entry of ``CACHES`` for one of ``KINDS``, with a key prefix of its own."""
+    """Return the entry of ``CACHES`` for one of the kinds, with a key prefix of its own."""
     name = f"tests-{uuid4().hex[:12]}"
     config: dict[str, Any] = {"KEY_PREFIX": name}
     match kind:
@@ -85,8 +133,11 @@ def cache_config(
         case "redis" | "django-redis":
             assert redis_url is not None
             config |= _redis_config(kind, redis_url, name)
+        case "pymemcache" | "pylibmc":
+            assert memcached is not None
+            config |= {**MEMCACHED[kind], "LOCATION": memcached}
         case _:
-            raise ValueError(f"no kind of cache {kind!r}; there are {KINDS}")
+            raise ValueError(f"no kind of cache {kind!r}; there are {KINDS + MEMCACHED_KINDS}")
     return config | {"OPTIONS": {**config.get("OPTIONS", {}), **options}}
 
 
@@ -118,6 +169,8 @@ def _remove(kind: str, alias: str) -> None:
     cache = caches[alias]
     if kind in REDIS_KINDS:
         _disconnect(kind, cache, alias)
+    elif kind in MEMCACHED_KINDS:
+        _sockets.close()  # its keys are its own; the server is there for one run of the tests
     else:
         cache.clear()
 

@@ -13,7 +13,7 @@ from django.core.cache.backends.locmem import LocMemCache
 
 from instance_lookup import ConfigServiceUnavailable, LookupContext, LookupUser
 from instance_lookup.backends.memory import DictConfigService
-from tests.support.caches import KINDS, REDIS_KINDS, use_cache
+from tests.support.caches import KINDS, MEMCACHED_KINDS, REDIS_KINDS, use_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,11 +171,11 @@ _WITH_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "django-redis-ignoring": ("django-redis", {"IGNORE_EXCEPTIONS": True}),
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    **{kind: (kind, {}) for kind in KINDS},
+    **{kind: (kind, {}) for kind in KINDS + MEMCACHED_KINDS},
     **_WITH_OPTIONS,
 }
 VARIANT_PARAMS = [
-    pytest.param(name, marks=[pytest.mark.extras] if kind in REDIS_KINDS else [])
+    pytest.param(name, marks=[pytest.mark.extras] if kind in REDIS_KINDS + MEMCACHED_KINDS else [])
     for name, (kind, _) in VARIANTS.items()
 ]
 """Every kind of cache, and some with options that change what comes back."""
@@ -190,7 +190,10 @@ def provide_variant(request: pytest.FixtureRequest, directory: Path) -> Iterator
         # since a fixture that is asked for this late does not announce itself.
         request.applymarker(pytest.mark.django_db(transaction=True))
         request.getfixturevalue("transactional_db")
-    with use_cache(kind, redis_url=url, directory=directory, **options) as alias:
+    memcached = request.getfixturevalue(kind) if kind in MEMCACHED_KINDS else None
+    with use_cache(
+        kind, redis_url=url, memcached=memcached, directory=directory, **options
+    ) as alias:
         yield alias
 
 
