@@ -35,8 +35,9 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _TIMEOUTS = ("socket_timeout", "socket_connect_timeout")
 _PYMEMCACHE = "OPTIONS: {'connect_timeout': 0.2, 'timeout': 0.2}, in seconds."
 _PYLIBMC = (
-    "OPTIONS: {'behaviors': {'connect_timeout': 200, 'send_timeout': 200_000, "
-    "'receive_timeout': 200_000}}, the first in milliseconds, the others in microseconds."
+    "OPTIONS: {'behaviors': {'connect_timeout': 200, '_poll_timeout': 200, "
+    "'send_timeout': 200_000, 'receive_timeout': 200_000}}, the first two in "
+    "milliseconds, the others in microseconds."
 )
 
 
@@ -190,7 +191,9 @@ def _advise_memcached(
         needed, hint = {"connect_timeout", "timeout"}, _PYMEMCACHE
     elif issubclass(backend, PyLibMCCache):
         options = options.get("behaviors") or {}
-        needed, hint = {"connect_timeout", "send_timeout", "receive_timeout"}, _PYLIBMC
+        # Without the second one libmemcached waits for 5 s, whatever the others say.
+        needed = {"connect_timeout", "_poll_timeout", "send_timeout", "receive_timeout"}
+        hint = _PYLIBMC
     else:
         return  # a client that we do not know
     missing = sorted(option for option in needed if not options.get(option))

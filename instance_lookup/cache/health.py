@@ -29,23 +29,30 @@ class CacheHealth:
         self.breaker = Breaker(failures=1, reset=CACHE_SKIPPED, probe=CACHE_SKIPPED)
         self.log = Health(f"The cache {alias!r}")
         self._alias = alias
+        self._refused = 0
+        """Bytes of the smallest value that was not taken, since the log says so."""
 
     def answered(self) -> None:
         """Note that the cache was read."""
         self.breaker.succeeded()
         self.log.ok()
 
-    def takes(self, write: Callable[[], object]) -> bool:
-        """Write, and tell whether the cache took it. It is not tried while the cache is down."""
+    def takes(self, write: Callable[[], object], size: int) -> bool:
+        """Write about ``size`` bytes, and tell whether the cache took them.
+
+        It is not tried while the cache is down.
+        """
         if self.breaker.wait():  # it failed since it was read
             return False
         began = monotonic()
         try:
             write()
         except CacheError as exc:
-            self.unwritable(exc, began)
+            self.unwritable(exc, began, size)
             return False
-        self.log.ok(_WRITING)
+        # A server may refuse what is large and take the rest: that is no news each time.
+        if size >= self._refused:
+            self.log.ok(_WRITING)
         return True
 
     def failed(self, exc: Exception) -> None:
@@ -57,20 +64,21 @@ class CacheHealth:
             f" Config Service is asked instead. Check the server of {self._setting}.",
         )
 
-    def unwritable(self, exc: Exception, began: float) -> None:
-        """Note that a write failed, which ``began`` at that time (monotonic clock).
+    def unwritable(self, exc: Exception, began: float, size: int = 0) -> None:
+        """Note that a write of about ``size`` bytes failed, which ``began`` at that time.
 
-        A cache that fails at once can still be read. A slow one is left alone, so that other
-        lookups do not wait for it.
+        ``began`` is by the monotonic clock. A cache that fails at once can still be read. A slow
+        one is left alone, so that other lookups do not wait for it.
         """
         if monotonic() - began >= _SLOW:
             self.failed(exc)
             return
+        self._refused = min(size, self._refused) if _WRITING in self.log.failing else size
         self.log.failed(
             "down",
             f"{self._said(exc)} What it holds is still served; for the rest the Config"
-            f" Service is asked. Check that the server of {self._setting} has room and is"
-            " no replica.",
+            f" Service is asked. Check that the server of {self._setting} has room, takes"
+            " values of this size, and is no replica.",
             part=_WRITING,
         )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from django.core.cache import caches
 from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.memcached import BaseMemcachedCache
 from django.core.signals import setting_changed
 
 from instance_lookup.cache.redis_client import RedisClient, client_of
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _BROKEN = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
+_BROKEN_MEMCACHED = frozenset({
+    "pymemcache.exceptions.MemcacheUnexpectedCloseError",
+    "pylibmc.ConnectionError",
+})  # fmt: skip
 
 
 class KeyValue(Protocol):
@@ -75,12 +80,12 @@ class DjangoCache:
 
     def add(self, key: str, value: str, life: int | None) -> bool | None:
         try:
-            added: bool | None = caches[self._alias].add(key, value, life)
+            added: bool | None = self._try("add", key, value, life)
         except Exception as exc:
             if not _is_broken(exc):
                 raise
             # The first one may have left the key taken: then it is not known who has it.
-            added = caches[self._alias].add(key, value, life) or None
+            added = self._try("add", key, value, life) or None
         return None if added is None else bool(added)
 
     def touch(self, key: str, life: int) -> None:
@@ -93,18 +98,34 @@ class DjangoCache:
         """Do nothing: no process listens to a cache that has no channels."""
 
     def _call(self, verb: str, *args: Any) -> Any:
-        method = getattr(caches[self._alias], verb)
         try:
-            return method(*args)
+            return self._try(verb, *args)
         except Exception as exc:
             if not _is_broken(exc):
                 raise
-        return method(*args)
+        return self._try(verb, *args)
+
+    def _try(self, verb: str, *args: Any) -> Any:
+        """Call a method of the cache. One on memcached makes another client after an error.
+
+        The clients hold an error against their server, that of pymemcache for up to a minute, and
+        find nothing there and store nothing meanwhile, without an error. When to try again is our
+        own decision.
+        """
+        cache = caches[self._alias]
+        try:
+            return getattr(cache, verb)(*args)
+        except Exception:
+            if isinstance(cache, BaseMemcachedCache):
+                cache.close()
+                vars(cache).pop("_cache", None)
+            raise
 
 
 def _is_broken(exc: Exception) -> bool:
     """Tell whether a connection broke, of those that were forgotten on the way."""
-    return isinstance(exc, _BROKEN) or type(exc).__name__ == "MemcacheUnexpectedCloseError"
+    name = f"{type(exc).__module__}.{type(exc).__name__}"
+    return isinstance(exc, _BROKEN) or name in _BROKEN_MEMCACHED
 
 
 class _KeyValues(dict[str, KeyValue]):

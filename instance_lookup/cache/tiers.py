@@ -120,6 +120,8 @@ class TieredCache(Generic[D]):
         except CacheUnwritable as exc:  # entries of other ids can still be read
             self.health.unwritable(exc, began)
             reading = Reading(None, self._buffer.unwritten(asked, None), since)
+            if breaker.wait():  # not at once: a client may have kept quiet about the read
+                return reading
         except CacheError as exc:
             self.health.failed(exc)
             return Reading(None, self._buffer.answer(asked), since)
@@ -189,7 +191,7 @@ class TieredCache(Generic[D]):
         """
         generation = reading.generation
         if generation is not None and self.health.takes(
-            partial(self.write, asked, body, generation=generation, **about)
+            partial(self.write, asked, body, generation=generation, **about), len(body)
         ):  # "keep": an answer that is older than a change does not undo it
             self._epochs.keep(asked, reading.since, partial(self._buffer.taken, asked))
         else:
@@ -205,7 +207,7 @@ class TieredCache(Generic[D]):
         """
         is_last, generation = reading.since == self._epochs.of(asked), reading.generation
         if generation is not None and self.health.takes(
-            partial(self._write_missing, asked, generation, asked_at)
+            partial(self._write_missing, asked, generation, asked_at), 0
         ):
             return
         # A cache that cannot be read may hold a copy of this id, or none.

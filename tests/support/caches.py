@@ -85,16 +85,19 @@ def use_cache(
     redis_url: str | None = None,
     memcached: str | None = None,
     directory: Path | None = None,
+    prefix: str | None = None,
     **options: Any,
 ) -> Iterator[str]:
     """Provide an empty cache of one of the kinds under ``alias``, and remove it afterwards.
 
     The Redis kinds need ``redis_url``, those of memcached the address of one in ``memcached``,
-    ``filebased`` a ``directory``, ``db`` the test's leave to use the database. ``options`` go into ``OPTIONS``, above ours.
+    ``filebased`` a ``directory``, ``db`` the test's leave to use the database. ``options`` go into
+    ``OPTIONS``, above ours.
     """
     config = cache_config(
         kind, redis_url=redis_url, memcached=memcached, directory=directory, **options
     )
+    config["KEY_PREFIX"] = prefix or config["KEY_PREFIX"]
     if kind == "db":
         _create_table(alias, config)
     try:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.server_process import ServerProcess
+
+if TYPE_CHECKING:
+    import socket
 
 PROGRAM = "memcached"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import signal
@@ -111,6 +112,8 @@ class ServerProcess(ABC):
     def pause(self) -> None:
         """Let the server accept connections but answer nothing, until ``resume``."""
         self._signal(signal.SIGSTOP)
+        # Not until then is it certain that nothing more is answered.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a paused server go on."""

@@ -8,7 +8,9 @@ import pytest
 from django.test import override_settings
 
 from instance_lookup.cache.keyvalue import DjangoCache, KeyValue, key_values
+from tests.support.caches import cache_config
 from tests.support.lookups import HookedCache, hooked_caches, hooks
+from tests.support.server_process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,8 +25,14 @@ VERBS: dict[str, Callable[[KeyValue], object]] = {
 each_verb = pytest.mark.parametrize("verb", VERBS)
 
 
-class MemcacheUnexpectedCloseError(Exception):
-    """What pymemcache raises, by name."""
+UnexpectedClose, Disconnected = (
+    type(name, (Exception,), {"__module__": module})
+    for module, name in (
+        ("pymemcache.exceptions", "MemcacheUnexpectedCloseError"),
+        ("pylibmc", "ConnectionError"),
+    )
+)
+"""What the clients of memcached raise, which may not be installed."""
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +61,7 @@ class Fails:
 @each_verb
 @pytest.mark.parametrize(
     "error",
-    [ConnectionResetError(), BrokenPipeError(), MemcacheUnexpectedCloseError()],
+    [ConnectionResetError(), BrokenPipeError(), UnexpectedClose(), Disconnected()],
     ids=lambda error: type(error).__name__,
 )
 def test_connection_that_broke_is_tried_once_more(
@@ -95,3 +103,13 @@ def test_add_tells_whether_it_is_known(
     """A backend that swallows its failures answers ``None``."""
     monkeypatch.setattr(HookedCache, "add", lambda *args: answer)
     assert cache.add("b", "g1", 60) is told
+
+
+@pytest.mark.extras
+def test_refusing_memcached_is_an_error_each_time() -> None:
+    """Its client would find nothing there after the first time, as if nothing were stored."""
+    memcached = cache_config("pymemcache", memcached=f"127.0.0.1:{free_port()}")
+    with override_settings(CACHES={"default": memcached}):
+        for _ in range(3):
+            with pytest.raises(ConnectionRefusedError):
+                key_values["default"].get_many(["a"])

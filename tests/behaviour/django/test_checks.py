@@ -271,7 +271,12 @@ def test_sealed_values_may_be_seen(settings: Settings) -> None:
 
 PYMEMCACHE = "django.core.cache.backends.memcached.PyMemcacheCache"
 PYLIBMC = "django.core.cache.backends.memcached.PyLibMCCache"
-BEHAVIORS = {"connect_timeout": 200, "receive_timeout": 200_000, "send_timeout": 200_000}
+BEHAVIORS = {
+    "_poll_timeout": 200,
+    "connect_timeout": 200,
+    "receive_timeout": 200_000,
+    "send_timeout": 200_000,
+}
 
 
 class OtherMemcached(BaseMemcachedCache):
@@ -288,6 +293,7 @@ class OtherMemcached(BaseMemcachedCache):
         (PYMEMCACHE, None, ["connect_timeout", "timeout"]),
         (PYLIBMC, {"binary": True, "behaviors": BEHAVIORS}, []),
         (PYLIBMC, {"behaviors": {**BEHAVIORS, "send_timeout": 0}}, ["send_timeout"]),
+        (PYLIBMC, {"behaviors": {**BEHAVIORS, "_poll_timeout": 0}}, ["_poll_timeout"]),
         (PYLIBMC, {"behaviors": {"ketama": True}}, list(BEHAVIORS)),
         (PYLIBMC, BEHAVIORS, list(BEHAVIORS)),
         (f"{__name__}.OtherMemcached", {}, []),

@@ -1,0 +1,75 @@
+"""A cache that takes some of what it is given, and a client that keeps quiet of what it does not.
+
+As memcached does and its clients do, here on a cache that a test can interrupt.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from django.test import override_settings
+
+from instance_lookup import InstanceResolver, Source
+from tests.outages.outages import Later, lines
+from tests.support.lookups import HookedCache, Service, acme, asks, hooked_caches, hooks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def resolver() -> Iterator[InstanceResolver]:
+    service = Service()
+    for name, size in (("small", 0), ("other", 0), ("big", 100_000)):
+        service.instances[name] = acme("x" * size, instance_id=name)
+    with override_settings(CACHES=hooked_caches()):
+        yield InstanceResolver(config_service_backend=service)
+
+
+def source(resolver: InstanceResolver, asked: str) -> Source:
+    return resolver.resolve(asks(instance_id=asked)).source
+
+
+def refuse_big(verb: str, key: str) -> None:
+    if (verb, key) == ("set", "instance_config:big"):
+        raise ValueError("object too large for cache")
+
+
+def test_large_value_that_is_refused_is_one_line(
+    resolver: InstanceResolver, refuses_at_once: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often smaller ones are taken, which proves nothing about it."""
+    later = Later(resolver)
+    with hooks(refuse_big):
+        for asked in ("big", "small", "big", "other", "big"):
+            assert source(resolver, asked) is Source.SERVICE
+            later.passed += 60
+    [line] = lines(caplog)
+    assert "failed to store 'big'" in line
+    assert "takes values of this size" in line
+    assert source(resolver, "big") is Source.SERVICE
+    assert "works again" in lines(caplog)[-1]
+
+
+def test_slow_write_after_a_quiet_read_is_an_outage(
+    resolver: InstanceResolver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The cache is left alone, though its client said nothing when the read failed."""
+    monkeypatch.setattr("instance_lookup.cache.health._SLOW", 0.0)
+    asked: list[str] = []
+
+    def fail(verb: str, key: str) -> object:
+        asked.append(verb)
+        if verb != "get":
+            raise OSError("timed out")
+        return HookedCache.SKIP
+
+    with hooks(fail):
+        assert source(resolver, "small") is Source.SERVICE
+        assert asked.count("add") == 1
+        before = len(asked)
+        assert source(resolver, "other") is Source.SERVICE
+        assert len(asked) == before
+    [line] = lines(caplog)
+    assert "left alone" in line
