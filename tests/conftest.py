@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import gc
 import os
+import shutil
 import signal
 from contextvars import copy_context
 from pathlib import Path
@@ -19,7 +20,7 @@ from instance_lookup.cache import pubsub
 from tests.support.caches import KINDS, REDIS_KINDS, use_cache
 from tests.support.insides import at_rest
 from tests.support.lookups import TWINS, Clock, Twin
-from tests.support.memcached_server import MemcachedServer
+from tests.support.memcached_server import PROGRAM, MemcachedServer
 from tests.support.receivers import receivers_forgotten
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
@@ -86,6 +87,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run also what takes long and seldom finds more (tests marked `full`)",
     )
+
+
+def pytest_report_header() -> list[str]:
+    # What a machine may lack is said once, not of each test that is skipped.
+    return [f"memcached: {shutil.which(PROGRAM) or 'none, so its tests are skipped'}"]
 
 
 def pytest_xdist_auto_num_workers() -> int:
