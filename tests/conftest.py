@@ -52,7 +52,8 @@ EXTRAS = frozenset({
 
 TESTS = Path(__file__).parent
 
-# What another version of Python or Django could break: modules, and directories of them.
+# What another version of Python or Django could break: modules, and directories of them. A test that
+# runs on each kind of cache, sync and async, runs once on each kind, half of them sync.
 COMPAT = frozenset({
     TESTS / "behaviour" / "commands" / "test_invalidate_instance_cache.py",
     TESTS / "behaviour" / "commands" / "test_warm_instance_cache.py",
@@ -170,7 +171,17 @@ def _is_named(name: str) -> bool:
 def _is_left_out(item: pytest.Item) -> bool:
     options = item.config.option
     is_full = item.get_closest_marker("full") is not None
-    return (is_full and not options.full) or (options.bare and _is_extra(item))
+    return (
+        (is_full and not options.full)
+        or (options.bare and _is_extra(item))
+        or (options.compat and _is_other_twin(item))
+    )
+
+
+def _is_other_twin(item: pytest.Item) -> bool:
+    """Tell whether the test runs on this kind of cache by the verb's other twin."""
+    indices = getattr(getattr(item, "callspec", None), "indices", {})
+    return indices.keys() >= {"alias", "call"} and (indices["alias"] + indices["call"]) % 2 == 1
 
 
 def _is_extra(item: pytest.Item) -> bool:
