@@ -67,6 +67,30 @@ COMPAT = frozenset({
     TESTS / "behaviour" / "django" / "test_middleware.py",
 })  # fmt: skip
 
+# What takes long and reaches no branch that the others do not reach: modules, and directories of
+# them. Tracing takes half as long as the tests, so these are run without it; the environment
+# `coverage` says whether the others, and those of `bare`, still reach every branch.
+UNTRACED = frozenset({
+    TESTS / "behaviour" / "cache" / "test_cache_contract.py",
+    TESTS / "behaviour" / "cache" / "test_documents.py",
+    TESTS / "behaviour" / "cache" / "test_generations.py",
+    TESTS / "behaviour" / "cache" / "test_generations_stored.py",
+    TESTS / "behaviour" / "commands" / "test_invalidate_instance_cache.py",
+    TESTS / "behaviour" / "commands" / "test_warm_instance_cache.py",
+    TESTS / "behaviour" / "django" / "test_live_servers.py",
+    TESTS / "behaviour" / "django" / "test_watched.py",
+    TESTS / "behaviour" / "drf" / "test_concealment.py",
+    TESTS / "behaviour" / "http" / "test_http_connections.py",
+    TESTS / "behaviour" / "http" / "test_http_forks.py",
+    TESTS / "behaviour" / "who" / "test_concealment.py",
+    TESTS / "docs",
+    TESTS / "outages",
+    TESTS / "races",
+    TESTS / "sandbox",
+    TESTS / "units" / "test_benchmarks.py",
+    TESTS / "units" / "test_packaging.py",
+})  # fmt: skip
+
 # The sandbox is a site built with DRF; it and its tests are of one piece.
 EXTRA_DIRECTORIES = frozenset({TESTS / "sandbox"})
 
@@ -82,6 +106,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--compat",
         action="store_true",
         help="run only what another version of Python or Django could break (see COMPAT)",
+    )
+    parser.addoption(
+        "--traced",
+        action="store_true",
+        help="leave out what `--untraced` runs (see UNTRACED)",
+    )
+    parser.addoption(
+        "--untraced",
+        action="store_true",
+        help="run only what takes long and reaches no branch that the others do not reach",
     )
     parser.addoption(
         "--full",
@@ -103,7 +137,9 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     options, is_module = config.option, collection_path.match("test_*.py")
     ignored = (
-        (options.compat and is_module and not _is_compat(collection_path))
+        (options.compat and is_module and not _is_among(COMPAT, collection_path))
+        or (options.traced and is_module and _is_among(UNTRACED, collection_path))
+        or (options.untraced and is_module and not _is_among(UNTRACED, collection_path))
         or (options.bare and collection_path in EXTRA_DIRECTORIES)
         or (options.bare and is_module and _needs_extra(collection_path))
     )
@@ -146,8 +182,8 @@ def pytest_unconfigure() -> None:
         leftover.unlink(missing_ok=True)
 
 
-def _is_compat(path: Path) -> bool:
-    return not COMPAT.isdisjoint([path, *path.parents])
+def _is_among(selection: frozenset[Path], path: Path) -> bool:
+    return not selection.isdisjoint([path, *path.parents])
 
 
 def _needs_extra(path: Path) -> bool:
