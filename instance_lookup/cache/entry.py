@@ -26,8 +26,6 @@ T = TypeVar("T")
 FORMAT = 1
 CLOCK_SKEW = 5.0
 """Seconds by which the clocks of two machines may differ."""
-DOES_NOT_EXIST = b"null"
-"""The document of an id that the Config Service does not know."""
 
 
 _REPEATING = re.compile(
@@ -183,6 +181,15 @@ def pack(
         etag=etag,
     )
     return SecretText(msgspec.json.encode(envelope).decode())
+
+
+def pack_missing(
+    kind: Kind[D], asked: str, generation: Generation | None, *, cached_at: float, ttl: float
+) -> SecretText:
+    """Return the stored form of "does not exist"; the arguments are those of :func:`pack`."""
+    return pack(
+        kind, asked, b"null", generation=generation, cached_at=cached_at, ttl=ttl, etag=None
+    )
 
 
 def unpack(kind: Kind[D], asked: str, stored: str | bytes) -> Entry[D]:

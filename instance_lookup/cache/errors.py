@@ -25,26 +25,27 @@ class CacheErrors:
         self._count = counters.add
 
     @contextmanager
-    def raised_to(self, verb: str, asked: str | None) -> Iterator[KeyValue]:
+    def raised_to(
+        self, verb: str, asked: str | None, *, counted: bool = True
+    ) -> Iterator[KeyValue]:
         """Yield the cache; what it raises is raised as ``CacheError``, see :meth:`failure`."""
         try:
             yield key_values[self._alias]
         except Exception as exc:
-            raise self.failure(verb, asked, exc) from exc
+            raise self.failure(verb, asked, exc, counted=counted) from exc
 
-    def failure(self, verb: str, asked: str | None, exc: Exception) -> CacheError:
-        """Count a failure of the backend, and return the error for it.
+    def failure(
+        self, verb: str, asked: str | None, exc: Exception, *, counted: bool = True
+    ) -> CacheError:
+        """Count a failure of the backend, unless not ``counted``, and return the error for it.
 
         ``verb`` is what was being done to the id ``asked`` (``None``: to all instances) when the
         backend raised ``exc``.
         """
         if isinstance(exc, InvalidCacheBackendError):
             raise exc  # a mistake in the settings, not an outage
-        self._count("errors")
-        return self.error(verb, asked, exc)
-
-    def error(self, verb: str, asked: str | None, exc: Exception) -> CacheError:
-        """Return the error for ``exc`` without counting it; takes what :meth:`failure` does."""
+        if counted:
+            self._count("errors")
         forget_locals(exc)
         what = repr(asked) if asked else "all instances"
         return (CacheUnwritable if verb == "store" else CacheError)(

@@ -2,21 +2,81 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from instance_lookup.cache.codec import UNREADABLE
-from instance_lookup.cache.keys import as_token, new_token
+from instance_lookup.cache.keys import as_generation, as_token, new_token
+from instance_lookup.exceptions import CacheError
 
 if TYPE_CHECKING:
+    from instance_lookup.cache.entry import Generation
+    from instance_lookup.cache.errors import CacheErrors
+    from instance_lookup.cache.keys import Keys
     from instance_lookup.cache.keyvalue import KeyValue
+    from instance_lookup.conf import Settings
+
+_MARGIN = 60
+"""Seconds by which a generation outlives the entries stored under it."""
 
 
-def mint(cache: KeyValue, key: str, found: object, life: int | None) -> str | None:
-    """Return the generation at ``key``; make one if there is none.
+class Generations:
+    """The generations in one cache alias. Both methods raise ``CacheError``."""
 
-    ``found`` is what was read there before, ``life`` the seconds until it expires (``None``:
-    never). ``None`` is returned where the cache keeps nothing. Raises what the backend raises.
+    def __init__(self, settings: Settings, errors: CacheErrors) -> None:
+        self._errors = errors
+        self._alias = settings.cache_alias
+        self.known_life = math.ceil(settings.stale_max_age) + _MARGIN
+        """Seconds for which the generation of an id with an entry is kept."""
+        fetching = math.ceil(settings.config_service_timeout + settings.negative_ttl)
+        self.unknown_life = fetching + _MARGIN
+        """That of an id without one."""
+
+    def mint(self, keys: Keys, found: list[object], asked: str) -> Generation | None:
+        """Return the generation of the id ``asked``; write the parts of it that are absent.
+
+        Absent means "unknown", not "none". ``found`` is what was read before of the three ``keys``
+        of a generation. ``None`` is returned where the cache keeps nothing by design.
+        """
+        everything, own, expiry = found
+        with self._errors.raised_to("store", asked) as cache:
+            everything = _mint(cache, keys.everything, everything, None)
+            own = everything and _mint(cache, keys.own, own, self.unknown_life)
+        generation = as_generation(everything, own, expiry)
+        if generation is None and not cache.keeps_nothing:
+            # The cache hides its failures (IGNORE_EXCEPTIONS), or keeps nothing: treat it as down.
+            raise self._errors.failure("read", asked, LookupError("it keeps nothing"))
+        return generation
+
+    def renew(self, key: str, asked: str | None, life: int | None) -> None:
+        """Write a new part of a generation at ``key``, and see that the cache kept it.
+
+        ``asked`` is the id that it is of (``None``: of all), ``life`` the seconds until it expires
+        (``None``: never). Some backends swallow failed writes.
+        """
+        with self._errors.raised_to("invalidate", asked) as cache:
+            before = None
+            with suppress(*UNREADABLE):
+                before = cache.get(key)
+            for _ in range(2):
+                cache.set(key, new_token(), life)
+                # Not compared with what was set: an invalidation by another process in between
+                # counts.
+                if cache.get(key) not in (None, before) or cache.keeps_nothing:
+                    return
+        raise CacheError(
+            f"The cache {self._alias!r} did not keep an invalidation of"
+            f" {asked or 'all instances'!r}: what it holds may still be served. Invalidate again"
+            " when the cache accepts writes.",
+            instance_id=asked,
+        )
+
+
+def _mint(cache: KeyValue, key: str, found: object, life: int | None) -> str | None:
+    """Return the part of a generation at ``key``, where ``found`` was read; write one if need be.
+
+    ``None``: the cache does not keep it. Raises what the backend raises.
     """
     if (known := as_token(found)) is not None:
         return known
@@ -27,19 +87,3 @@ def mint(cache: KeyValue, key: str, found: object, life: int | None) -> str | No
         cache.set(key, new_token(), life)
         known = as_token(cache.get(key))
     return known
-
-
-def renew(cache: KeyValue, key: str, life: int | None) -> bool:
-    """Write a new random generation, for ``life`` seconds; tell whether the cache kept it.
-
-    Some backends swallow failed writes.
-    """
-    before = None
-    with suppress(*UNREADABLE):
-        before = cache.get(key)
-    for _ in range(2):
-        cache.set(key, new_token(), life)
-        # Not compared with what was set: an invalidation by another process in between counts.
-        if cache.get(key) not in (None, before) or cache.keeps_nothing:
-            return True
-    return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING
 
-from instance_lookup.cache.entry import Entry, Freshness, Generation, encode_document
+from instance_lookup.cache.entry import Entry, Freshness, Generation, encode_document, pack
 from instance_lookup.cache.health import CacheHealth
 from instance_lookup.cache.kinds import instance_kind
 from instance_lookup.cache.stats import Counters
@@ -110,7 +110,8 @@ class InstanceCache:
         if complaint := complain(ttl, Seconds):
             raise ValueError(f"ttl {complaint}")
         stamp = self.generation(instance_id) if generation is None else generation
-        self.tiers.write(
+        packed = pack(
+            self.tiers.kind,
             self._checked(instance_id),
             encode_document(config),
             generation=Generation.parse(stamp),
@@ -118,6 +119,7 @@ class InstanceCache:
             ttl=ttl,
             etag=None,
         )
+        self.tiers.write(instance_id, packed)
 
     def expire(self, instance_id: str) -> None:
         """Have the Config Service asked before the entry is served again: it has changed."""

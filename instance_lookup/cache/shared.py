@@ -17,16 +17,15 @@ from msgspec import Struct
 
 from instance_lookup.cache.codec import UNREADABLE, Codec
 from instance_lookup.cache.entry import (
-    DOES_NOT_EXIST,
     Entry,
     Freshness,
     Generation,
     Peek,
-    pack,
+    pack_missing,
     unpack,
 )
 from instance_lookup.cache.errors import CacheErrors
-from instance_lookup.cache.generations import mint, renew
+from instance_lookup.cache.generations import Generations
 from instance_lookup.cache.keys import (
     EVERYTHING,
     Keys,
@@ -37,20 +36,18 @@ from instance_lookup.cache.keys import (
 )
 from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.cache.scan import stored_ids
-from instance_lookup.exceptions import CacheError
 from instance_lookup.frozen import hide
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from instance_lookup.cache.kinds import Kind
     from instance_lookup.cache.stats import Counters
     from instance_lookup.conf import Settings
+    from instance_lookup.frozen import SecretText
 
 D = TypeVar("D", bound=Struct)
 
-_MARGIN = 60
-"""Seconds by which a generation outlives the entries stored under it."""
 _KEYS_KEPT = 4096
 """Ids whose keys are kept; making them costs a tenth of what else a hit does."""
 _ENTRIES_REMEMBERED = 1024
@@ -94,14 +91,12 @@ class SharedTier(Generic[D]):
         self.kind, self._alias = kind, settings.cache_alias
         self._stale_max_age, self._negative_ttl = settings.stale_max_age, settings.negative_ttl
         self._entry_life = math.ceil(settings.stale_max_age)
-        self.known_life = self._entry_life + _MARGIN
-        self._unknown_life = (
-            math.ceil(settings.config_service_timeout + self._negative_ttl) + _MARGIN
-        )
         self._keys = lru_cache(_KEYS_KEPT)(partial(Keys.of, kind))
         self._memory = lru_cache(_ENTRIES_REMEMBERED)(_Memory[D])
         self._codec = Codec(settings)
         self.errors = CacheErrors(settings.cache_alias, counters)
+        self._generations = Generations(settings, self.errors)
+        self.known_life = self._generations.known_life
         self._count = counters.add
 
     def read(
@@ -112,20 +107,15 @@ class SharedTier(Generic[D]):
         ``since`` goes into the reading; ``again``: do not count, without ``mint``: do not write.
         """
         keys = self._keys(asked)
-        try:
-            found = key_values[self._alias].get_many(keys)
-        except UNREADABLE:
-            found = None
-        except Exception as exc:
-            raise self.errors.failure("read", asked, exc) from exc
-        if found is None:  # not in the handler: its error would be the context of the next one
+        found = self._look(keys, asked)
+        if found is None:
             found = self._get_readable(keys, asked)
         generation, entry, is_unusable = self._understood(asked, found)
         if generation is None:
             del found[0]  # debug pages show local variables, and it holds API keys
             if not mint:
                 return Reading(part_of_generation(*found), None, since, unminted=True)
-            generation = self._mint(keys, found, asked)
+            generation = self._generations.mint(keys, found, asked)
         elif is_unusable and not again:
             self._count("rejected")
         return Reading(generation, entry, since)
@@ -134,13 +124,10 @@ class SharedTier(Generic[D]):
         """Return what one look finds fresh of many ids. ``since`` of each goes into its reading."""
         keys = {asked: self._keys(asked) for asked in since}
         wanted = [*{key for own in keys.values() for key in own}]
-        try:
-            found = dict(zip(wanted, key_values[self._alias].get_many(wanted), strict=True))
-        except UNREADABLE:
+        values = self._look(wanted, next(iter(keys)))
+        if values is None:
             return {}
-        except Exception as exc:
-            raise self.errors.failure("read", next(iter(keys)), exc) from exc
-        readings = {}
+        found, readings = dict(zip(wanted, values, strict=True)), {}
         for asked, own in keys.items():
             generation, entry, _ = self._understood(asked, [found[key] for key in own])
             if entry is not None and entry.freshness is Freshness.FRESH:
@@ -149,55 +136,23 @@ class SharedTier(Generic[D]):
 
     def peek(self, asked: str) -> Peek[D]:
         """Look at what is stored for an id without changing anything: for inspection."""
-        try:
-            found = key_values[self._alias].get_many(self._keys(asked))
-        except UNREADABLE:
+        found = self._look(self._keys(asked), asked, counted=False)
+        if found is None:
             return Peek(None, None, unreadable=True)
-        except Exception as exc:
-            raise self.errors.error("read", asked, exc) from exc
         _, entry, is_unusable = self._understood(asked, found)
         return Peek(found[0], entry, unreadable=is_unusable)
 
     def stored_ids(self) -> set[str] | None:
         """Return the ids of all entries, ``None`` where the cache cannot list them. Slow."""
-        try:
+        with self.errors.raised_to("list", None, counted=False):
             return stored_ids(self._alias, self.kind, self._codec)
-        except Exception as exc:
-            raise self.errors.error("list", None, exc) from exc
 
-    def write(
-        self,
-        asked: str,
-        body: bytes,
-        *,
-        generation: Generation,
-        cached_at: float,
-        ttl: float,
-        etag: str | None,
-    ) -> None:
-        """Store the JSON ``body``, fresh for ``ttl`` seconds from ``cached_at`` (Unix time).
-
-        ``generation`` was read before the document was asked for. ``etag`` is the service's.
-        """
+    def write(self, asked: str, packed: SecretText) -> None:
+        """Store what ``pack`` made, under a generation that was read before the fetch."""
         keys = self._keys(asked)
         with self.errors.raised_to("store", asked) as cache:
-            # Not in a local variable: debug pages show those, and it holds API keys.
-            cache.set(
-                keys.entry,
-                self._codec.encode(
-                    pack(
-                        self.kind,
-                        asked,
-                        body,
-                        generation=generation,
-                        cached_at=cached_at,
-                        ttl=ttl,
-                        etag=etag,
-                    )
-                ),
-                self._entry_life,
-            )
-            cache.touch(keys.own, self.known_life)
+            cache.set(keys.entry, self._codec.encode(packed), self._entry_life)
+            cache.touch(keys.own, self._generations.known_life)
 
     def write_missing(self, asked: str, *, generation: Generation, asked_at: float) -> bool | None:
         """Remember that an id does not exist; tell whether that was stored, if the cache tells.
@@ -210,31 +165,38 @@ class SharedTier(Generic[D]):
             now = as_token(cache.get(keys.everything)), as_token(cache.get(keys.own))
             if now != (generation.everything, generation.own):
                 return None if None in now else False
-            new, ttl, kind = generation._replace(own=new_token()), self._negative_ttl, self.kind
-            missing = pack(
-                kind, asked, DOES_NOT_EXIST, generation=new, cached_at=asked_at, ttl=ttl, etag=None
-            )
-            cache.set(keys.own, new.own, self._unknown_life)
+            new, ttl = generation._replace(own=new_token()), self._negative_ttl
+            missing = pack_missing(self.kind, asked, new, cached_at=asked_at, ttl=ttl)
+            cache.set(keys.own, new.own, self._generations.unknown_life)
             cache.set(keys.entry, self._codec.encode(missing), math.ceil(ttl))
             return True
 
     def invalidate(self, asked: str) -> bool:
         """Never serve what was stored or fetched so far; tell whether there was an entry."""
-        keys = self._keys(asked)
-        self._renew(keys.own, asked, self.known_life)
+        keys, life = self._keys(asked), self._generations.known_life
+        self._generations.renew(keys.own, asked, life)
         with self.errors.raised_to("invalidate", asked) as cache:
             # A "does not exist" that is just being written may replace our generation by its own,
             # without having seen ours. Stored under another expiry, it is asked about again.
-            cache.set(keys.expiry, new_token(), self.known_life)
+            cache.set(keys.expiry, new_token(), life)
             return cache.delete(keys.entry)
 
     def invalidate_all(self) -> None:
         """Never serve what was stored or fetched so far, of any id, of both kinds."""
-        self._renew(EVERYTHING, None, None)
+        self._generations.renew(EVERYTHING, None, None)
 
     def expire(self, asked: str) -> None:
         """Make the entry of an id stale: the Config Service is asked before it is served again."""
-        self._renew(self._keys(asked).expiry, asked, self.known_life)
+        self._generations.renew(self._keys(asked).expiry, asked, self._generations.known_life)
+
+    def _look(self, keys: Sequence[str], asked: str, *, counted: bool = True) -> list[Any] | None:
+        """Return the value of each key; ``None``: one of them cannot be read."""
+        try:
+            return key_values[self._alias].get_many(keys)
+        except UNREADABLE:
+            return None
+        except Exception as exc:
+            raise self.errors.failure("read", asked, exc, counted=counted) from exc
 
     def _understood(
         self, asked: str, found: list[object]
@@ -275,26 +237,3 @@ class SharedTier(Generic[D]):
                         cache.delete(key)
                     found.append(None)
         return found
-
-    def _mint(self, keys: Keys, found: list[object], asked: str) -> Generation | None:
-        """Write the generations that are absent. Absent means "unknown", not "none"."""
-        everything, own, expiry = found
-        with self.errors.raised_to("store", asked) as cache:
-            everything = mint(cache, keys.everything, everything, None)
-            own = everything and mint(cache, keys.own, own, self._unknown_life)
-        generation = as_generation(everything, own, expiry)
-        if generation is None and not cache.keeps_nothing:
-            # The cache hides its failures (IGNORE_EXCEPTIONS), or keeps nothing: treat it as down.
-            raise self.errors.failure("read", asked, LookupError("it keeps nothing"))
-        return generation
-
-    def _renew(self, key: str, asked: str | None, life: int | None) -> None:
-        with self.errors.raised_to("invalidate", asked) as cache:
-            if renew(cache, key, life):
-                return
-        raise CacheError(
-            f"The cache {self._alias!r} did not keep an invalidation of"
-            f" {asked or 'all instances'!r}: what it holds may still be served. Invalidate again"
-            " when the cache accepts writes.",
-            instance_id=asked,
-        )

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from functools import cached_property, partial
 from time import monotonic
-from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec import Struct, structs
 
-from instance_lookup.cache.entry import DOES_NOT_EXIST, Freshness, pack, unpack
+from instance_lookup.cache.entry import Freshness, pack, pack_missing, unpack
 from instance_lookup.cache.epochs import Epochs
 from instance_lookup.cache.near import NearTier
 from instance_lookup.cache.outage import OutageBuffer
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from instance_lookup.cache.kinds import Kind
     from instance_lookup.cache.stats import Counters
     from instance_lookup.conf import Settings
+    from instance_lookup.frozen import SecretText
 
 D = TypeVar("D", bound=Struct)
 
@@ -47,16 +48,6 @@ class Read(Struct, Generic[D], frozen=True):
     async def arun(self) -> Reading[D]:
         """Return what :meth:`TieredCache.read` does, without blocking the event loop."""
         return await self.cache.aread(self.asked, near=self.near)
-
-
-class About(TypedDict):
-    """The facts about a document of the Config Service that are stored with it."""
-
-    cached_at: float
-    """Unix time at which it was asked for."""
-    ttl: float
-    """For how many seconds it is fresh."""
-    etag: str | None
 
 
 class TieredCache(Generic[D]):
@@ -183,19 +174,39 @@ class TieredCache(Generic[D]):
             return Reading(under, unwritten, reading.since)
         return structs.replace(reading, entry=entry)
 
-    def store(self, asked: str, body: bytes, reading: Reading[D], **about: Unpack[About]) -> None:
-        """Store the JSON ``body`` of the id ``asked``, with what is known :class:`About` it.
+    def store(
+        self,
+        asked: str,
+        body: bytes,
+        reading: Reading[D],
+        *,
+        cached_at: float,
+        ttl: float,
+        etag: str | None,
+    ) -> None:
+        """Store the JSON ``body`` of the id ``asked``, fresh for ``ttl`` seconds.
 
-        ``reading``, from before the call, has the generation to store it under. What the cache does
-        not take this process keeps for a moment, so that not each lookup becomes a call.
+        They count from ``cached_at``, the Unix time at which it was asked for. ``etag`` is the
+        service's. ``reading``, from before the call, has the generation to store it under. What the
+        cache does not take this process keeps for a moment, so that not each lookup becomes a call.
         """
         generation = reading.generation
+        packed = pack(
+            self.kind,
+            asked,
+            body,
+            generation=generation,
+            cached_at=cached_at,
+            ttl=ttl,
+            etag=etag,
+        )
         if generation is not None and self.health.takes(
-            partial(self.write, asked, body, generation=generation, **about), len(body)
-        ):  # "keep": an answer that is older than a change does not undo it
+            partial(self.write, asked, packed), len(body)
+        ):
+            # "keep": an answer that is older than a change does not undo it
             self._epochs.keep(asked, reading.since, partial(self._buffer.taken, asked))
         else:
-            self._keep(asked, body, generation, reading.since, **about)
+            self._keep(asked, packed, reading.since)
 
     def store_missing(
         self, asked: str, reading: Reading[D], *, asked_at: float, is_doubtful: bool
@@ -216,14 +227,13 @@ class TieredCache(Generic[D]):
         # Without the mark a copy in the cache would be served again.
         since = self._epochs.change(asked, None if is_unseen and is_doubtful else mark)
         if is_last:
-            about = About(cached_at=asked_at, ttl=self._settings.negative_ttl, etag=None)
-            self._keep(asked, DOES_NOT_EXIST, generation, since, **about)
+            ttl = self._settings.negative_ttl
+            packed = pack_missing(self.kind, asked, generation, cached_at=asked_at, ttl=ttl)
+            self._keep(asked, packed, since)
 
-    def write(
-        self, asked: str, body: bytes, *, generation: Generation, **about: Unpack[About]
-    ) -> None:
-        """Write ``body`` to the shared tier, drop what this process holds. Raise ``CacheError``."""
-        self.shared.write(asked, body, generation=generation, **about)
+    def write(self, asked: str, packed: SecretText) -> None:
+        """Write what ``pack`` made, drop what this process holds. Raise ``CacheError``."""
+        self.shared.write(asked, packed)
         self._buffer.drop(asked)
         self._epochs.apart(partial(self.near.drop, asked))  # no change: what is under way counts
 
@@ -235,17 +245,9 @@ class TieredCache(Generic[D]):
         self._epochs.change(asked, mark if is_lost else None)
         self._publish(asked)
 
-    def _keep(
-        self,
-        asked: str,
-        body: bytes,
-        generation: Generation | None,
-        since: int,
-        **about: Unpack[About],
-    ) -> None:
+    def _keep(self, asked: str, packed: SecretText, since: int) -> None:
         """Keep an answer in this process, unless something changed ``since``."""
-        kind = self.kind
-        entry = unpack(kind, asked, pack(kind, asked, body, generation=generation, **about))
+        entry = unpack(self.kind, asked, packed)
         self._epochs.keep(asked, since, partial(self._buffer.keep, asked, entry))
 
     def invalidate(self, asked: str) -> bool:

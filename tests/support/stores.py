@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.test import override_settings
 
 from instance_lookup import InstanceConfig
+from instance_lookup.cache.entry import pack
 from instance_lookup.cache.kinds import instance_kind
 from instance_lookup.cache.shared import SharedTier
 from instance_lookup.cache.stats import Counters
@@ -49,9 +50,9 @@ def generation(store: Store, asked: str = "acme") -> Generation:
 
 def fill(store: Store, body: bytes = BODY, asked: str = "acme") -> None:
     """Store what was just fetched."""
-    store.write(
-        asked, body, generation=generation(store, asked), cached_at=NOW, ttl=300, etag='"e"'
-    )
+    now = generation(store, asked)
+    packed = pack(store.kind, asked, body, generation=now, cached_at=NOW, ttl=300, etag='"e"')
+    store.write(asked, packed)
 
 
 def is_served(store: Store, asked: str = "acme") -> bool:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from instance_lookup.cache.entry import (
-    DOES_NOT_EXIST,
     Entry,
     Freshness,
     Generation,
@@ -139,7 +138,7 @@ def test_unpack_expired_and_old() -> None:
 
 def test_unpack_of_what_does_not_exist() -> None:
     """A remembered 404 is an entry without a document."""
-    entry = unpacked(packed(DOES_NOT_EXIST))
+    entry = unpacked(packed(b"null"))
     assert entry is not None
     assert entry.document is None
 

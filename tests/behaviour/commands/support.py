@@ -19,6 +19,7 @@ from django.core.management.base import CommandError
 
 from instance_lookup import InstanceNotFound, get_resolver
 from instance_lookup.backends.base import ConfigServiceBackend, Document
+from instance_lookup.cache.entry import pack
 from tests.support.servers import Answer, ScriptedServer
 
 if TYPE_CHECKING:
@@ -77,17 +78,17 @@ def json_answer(document: object) -> Answer:
 def store(instance_id: str, *, age: float = 0.0, owner: str = "u1") -> None:
     """Have the cache hold an instance's configuration as it was fetched ``age`` seconds ago."""
     entries = get_resolver().cache.tiers.shared
-    generation = entries.read(instance_id).generation
-    assert generation is not None
-    document = {**config(instance_id), "metadata": {"owner": owner}}
-    entries.write(
+    document = json.dumps({**config(instance_id), "metadata": {"owner": owner}}).encode()
+    packed = pack(
+        entries.kind,
         instance_id,
-        json.dumps(document).encode(),
-        generation=generation,
+        document,
+        generation=entries.read(instance_id).generation,
         cached_at=time() - age,
         ttl=300.0,
         etag=None,
     )
+    entries.write(instance_id, packed)
 
 
 @dataclass(frozen=True)
