@@ -48,9 +48,8 @@ if TYPE_CHECKING:
 
 D = TypeVar("D", bound=Struct)
 
-_KEYS_KEPT = 4096
-"""Ids whose keys are kept; making them costs a tenth of what else a hit does."""
-_ENTRIES_REMEMBERED = 1024
+_KNOWN = 1024
+"""Ids of which something is kept; the one that was used least recently makes room."""
 _LENGTH_REMEMBERED = 32_768
 """Characters above which an entry is decoded each time: memory has a bound."""
 
@@ -75,13 +74,15 @@ class _Look(NamedTuple, Generic[D]):
     entry: Entry[D]
 
 
-class _Memory(Generic[D]):
-    """The last look at one id; one attribute, which each thread reads and swaps in one step."""
+class _Known(Generic[D]):
+    """What is kept of one id, so that a hit neither makes its keys nor decodes its entry again."""
 
-    __slots__ = ("last",)
+    __slots__ = ("keys", "last")
 
-    def __init__(self, asked: str) -> None:
+    def __init__(self, kind: Kind[D], asked: str) -> None:
+        self.keys = Keys.of(kind, asked)
         self.last: _Look[D] | None = None
+        """Each thread reads and swaps it in one step."""
 
 
 class SharedTier(Generic[D]):
@@ -91,8 +92,7 @@ class SharedTier(Generic[D]):
         self.kind, self._alias = kind, settings.cache_alias
         self._stale_max_age, self._negative_ttl = settings.stale_max_age, settings.negative_ttl
         self._entry_life = math.ceil(settings.stale_max_age)
-        self._keys = lru_cache(_KEYS_KEPT)(partial(Keys.of, kind))
-        self._memory = lru_cache(_ENTRIES_REMEMBERED)(_Memory[D])
+        self._known = lru_cache(_KNOWN)(partial(_Known[D], kind))
         self._codec = Codec(settings)
         self.errors = CacheErrors(settings.cache_alias, counters)
         self._generations = Generations(settings, self.errors)
@@ -106,11 +106,12 @@ class SharedTier(Generic[D]):
 
         ``since`` goes into the reading; ``again``: do not count, without ``mint``: do not write.
         """
-        keys = self._keys(asked)
+        known = self._known(asked)
+        keys = known.keys
         found = self._look(keys, asked)
         if found is None:
             found = self._get_readable(keys, asked)
-        generation, entry, is_unusable = self._understood(asked, found)
+        generation, entry, is_unusable = self._understood(known, asked, found)
         if generation is None:
             del found[0]  # debug pages show local variables, and it holds API keys
             if not mint:
@@ -122,24 +123,26 @@ class SharedTier(Generic[D]):
 
     def read_many(self, since: Mapping[str, int]) -> dict[str, Reading[D]]:
         """Return what one look finds fresh of many ids. ``since`` of each goes into its reading."""
-        keys = {asked: self._keys(asked) for asked in since}
-        wanted = [*{key for own in keys.values() for key in own}]
-        values = self._look(wanted, next(iter(keys)))
+        known = {asked: self._known(asked) for asked in since}
+        wanted = [*{key for each in known.values() for key in each.keys}]
+        values = self._look(wanted, next(iter(known)))
         if values is None:
             return {}
         found, readings = dict(zip(wanted, values, strict=True)), {}
-        for asked, own in keys.items():
-            generation, entry, _ = self._understood(asked, [found[key] for key in own])
+        for asked, each in known.items():
+            own = [found[key] for key in each.keys]
+            generation, entry, _ = self._understood(each, asked, own)
             if entry is not None and entry.freshness is Freshness.FRESH:
                 readings[asked] = Reading(generation, entry, since[asked])
         return readings
 
     def peek(self, asked: str) -> Peek[D]:
         """Look at what is stored for an id without changing anything: for inspection."""
-        found = self._look(self._keys(asked), asked, counted=False)
+        known = self._known(asked)
+        found = self._look(known.keys, asked, counted=False)
         if found is None:
             return Peek(None, None, unreadable=True)
-        _, entry, is_unusable = self._understood(asked, found)
+        _, entry, is_unusable = self._understood(known, asked, found)
         return Peek(found[0], entry, unreadable=is_unusable)
 
     def stored_ids(self) -> set[str] | None:
@@ -149,7 +152,7 @@ class SharedTier(Generic[D]):
 
     def write(self, asked: str, packed: SecretText) -> None:
         """Store what ``pack`` made, under a generation that was read before the fetch."""
-        keys = self._keys(asked)
+        keys = self._known(asked).keys
         with self.errors.raised_to("store", asked) as cache:
             cache.set(keys.entry, self._codec.encode(packed), self._entry_life)
             cache.touch(keys.own, self._generations.known_life)
@@ -160,7 +163,7 @@ class SharedTier(Generic[D]):
         Under a new generation, so that an older document still under way cannot bring it back.
         Not if ``generation`` is outdated: after an invalidation this answer may be the older one.
         """
-        keys = self._keys(asked)
+        keys = self._known(asked).keys
         with self.errors.raised_to("store", asked) as cache:
             now = as_token(cache.get(keys.everything)), as_token(cache.get(keys.own))
             if now != (generation.everything, generation.own):
@@ -173,7 +176,7 @@ class SharedTier(Generic[D]):
 
     def invalidate(self, asked: str) -> bool:
         """Never serve what was stored or fetched so far; tell whether there was an entry."""
-        keys, life = self._keys(asked), self._generations.known_life
+        keys, life = self._known(asked).keys, self._generations.known_life
         self._generations.renew(keys.own, asked, life)
         with self.errors.raised_to("invalidate", asked) as cache:
             # A "does not exist" that is just being written may replace our generation by its own,
@@ -187,7 +190,8 @@ class SharedTier(Generic[D]):
 
     def expire(self, asked: str) -> None:
         """Make the entry of an id stale: the Config Service is asked before it is served again."""
-        self._generations.renew(self._keys(asked).expiry, asked, self._generations.known_life)
+        generations = self._generations
+        generations.renew(self._known(asked).keys.expiry, asked, generations.known_life)
 
     def _look(self, keys: Sequence[str], asked: str, *, counted: bool = True) -> list[Any] | None:
         """Return the value of each key; ``None``: one of them cannot be read."""
@@ -199,10 +203,10 @@ class SharedTier(Generic[D]):
             raise self.errors.failure("read", asked, exc, counted=counted) from exc
 
     def _understood(
-        self, asked: str, found: list[object]
+        self, known: _Known[D], asked: str, found: list[object]
     ) -> tuple[Generation | None, Entry[D] | None, bool]:
         """Return generation and entry of what was found of an id; and whether that is no entry."""
-        last = self._memory(asked).last
+        last = known.last
         if last is not None and last.found == found:
             generation, entry = last.generation, last.entry
             aged = entry.aged(self._stale_max_age, time(), expired=entry.expired)
@@ -221,7 +225,7 @@ class SharedTier(Generic[D]):
             return now, None, True
         counting = entry.under(now, self._stale_max_age, time())
         if counting is not None and is_short:
-            self._memory(asked).last = _Look([*map(hide, found)], now, counting)
+            known.last = _Look([*map(hide, found)], now, counting)
         return now, counting, False
 
     def _get_readable(self, keys: Keys, asked: str) -> list[Any]:

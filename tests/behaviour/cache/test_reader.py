@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.cache import caches
@@ -138,13 +138,18 @@ def test_dummy_cache_is_no_failure(service: Service, caplog: pytest.LogCaptureFi
 class Racing:
     """What a store remembers of an id, while another thread replaces it."""
 
-    def __init__(self, last: object) -> None:
-        self._left = [last]
+    def __init__(self, known: Any) -> None:
+        self.keys = known.keys
+        self._left = [known.last]
 
     @property
     def last(self) -> object:
         """What was there at the first look, nothing at the next."""
         return self._left.pop() if self._left else None
+
+    @last.setter
+    def last(self, last: object) -> None:
+        """The other thread replaces it at once."""
 
 
 def test_entry_remembered_is_replaced_meanwhile(
@@ -153,8 +158,8 @@ def test_entry_remembered_is_replaced_meanwhile(
     """By another thread, between two looks: the entry is read all the same."""
     process.fetch()
     read_minted(process.cache, "acme")
-    racing = Racing(process.cache.shared._memory("acme").last)
-    monkeypatch.setattr(process.cache.shared, "_memory", lambda asked: racing)
+    racing = Racing(process.cache.shared._known("acme"))
+    monkeypatch.setattr(process.cache.shared, "_known", lambda asked: racing)
     entry = read_minted(process.cache, "acme").entry
     assert entry is not None
     assert entry.document is not None
