@@ -52,30 +52,29 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; a traceback that shows local variables shows its status only."""
+    """An answer; a traceback that shows local variables shows its ``status`` only.
+
+    ``headers`` are found by name in any spelling. ``body`` is ``None`` where it was refused or is
+    not needed; ``refused`` says why, where the status does not. ``is_from_service`` tells whether a
+    404 or 410 comes from the Config Service itself, see :func:`is_from_service`.
+    """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
-    """``None`` where it was refused or is not needed."""
     refused: str = ""
-    """Why it was refused, where the status does not say it."""
     is_from_service: bool = False
-    """Whether a 404 or 410 comes from the Config Service itself, see :func:`is_from_service`."""
 
 
 class Subject(NamedTuple):
-    """What was asked for, in words, and its id if it is one document."""
+    """What was asked for: in words (``text``), and its id by name (``ids``) if it is one document.
+
+    ``service`` is what was asked, such as "The Config Service at https://config.example.com".
+    """
 
     text: str
     ids: dict[str, Any]
     service: str
-    """The service that was asked, such as "The Config Service at https://config.example.com"."""
-
-    @classmethod
-    def of(cls, kind: str, name: str, service: str) -> Subject:
-        """Return the instance or project of that id."""
-        return cls(f"{kind} {name!r}", {f"{kind}_id": name}, service)
 
 
 def verdict(reply: Reply, subject: Subject) -> InstanceLookupError:
@@ -104,9 +103,11 @@ def unavailable(
     hint: str | None = None,
     **details: Any,
 ) -> ConfigServiceUnavailable:
-    """Return the error that says so; ``details`` is where the numbers and names go.
+    """Return the error that says that there is no usable answer about ``subject``.
 
-    ``hint`` is for the message, instead of the status and the error's name.
+    ``reason`` says why, ``retry_after`` for how many seconds the service asks to be left alone.
+    ``hint`` is for the message, instead of the status and the error's name among the ``details``,
+    which is where the numbers and names go.
     """
     shown = hint or ", ".join(str(details[name]) for name in ("status", "error") if name in details)
     if "proxy" in details:

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """How to ask: for which user, until when, and which copy is already held."""
+    """How to ask.
+
+    The answer has to be there by the ``deadline``, whose ``remaining()`` is in seconds.
+    ``request_id`` names the request that it is for, in the logs of both sides. ``user_id`` is who
+    asks (``None``: there is no user), ``etag`` the tag of the copy that the caller holds.
+    """
 
     deadline: Deadline
     request_id: str
@@ -27,12 +32,15 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A JSON document as the source wrote it, not yet validated."""
+    """A JSON document as the source wrote it: the ``body``, not yet validated.
+
+    ``etag`` names this version of it, if the source has such tags, ``status`` is the HTTP status
+    that it came with, if any, for log lines.
+    """
 
     body: bytes = field(repr=False)
     etag: str | None = None
     status: int | None = field(default=None, compare=False)
-    """The HTTP status it came with, if any: for log lines."""
 
 
 class NotModified:

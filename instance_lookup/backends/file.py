@@ -41,11 +41,6 @@ class _Read(NamedTuple):
     catalogue: Catalogue
 
 
-class _Invalid(NamedTuple):
-    line: int
-    problem: str
-
-
 class _File(msgspec.Struct):
     instances: list[msgspec.Raw]
     projects: dict[str, str] | None = None
@@ -90,25 +85,24 @@ class FileConfigService(LocalConfigService):
             raise ConfigServiceUnavailable(
                 f"{self._path} cannot be read: {exc.strerror}.", reason=Reason.UNREACHABLE
             ) from exc
-        if isinstance(loaded, _Invalid):
-            raise ConfigServiceUnavailable(
-                f"{self._path}, line {loaded.line}: {loaded.problem}.",
-                reason=Reason.REJECTED,
-                line=loaded.line,
-            )
+        if isinstance(loaded, ConfigServiceUnavailable):
+            raise loaded
         self._read = loaded
         return loaded.catalogue
 
 
-def _load(path: Path) -> _Read | _Invalid:
-    """Read the file. A problem is returned, not raised: a traceback would lead to the content."""
+def _load(path: Path) -> _Read | ConfigServiceUnavailable:
+    """Read the file. An error is returned, not raised: its traceback would lead to the content."""
     with path.open("rb") as file:
         # Editors on Windows begin a file with a byte order mark, which JSON does not know.
         stamp, data = _stamp(os.fstat(file.fileno())), file.read().removeprefix(BOM_UTF8)
     try:
         return _Read(stamp, parse(data))
     except _Malformed as exc:
-        return _Invalid(data.count(b"\n", 0, exc.position) + 1, str(exc))
+        line, problem = data.count(b"\n", 0, exc.position) + 1, str(exc)
+    return ConfigServiceUnavailable(
+        f"{path}, line {line}: {problem}.", reason=Reason.REJECTED, line=line
+    )
 
 
 class _Malformed(Exception):

@@ -39,8 +39,7 @@ from instance_lookup.backends.base import (
     describe,
 )
 from instance_lookup.backends.headers import NOT_VISIBLE_ASCII, headers_of, valid_etag, version
-from instance_lookup.backends.proxies import ProxyRefused, address
-from instance_lookup.backends.transport import DeadlineSession
+from instance_lookup.backends.transport import DeadlineSession, ProxyRefused, address, root_cause
 from instance_lookup.exceptions import InvalidContext
 from instance_lookup.frozen import SecretBytes
 from instance_lookup.validators import proxy_url, service_url
@@ -79,6 +78,13 @@ class HttpConfigService(ConfigServiceBackend):
         client_cert: str | tuple[str, str] | None = None,
         proxy: str | None = None,
     ) -> None:
+        """Raise ``ImproperlyConfigured`` for a value that is wrong. Does no I/O.
+
+        ``url`` is what the paths are added to. ``token`` is sent as ``Authorization: Bearer``,
+        ``max_bytes`` is the largest body that is read. ``ca_bundle`` is the path of the
+        certificates to trust, ``client_cert`` that of our own (or of it and its key), ``proxy`` the
+        URL of an HTTP proxy on the way.
+        """
         if not url:
             raise ImproperlyConfigured("HttpConfigService needs CONFIG_SERVICE_URL.")
         if complaint := service_url(url):
@@ -178,7 +184,7 @@ class HttpConfigService(ConfigServiceBackend):
         return self._sessions.setdefault(pid, self.make_session())
 
     def _get(self, kind: str, name: str, query: Query) -> Document | NotModified:
-        subject = Subject.of(kind, name, describe(self))
+        subject = Subject(f"{kind} {name!r}", {f"{kind}_id": name}, describe(self))
         reply = self._ask(kind, name, {}, query, subject)
         if reply.status == 304 and valid_etag(query.etag):
             return NotModified()
@@ -232,7 +238,7 @@ class HttpConfigService(ConfigServiceBackend):
 
         That may quote an answer.
         """
-        root = _root(exc)
+        root = root_cause(exc)
         details: dict[str, Any] = {"error": type(root).__name__}
         if isinstance(root, ProxyRefused):
             details = {"status": root.status}
@@ -266,18 +272,6 @@ class HttpConfigService(ConfigServiceBackend):
             room -= size
         refused = "" if room else f"over {self._max_bytes} bytes"
         return None if refused else SecretBytes(body.getvalue()), refused
-
-
-def _root(exc: BaseException) -> BaseException:
-    """Return the first cause: its class says most, as ``SSLCertVerificationError`` does."""
-    while cause := exc.__cause__ or exc.__context__ or _wrapped(exc):
-        exc = cause
-    return exc
-
-
-def _wrapped(exc: BaseException) -> BaseException | None:
-    # urllib3 keeps some causes only as an argument of its own error.
-    return next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
 
 
 def _encoding(response: requests.Response) -> str | None:

@@ -1,10 +1,11 @@
-"""Sockets whose timeout is a deadline, and how one is connected to a host by its deadline."""
+"""Sockets whose timeout is a deadline: how one is connected, and where an answer ends on it."""
 
 from __future__ import annotations
 
 import socket
 import ssl
 from contextlib import suppress
+from http.client import HTTPException, HTTPResponse
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 SocketOption = tuple[int, int, int | bytes]
 
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+_INTERIM_BYTES = 65_536
 
 # getaddrinfo cannot be interrupted: its caller stops waiting, the thread stays until it returns.
 
@@ -90,13 +92,49 @@ class DeadlineTLSSocket(DeadlineSocket, ssl.SSLSocket):
     """A :class:`DeadlineSocket` over TLS. OpenSSL bounds the handshake as a whole by itself."""
 
 
+class FinalResponse(HTTPResponse):
+    """A response that skips interim ones (1xx), and notices surplus bytes after its end."""
+
+    fp: BufferedReader
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        """Read from ``sock``. ``args`` and ``kwargs`` are what ``HTTPResponse`` takes as well."""
+        super().__init__(sock, *args, **kwargs)
+        self._sock: DeadlineSocket = sock
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # http.client passes over 100 only, and any number of those (RFC 9110, section 15.2).
+        room = _INTERIM_BYTES
+        while room > 0:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200 or status == 101:
+                return version, status, reason
+            room -= len("HTTP/1.1 103 ") + len(reason)
+            while room > 0 and (header := self.fp.readline(room)).strip():
+                room -= len(header)
+        raise HTTPException("interim responses without end")
+
+    def _read_next_chunk_size(self) -> int:
+        # http.client takes "-1" for a size, and then reads all there is, past every limit.
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            self._close_conn()
+            raise HTTPException("a chunk of negative size")
+        return size
+
+    def _close_conn(self) -> None:
+        self._sock.note_surplus(self.fp)  # its buffer is the only trace of what came behind
+        super()._close_conn()  # type: ignore[misc]
+
+
 def connect(
     host: str, port: int, deadline: Deadline, options: Iterable[SocketOption]
 ) -> DeadlineSocket:
-    """Connect to the first address of the host that answers.
+    """Connect to the first address of ``host`` that answers at ``port``, by the ``deadline``.
 
-    Each but the last gets half of what is left, so that one that swallows packets (a broken IPv6
-    route) leaves time for the next.
+    ``options`` are those of the socket, each as ``setsockopt`` takes them. Each address but the
+    last gets half of what is left, so that one that swallows packets (a broken IPv6 route) leaves
+    time for the next.
     """
     addresses = _lookup(host, port, deadline)
     error = OSError(f"{host} has no address")

@@ -11,11 +11,14 @@ again.
 
 from __future__ import annotations
 
+import re
 import sys
+from base64 import b64encode
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from requests import Session
 from requests.adapters import HTTPAdapter
@@ -26,9 +29,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError, ReadTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
 
-from instance_lookup.backends.framing import FinalResponse
-from instance_lookup.backends.proxies import ProxyRefused, credentials, tunnel_failure
-from instance_lookup.backends.sockets import DeadlineSocket, DeadlineTLSSocket, connect
+from instance_lookup.backends.sockets import (
+    DeadlineSocket,
+    DeadlineTLSSocket,
+    FinalResponse,
+    connect,
+)
 from instance_lookup.resilience.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -45,6 +51,15 @@ them after a minute or more, and then drop what is sent. Servers close theirs af
 """
 _ACKNOWLEDGED = 1.0
 """Seconds for a connection that was used before to show that the other side is still there."""
+_NO_TUNNEL = re.compile("Tunnel connection failed: ([0-9]{3})")  # how http.client says it
+
+
+class ProxyRefused(OSError):
+    """The proxy answered for itself: 407, or anything but 200 when asked for a tunnel."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the proxy answered {status}")
+        self.status = status
 
 
 class DeadlineConnection(HTTPConnection):
@@ -80,7 +95,7 @@ class DeadlineConnection(HTTPConnection):
         try:
             super()._tunnel()
         except (OSError, HTTPException) as exc:
-            cause = tunnel_failure(exc)
+            cause = _tunnel_failure(exc)
             raise ProxyError("The proxy opened no tunnel", cause) from cause
 
 
@@ -172,10 +187,13 @@ class DeadlineAdapter(HTTPAdapter):
 
     def proxy_headers(self, proxy: str) -> dict[str, str]:
         """Return what is sent to the proxy only: with ``CONNECT``, or for it to take off."""
-        return credentials(proxy)
+        return _credentials(proxy)
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        """Send the request; ``timeout`` (by keyword) is in seconds and required."""
+        """Send the ``request``; ``timeout`` (among ``kwargs``) is in seconds and required.
+
+        The other arguments, ``args`` and ``kwargs``, are those of ``requests``.
+        """
         if kwargs.get("timeout") is None:
             raise ValueError("a request needs a timeout")
         kwargs["timeout"] = _Until(Deadline.after(kwargs["timeout"]))
@@ -204,3 +222,39 @@ class DeadlineSession(Session):
     def get_redirect_target(self, resp: Response) -> str | None:
         """Find none: even with ``allow_redirects=False`` requests would read its whole body."""
         return None
+
+
+def _tunnel_failure(exc: Exception) -> Exception:
+    """Return why there is no tunnel, given what ``http.client`` raised."""
+    refused = _NO_TUNNEL.match(str(exc))
+    return ProxyRefused(int(refused[1])) if refused else exc
+
+
+def address(proxy: str) -> str:
+    """Return host and port of a proxy's URL, without its secrets."""
+    return urlsplit(proxy).netloc.rpartition("@")[2]
+
+
+def _credentials(proxy: str) -> dict[str, str]:
+    """Return the user and password of a proxy's URL as a header.
+
+    Encoded as UTF-8 (RFC 7617): ``requests`` uses Latin-1, fails on other characters, and leaves
+    out a user without a password.
+    """
+    user, _, password = urlsplit(proxy).netloc.rpartition("@")[0].partition(":")
+    if not user:
+        return {}
+    pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+    return {"Proxy-Authorization": f"Basic {b64encode(pair).decode()}"}
+
+
+def root_cause(exc: BaseException) -> BaseException:
+    """Return the first cause: its class says most, as ``SSLCertVerificationError`` does."""
+    while cause := exc.__cause__ or exc.__context__ or _wrapped(exc):
+        exc = cause
+    return exc
+
+
+def _wrapped(exc: BaseException) -> BaseException | None:
+    # urllib3 keeps some causes only as an argument of its own error.
+    return next((arg for arg in exc.args if isinstance(arg, BaseException)), None)

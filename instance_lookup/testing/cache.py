@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.core.cache import caches
-from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.test import override_settings
 
@@ -64,6 +64,17 @@ _faults: dict[str, CacheFaults] = {}
 """By ``LOCATION``: Django makes a cache object for each thread."""
 
 
+def _passed_on(verb: str) -> Any:
+    """Return a method that does what is wrong, then what that of the cache behind does."""
+
+    def method(self: FaultyCache, *args: Any, **kwargs: Any) -> Any:
+        self.faults.strike(verb)
+        cache = caches[self._alias] if self._own is None else self._own
+        return getattr(cache, verb)(*args, **kwargs)
+
+    return method
+
+
 class FaultyCache(BaseCache):
     """Stand in front of another cache, whose alias is the ``LOCATION``.
 
@@ -77,54 +88,17 @@ class FaultyCache(BaseCache):
         self._alias = location
         self._own = None if location else LocMemCache("instance_lookup.testing", params)
 
-    def _call(self, verb: str, *args: Any, **kwargs: Any) -> Any:
-        self.faults.strike(verb)
-        cache = caches[self._alias] if self._own is None else self._own
-        return getattr(cache, verb)(*args, **kwargs)
-
-    def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> Any:
-        """Store ``value`` for ``timeout`` seconds if ``key`` of this ``version`` has none."""
-        return self._call("add", key, value, timeout, version)
-
-    def get(self, key: Any, default: Any = None, version: Any = None) -> Any:
-        """Return the value of ``key`` of this ``version``, or ``default``."""
-        return self._call("get", key, default, version)
-
-    def set(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> Any:
-        """Store ``value`` for ``timeout`` seconds under ``key`` of this ``version``."""
-        return self._call("set", key, value, timeout, version)
-
-    def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> Any:
-        """Let the value of ``key`` of this ``version`` live for ``timeout`` seconds from now."""
-        return self._call("touch", key, timeout, version)
-
-    def delete(self, key: Any, version: Any = None) -> Any:
-        """Remove a value."""
-        return self._call("delete", key, version)
-
-    def get_many(self, keys: Any, version: Any = None) -> Any:
-        """Return several values, in as many round trips as the cache behind needs."""
-        return self._call("get_many", keys, version)
-
-    def set_many(self, data: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> Any:
-        """Store the values of ``data``, by key of this ``version``, for ``timeout`` seconds."""
-        return self._call("set_many", data, timeout, version)
-
-    def delete_many(self, keys: Any, version: Any = None) -> Any:
-        """Remove several values."""
-        return self._call("delete_many", keys, version)
-
-    def has_key(self, key: Any, version: Any = None) -> Any:
-        """Tell whether there is a value."""
-        return self._call("has_key", key, version)
-
-    def incr(self, key: Any, delta: int = 1, version: Any = None) -> Any:
-        """Add ``delta`` to the value of ``key`` of this ``version``."""
-        return self._call("incr", key, delta, version)
-
-    def clear(self) -> Any:
-        """Remove everything."""
-        return self._call("clear")
+    add = _passed_on("add")
+    get = _passed_on("get")
+    set = _passed_on("set")
+    touch = _passed_on("touch")
+    delete = _passed_on("delete")
+    get_many = _passed_on("get_many")
+    set_many = _passed_on("set_many")
+    delete_many = _passed_on("delete_many")
+    has_key = _passed_on("has_key")
+    incr = _passed_on("incr")
+    clear = _passed_on("clear")
 
 
 @contextmanager

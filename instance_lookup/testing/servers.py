@@ -18,20 +18,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it came in."""
+    """A request as it came in: ``method``, ``path`` with its query string, ``headers``.
+
+    The headers are case-insensitive; a missing one is ``None``. ``connection`` says on which one it
+    came, counted from 1, and so whether one was reused.
+    """
 
     method: str
     path: str
-    """With the query string, as sent."""
     headers: Message
-    """Case-insensitive; a missing header is ``None``."""
     connection: int
-    """Which connection it came on, counted from 1: shows whether one was reused."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A proper HTTP answer, ``delay`` seconds after the request.
+    """A proper HTTP answer with this ``status`` and ``body``, ``delay`` seconds after the request.
 
     ``Content-Length`` is added to the ``headers``, unless they have one.
     """
@@ -46,10 +47,11 @@ class Answer:
 class Fault:
     """Anything else that can happen on the wire: ``play(connection, stopped)`` does it.
 
-    The connection is closed afterwards.
+    That is ``delay`` seconds after the request. The connection is closed afterwards.
     """
 
     play: Callable[[socket.socket, threading.Event], None]
+    delay: float = 0.0
 
 
 Script = Answer | Fault
@@ -147,10 +149,10 @@ class ScriptedServer:
             while request := _read_request(lines, number):
                 self.received.append(request)
                 script = self._script(request)
+                self._stopped.wait(script.delay)
                 if isinstance(script, Fault):
                     script.play(sock, self._stopped)
                     return
-                self._stopped.wait(script.delay)
                 sock.sendall(encode(script))
 
     def _script(self, request: Received) -> Script:

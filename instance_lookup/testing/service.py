@@ -6,6 +6,7 @@ import re
 import threading
 from dataclasses import replace
 from hashlib import sha256
+from http.client import responses
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -16,12 +17,10 @@ from instance_lookup.testing import servers
 from instance_lookup.testing.servers import Answer, Fault, Received, ScriptedServer
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Mapping, MutableMapping
 
     from instance_lookup.testing.servers import Script
 
-_TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found"}
 _PATH = re.compile(r"/(instances|projects)/([^/]+)")
 
 
@@ -155,8 +154,6 @@ class FakeConfigService:
         headers = {"Cache-Control": "private, no-store", "X-Request-ID": _request_id(request)}
         proper = replace(proper, headers={**headers, **proper.headers})
         script = self._fault(proper) if self._fault else proper
-        if isinstance(script, Fault):
-            return _delayed(script, self._delay)
         return replace(script, delay=script.delay + self._delay)
 
     def _proper(self, request: Received) -> Answer:
@@ -206,7 +203,7 @@ def _conditional(body: bytes, held: str | None) -> Answer:
 
 def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Answer:
     """Return an error in the format of RFC 9457."""
-    title = _TITLES.get(status, "Error")
+    title = responses.get(status, "Error")
     problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     kind = {"Content-Type": "application/problem+json"}
     return Answer(status, msgspec.json.encode(problem), {**kind, **(headers or {})})
@@ -215,11 +212,3 @@ def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None)
 def _request_id(request: Received) -> str:
     sent = request.headers["X-Request-ID"] or ""
     return sent if re.fullmatch(r"[\x21-\x7e]{1,200}", sent) else fresh_request_id()
-
-
-def _delayed(fault: Fault, seconds: float) -> Fault:
-    def play(sock: socket.socket, stopped: threading.Event) -> None:
-        stopped.wait(seconds)
-        fault.play(sock, stopped)
-
-    return Fault(play)
