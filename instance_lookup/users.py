@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -28,10 +28,6 @@ T = TypeVar("T")
 logger = logging.getLogger("instance_lookup")
 
 
-def _none() -> str | None:
-    return None
-
-
 @dataclass(frozen=True)
 class LookupUser:
     """The user of a lookup. All of it comes from the site, nothing from the request's headers."""
@@ -44,11 +40,11 @@ class LookupUser:
     """Compared exactly with ``metadata.owner``. Absent or blank: anonymous."""
     email: str | None = None
     """For policies of the project's own: it decides nothing else."""
-    roles: Collection[str] = field(default_factory=tuple)
+    roles: Collection[str] = ()
     """Names; who has one of ``ADMIN_ROLES`` is an admin."""
-    tenant_ids: Collection[str] = field(default_factory=tuple)
+    tenant_ids: Collection[str] = ()
     """The tenants this user is a member of; compared with ``metadata.tenant_id``."""
-    default_instance_id: str | None = field(default_factory=_none)
+    default_instance_id: str | None = None
     """The instance this user works in when the request names none."""
 
     def __post_init__(self) -> None:
