@@ -252,11 +252,10 @@ class InstanceResolver:
         user = context.user
         loader: Loader[Any]
         if isinstance(ref, InstanceRef):
-            asked, loader = ref.instance_id, self._load_config
-            loading = loader.load(asked, context, deadline, self._is_theirs)
+            loader = self._load_config
+            loading = loader.load(ref.id, context, deadline, self._is_theirs)
         else:
-            asked, loader = ref.project_id, self._load_project
-            loading = self._projects.load(asked, context, deadline)
+            loader, loading = self._load_project, self._projects.load(ref.id, context, deadline)
         try:
             found = yield from loading
             try:
@@ -265,9 +264,9 @@ class InstanceResolver:
                 may = partial(authorize, user, found.document, self.policy)
                 grant = yield from asking(may, missing)
         except (InstanceNotFound, AccessDenied):
-            loader.settle(user, asked, theirs=False)
+            loader.settle(user, ref.id, theirs=False)
             raise
-        loader.settle(user, asked, theirs=True)
+        loader.settle(user, ref.id, theirs=True)
         return found, grant
 
     def _deadline(self) -> Deadline:

@@ -6,7 +6,7 @@ mistyped tenant's job in another tenant.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -19,7 +19,6 @@ from instance_lookup.identifiers import (
     ProjectRef,
     Ref,
     UserDefaultIdentifier,
-    id_of,
 )
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class Selector:
             if explicit:
                 if outright is not None and ref != outright:
                     raise InvalidContext(
-                        f"The request names two instances: {id_of(outright)!r} and {id_of(ref)!r}."
+                        f"The request names two instances: {outright.id!r} and {ref.id!r}."
                     )
                 outright = ref
             chosen = chosen or ref
@@ -95,24 +94,18 @@ class Selector:
 
         Raises ``TypeError`` for other than a ref: what a project's identifier may have returned.
         """
-        value: Any  # callers may hand over anything
-        if isinstance(ref, InstanceRef):
-            value = ref.instance_id
-        elif isinstance(ref, ProjectRef):
-            value = ref.project_id
-        else:
+        if not isinstance(ref, Ref):
             raise TypeError(
                 "identify() must return an InstanceRef, a ProjectRef or None, "
                 f"not {type(ref).__name__}"
             )
-        if isinstance(value, str) and self._matches(value):
+        if self.is_id(ref.id):
             return ref
-        kind = "instance" if isinstance(ref, InstanceRef) else "project"
-        shown = repr(value)
+        shown = repr(ref.id)
         if len(shown) > _SHOWN:
             shown = shown[:_SHOWN] + "…"
         raise InvalidContext(
-            f"{shown} is not a valid {kind} id "
+            f"{shown} is not a valid {ref.kind} id "
             f"(one that matches {self._settings.instance_id_pattern})."
         )
 
