@@ -96,11 +96,7 @@ def check_deployment(**kwargs: object) -> list[CheckMessage]:
     alias = settings.CACHES.get(found.cache_alias)
     if alias is None:
         return [*_advise_url(found)]
-    return [
-        *_advise_url(found),
-        *_advise_cache(found.cache_alias, alias),
-        *_advise_sealing(found, alias),
-    ]
+    return [*_advise_url(found), *_advise_cache(found, alias)]
 
 
 def _error(number: str, setting: str, complaint: str, hint: str) -> Error:
@@ -147,10 +143,13 @@ def _advise_url(found: Settings) -> Iterator[CheckMessage]:
         )
 
 
-def _advise_cache(name: str, alias: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    backend = _class_or_none(alias["BACKEND"])
+def _advise_cache(found: Settings, alias: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    name, backend = found.cache_alias, _class_or_none(alias["BACKEND"])
     if not isinstance(backend, type):
         return
+    options = {key.lower(): value for key, value in (alias.get("OPTIONS") or {}).items()}
+    # A client of django-redis or django-valkey that spreads its keys over servers.
+    is_sharded = "ShardClient" in str(options.get("client_class"))
     if issubclass(backend, LocMemCache | DummyCache):
         yield Warning(
             f"CACHES[{name!r}] is {backend.__name__}: processes do not share it, so an "
@@ -160,10 +159,7 @@ def _advise_cache(name: str, alias: Mapping[str, Any]) -> Iterator[CheckMessage]
         )
     if issubclass(backend, BaseMemcachedCache):
         yield from _advise_memcached(name, alias, backend)
-    if not _is_redis(backend):
-        return
-    options = {key.lower(): value for key, value in (alias.get("OPTIONS") or {}).items()}
-    if _is_sharded(options) and _pickles(options.get("serializer")):
+    if is_sharded and _pickles(options.get("serializer")):
         yield Warning(
             f"CACHES[{name!r}] unpickles what it reads: anyone who can write to its servers can "
             "run code in this site.",
@@ -171,9 +167,18 @@ def _advise_cache(name: str, alias: Mapping[str, Any]) -> Iterator[CheckMessage]
             "with an alias of its own; or one server, which needs neither.",
             id="instance_lookup.W004",
         )
-    missing = [option for option in _TIMEOUTS if not _has_option(option, options, alias)]
-    hint = "Set both in OPTIONS, to some 0.2 seconds; see the README."
-    yield from _advise_timeouts(name, missing, hint)
+    if _is_redis(backend):
+        missing = [option for option in _TIMEOUTS if not _has_option(option, options, alias)]
+        hint = "Set both in OPTIONS, to some 0.2 seconds; see the README."
+        yield from _advise_timeouts(name, missing, hint)
+    # Both are reached by Django's API: their clients get the values in a form that can be read.
+    if (is_sharded or issubclass(backend, BaseDatabaseCache)) and not found.encryption_keys:
+        yield Warning(
+            f"What instruments the client of CACHES[{name!r}] sees API keys in the values that are "
+            "stored.",
+            hint=f"Set {NAME}['ENCRYPTION_KEYS'], or use Redis or Valkey on one server.",
+            id="instance_lookup.W010",
+        )
 
 
 def _advise_memcached(
@@ -208,25 +213,6 @@ def _advise_timeouts(name: str, missing: list[str], hint: str) -> Iterator[Check
             hint=hint,
             id="instance_lookup.W005",
         )
-
-
-def _advise_sealing(found: Settings, alias: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    """Warn where a client sees values after they were encoded, and so cannot be kept from them."""
-    backend = _class_or_none(alias["BACKEND"])
-    options = {key.lower(): value for key, value in (alias.get("OPTIONS") or {}).items()}
-    is_database = isinstance(backend, type) and issubclass(backend, BaseDatabaseCache)
-    if (is_database or _is_sharded(options)) and not found.encryption_keys:
-        yield Warning(
-            f"What instruments the client of CACHES[{found.cache_alias!r}] sees API keys in the "
-            "values that are stored.",
-            hint=f"Set {NAME}['ENCRYPTION_KEYS'], or use Redis or Valkey on one server.",
-            id="instance_lookup.W010",
-        )
-
-
-def _is_sharded(options: Mapping[str, Any]) -> bool:
-    """Tell whether a client of django-redis or django-valkey spreads its keys over servers."""
-    return "ShardClient" in str(options.get("client_class"))
 
 
 def _is_redis(backend: type) -> bool:
