@@ -141,8 +141,8 @@ def existing_path(value: Any) -> str | None:
 
 
 def client_cert(value: Any) -> str | None:
-    """Accept None, one path, or a pair of them."""
-    if value is None or existing_path(value) is None:
+    """Accept the path of something that is there, or a pair of them."""
+    if existing_path(value) is None:
         return None
     if isinstance(value, list | tuple) and len(value) == 2 and not any(map(existing_path, value)):
         return None

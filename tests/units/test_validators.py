@@ -45,7 +45,7 @@ GOOD: list[tuple[Callable[[Any], str | None], list[Any]]] = [
     (of(is_valid.HeaderValue), ["token", "a b"]),
     (is_valid.pattern, ["[a-z]+", "a", re.compile("[a-z]+")]),
     (is_valid.existing_path, [HERE]),
-    (is_valid.client_cert, [None, HERE, (HERE, HERE), [HERE, HERE]]),
+    (is_valid.client_cert, [HERE, (HERE, HERE), [HERE, HERE]]),
     (is_valid.fernet_keys, [(), [], [FERNET_KEY], (FERNET_KEY.encode(), FERNET_KEY)]),
     (is_valid.service_url, ["https://cs.example.com", "http://[::1]:8000/api/"]),
     (
