@@ -36,7 +36,7 @@ class RequestMetadata(Struct, frozen=True):
 
         A missing or odd ``X-Request-ID`` is replaced by a fresh one.
         """
-        # Not by drf_request, which loads DRF: this is imported with the package itself.
+        # Not by request.drf, which loads DRF: this is imported with the package itself.
         plain: Any = getattr(request, "_request", request)
         known: RequestMetadata | None = plain.__dict__.get("_instance_metadata")
         if known is None:

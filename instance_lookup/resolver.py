@@ -45,9 +45,6 @@ if TYPE_CHECKING:
     from instance_lookup.fetching.fetcher import Found
 
 
-# Not the one of the lookups, which these could hold up: they wait for the Config Service.
-
-
 class InstanceResolver:
     """Resolves contexts to configurations, as the settings and ``options`` say.
 
@@ -115,6 +112,7 @@ class InstanceResolver:
 
     async def arefresh(self, instance_id: str) -> LookupResult:
         """Return what :meth:`refresh` does, without blocking the event loop. Raises as that."""
+        # Not the pool of the lookups, which this could hold up: it waits for the Config Service.
         return await in_pool(pools.refreshes, self.refresh, instance_id)
 
     def instance_ids(self) -> Iterator[str]:
