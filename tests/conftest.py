@@ -52,8 +52,8 @@ EXTRAS = frozenset({
 
 TESTS = Path(__file__).parent
 
-# What another version of Python or Django could break: modules, and directories of them. A test that
-# runs on each kind of cache, sync and async, runs once on each kind, half of them sync.
+# What another version of Python or Django could break: modules, and directories of them. A
+# test that takes each kind of cache, sync and async, takes each kind once, every other one async.
 COMPAT = frozenset({
     TESTS / "behaviour" / "commands" / "test_invalidate_instance_cache.py",
     TESTS / "behaviour" / "commands" / "test_warm_instance_cache.py",
