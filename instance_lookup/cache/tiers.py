@@ -192,17 +192,10 @@ class TieredCache(Generic[D]):
         """
         generation = reading.generation
         packed = pack(
-            self.kind,
-            asked,
-            body,
-            generation=generation,
-            cached_at=cached_at,
-            ttl=ttl,
-            etag=etag,
+            self.kind, asked, body, generation=generation, cached_at=cached_at, ttl=ttl, etag=etag
         )
-        if generation is not None and self.health.takes(
-            partial(self.write, asked, packed), len(body)
-        ):
+        write = partial(self.write, asked, packed)
+        if generation is not None and self.health.takes(write, len(body)):
             # "keep": an answer that is older than a change does not undo it
             self._epochs.keep(asked, reading.since, partial(self._buffer.taken, asked))
         else:
