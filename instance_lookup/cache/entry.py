@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from codecs import BOM_UTF8
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
@@ -18,7 +17,6 @@ from instance_lookup.frozen import SecretBytes, SecretText
 
 if TYPE_CHECKING:
     from instance_lookup.cache.kinds import Kind
-    from instance_lookup.types import InstanceConfig
 
 D = TypeVar("D", bound=Struct)
 T = TypeVar("T")
@@ -55,7 +53,11 @@ class Freshness(Enum):
 
 
 def freshness(cached_at: float, ttl: float, stale_max_age: float, now: float) -> Freshness:
-    """Tell how fresh an entry is at ``now``. Ages count from ``cached_at``; all in seconds."""
+    """Tell how fresh an entry is at ``now``.
+
+    Its age counts from ``cached_at``; both are Unix times. It is fresh below an age of ``ttl``
+    seconds, and may be served stale below one of ``stale_max_age`` seconds.
+    """
     age = now - cached_at
     if age >= stale_max_age:
         return Freshness.PURGED
@@ -127,7 +129,10 @@ class Entry(Struct, Generic[D], frozen=True):
         return self.aged(stale_max_age, now, expired=expired)
 
     def aged(self, stale_max_age: float, now: float, *, expired: bool = False) -> Entry[D] | None:
-        """Return the entry as of ``now`` (Unix time); ``None`` if it is too old to be served."""
+        """Return the entry as of ``now`` (Unix time); ``None`` if it is too old to be served.
+
+        It is from ``stale_max_age`` seconds on. An ``expired`` one is stale at any age.
+        """
         state = freshness(self.cached_at, self.ttl, stale_max_age, now)
         if state is Freshness.PURGED:
             return None
@@ -144,17 +149,6 @@ class Entry(Struct, Generic[D], frozen=True):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Peek(Generic[D]):
-    """What a look that leaves no trace found: nothing minted, counted or deleted."""
-
-    stored: object = field(repr=False)
-    """The entry's value as the backend gave it; ``None``: there is none, or it cannot be read."""
-    entry: Entry[D] | None
-    """What a lookup would make of it."""
-    unreadable: bool = False
-
-
 def pack(
     kind: Kind[D],
     asked: str,
@@ -165,7 +159,7 @@ def pack(
     ttl: float,
     etag: str | None,
 ) -> SecretText:
-    """Return the stored form of an entry of the id ``asked``.
+    """Return the stored form of an entry of the id ``asked``, in the envelope of its ``kind``.
 
     ``body`` is the document's JSON, UTF-8 without a byte order mark. ``cached_at`` is Unix time,
     ``ttl`` is in seconds from then. ``generation`` ``None``: of no generation, never served from
@@ -186,15 +180,20 @@ def pack(
 def pack_missing(
     kind: Kind[D], asked: str, generation: Generation | None, *, cached_at: float, ttl: float
 ) -> SecretText:
-    """Return the stored form of "does not exist"; the arguments are those of :func:`pack`."""
+    """Return the stored form of "the id ``asked`` does not exist", for an id of this ``kind``.
+
+    ``generation`` is the one to store it under. It holds for ``ttl`` seconds from ``cached_at``
+    (Unix time).
+    """
     return pack(
         kind, asked, b"null", generation=generation, cached_at=cached_at, ttl=ttl, etag=None
     )
 
 
 def unpack(kind: Kind[D], asked: str, stored: str | bytes) -> Entry[D]:
-    """Return what is stored for the id ``asked``; :meth:`Entry.under` tells if it may be served.
+    """Return the entry in ``stored``; :meth:`Entry.under` tells if it may be served.
 
+    It is read as a document of ``kind`` into the class that this names. ``asked`` is the id.
     Raises ``Rejected`` for anything that is not an entry of this id in this format.
     """
     try:
@@ -228,8 +227,9 @@ class Accepted(NamedTuple, Generic[D]):
 
 
 def read_document(kind: Kind[D], asked: str, body: bytes) -> Accepted[D]:
-    """Return what the JSON ``body`` holds. Raise ``Rejected`` unless it is a document of ``asked``.
+    """Return what the JSON ``body`` of the service holds, as a document of ``kind``.
 
+    Raises ``Rejected`` unless it is one, and of the id ``asked``.
     A byte order mark is dropped: it is not allowed inside the JSON of a cache entry.
     """
     body = SecretBytes(body.removeprefix(BOM_UTF8))  # hidden where tracebacks show local variables
@@ -296,8 +296,3 @@ def _problem(exc: Exception, read_into: type) -> str:
     what, _, place = text.partition(" - at ")
     field = place.rpartition("$")[2].strip(".`")
     return f"field `{field}` of {name}: {what}" if field else f"{name}: {what}"
-
-
-def encode_document(config: InstanceConfig) -> SecretBytes:
-    """Return a config as the JSON that the Config Service would have sent."""
-    return SecretBytes(msgspec.json.encode(config))

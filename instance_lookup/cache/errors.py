@@ -28,7 +28,11 @@ class CacheErrors:
     def raised_to(
         self, verb: str, asked: str | None, *, counted: bool = True
     ) -> Iterator[KeyValue]:
-        """Yield the cache; what it raises is raised as ``CacheError``, see :meth:`failure`."""
+        """Yield the cache; what it raises is raised as ``CacheError``.
+
+        ``verb`` is what is done to the id ``asked`` (``None``: to all instances). A failure that is
+        not ``counted`` shows in no statistics.
+        """
         try:
             yield key_values[self._alias]
         except Exception as exc:

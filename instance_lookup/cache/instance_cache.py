@@ -8,9 +8,9 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING
 
-from instance_lookup.cache.entry import Entry, Freshness, Generation, encode_document, pack
+from instance_lookup.cache.entry import Entry, Freshness, Generation, pack
 from instance_lookup.cache.health import CacheHealth
-from instance_lookup.cache.kinds import instance_kind
+from instance_lookup.cache.kinds import encode_document, instance_kind
 from instance_lookup.cache.stats import Counters
 from instance_lookup.cache.tiers import TieredCache
 from instance_lookup.concurrency.pools import in_executor
@@ -175,7 +175,11 @@ class InstanceCache:
         *,
         generation: str | None = None,
     ) -> None:
-        """Store a config like :meth:`set`, without blocking the event loop. Raises as that."""
+        """Store ``config`` for ``instance_id``, without blocking the event loop.
+
+        It is fresh for ``ttl`` seconds. ``generation`` is what :meth:`ageneration` returned before
+        ``config`` was fetched. Both may be left out, see :meth:`set`, which this raises as.
+        """
         await in_executor(self.set, instance_id, config, ttl, generation=generation)
 
     async def aexpire(self, instance_id: str) -> None:

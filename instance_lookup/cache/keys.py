@@ -39,7 +39,11 @@ class Keys(NamedTuple):
 
 
 def as_generation(everything: object, own: object, expiry: object) -> Generation | None:
-    """Return a generation as read, ``None`` where a part of it is unknown."""
+    """Return the generation of an id, of what was read at its three keys; ``None``: unknown.
+
+    That is where ``everything`` or ``own`` is absent or no token. An absent ``expiry`` means that
+    the id was never expired.
+    """
     if everything is None or own is None:
         return None
     first, second = as_token(everything), as_token(own)

@@ -28,7 +28,8 @@ _BROKEN_MEMCACHED = frozenset({
 class KeyValue(Protocol):
     """A cache, without what only some have. Each method raises what the backend raises.
 
-    Values are text. A ``life`` is in whole seconds; ``None``: for ever.
+    A ``key`` is without the alias's prefix and version. A ``value`` is text. Its ``life`` is in
+    whole seconds; ``None``: for ever.
     """
 
     @property

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
+from instance_lookup.frozen import SecretBytes
+
 if TYPE_CHECKING:
     import re
 
@@ -87,3 +89,8 @@ PROJECT: Kind[ProjectMapping] = Kind(
     decode_entry=msgspec.json.Decoder(ProjectEnvelope[ProjectMapping | None]),
     decode_document=msgspec.json.Decoder(ProjectMapping),
 )
+
+
+def encode_document(config: InstanceConfig) -> SecretBytes:
+    """Return a config as the JSON that the Config Service would have sent."""
+    return SecretBytes(msgspec.json.encode(config))

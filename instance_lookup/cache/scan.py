@@ -32,7 +32,11 @@ _BATCH = 500
 
 
 def stored_ids(alias: str, kind: Kind[Any], codec: Codec) -> set[str] | None:
-    """Return the ids of which an entry is stored, ``None`` where the cache cannot tell."""
+    """Return the ids of which an entry is stored, ``None`` where the cache cannot tell.
+
+    ``alias`` is the cache, ``kind`` tells instances from projects. ``codec`` decodes the entries
+    whose key does not show the id.
+    """
     names = scan(caches[alias], f"{kind.entry_key}:")
     return None if names is None else {_id_under(name, alias, kind, codec) for name in names}
 

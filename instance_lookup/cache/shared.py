@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from time import time
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -20,7 +21,6 @@ from instance_lookup.cache.entry import (
     Entry,
     Freshness,
     Generation,
-    Peek,
     pack_missing,
     unpack,
 )
@@ -66,6 +66,17 @@ class Reading(Struct, Generic[D], frozen=True):
     """Whether ``generation`` is only for comparison: a fetch has to read with ``mint`` first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Peek(Generic[D]):
+    """What a look that leaves no trace found: nothing minted, counted or deleted."""
+
+    stored: object = field(repr=False)
+    """The entry's value as the backend gave it; ``None``: there is none, or it cannot be read."""
+    entry: Entry[D] | None
+    """What a lookup would make of it."""
+    unreadable: bool = False
+
+
 class _Look(NamedTuple, Generic[D]):
     """A look at the keys of one id. While the next one finds the same, it means the same."""
 
@@ -89,6 +100,10 @@ class SharedTier(Generic[D]):
     """The entries of one kind. Every method raises ``CacheError`` when the backend fails."""
 
     def __init__(self, kind: Kind[D], settings: Settings, counters: Counters) -> None:
+        """Hold the entries of ``kind`` in the cache that the ``settings`` name.
+
+        ``counters`` are told of failures, and of entries that cannot be read.
+        """
         self.kind, self._alias = kind, settings.cache_alias
         self._stale_max_age, self._negative_ttl = settings.stale_max_age, settings.negative_ttl
         self._entry_life = math.ceil(settings.stale_max_age)
@@ -158,8 +173,10 @@ class SharedTier(Generic[D]):
             cache.touch(keys.own, self._generations.known_life)
 
     def write_missing(self, asked: str, *, generation: Generation, asked_at: float) -> bool | None:
-        """Remember that an id does not exist; tell whether that was stored, if the cache tells.
+        """Remember that the id ``asked`` does not exist; tell whether that was stored.
 
+        ``asked_at`` is the Unix time at which the service was asked, ``generation`` was read before
+        that. ``None`` is returned where the cache does not tell.
         Under a new generation, so that an older document still under way cannot bring it back.
         Not if ``generation`` is outdated: after an invalidation this answer may be the older one.
         """

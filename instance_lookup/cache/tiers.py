@@ -39,7 +39,9 @@ class Read(Struct, Generic[D], frozen=True):
 
     cache: TieredCache[D]
     asked: str
+    """The id."""
     near: bool = True
+    """Whether an entry in this process will do."""
 
     def run(self) -> Reading[D]:
         """Return what :meth:`TieredCache.read` does."""
@@ -60,6 +62,10 @@ class TieredCache(Generic[D]):
     def __init__(
         self, kind: Kind[D], settings: Settings, counters: Counters, health: CacheHealth
     ) -> None:
+        """Hold the entries of ``kind`` as the ``settings`` say. Does no I/O.
+
+        ``counters`` are those of one resolver, ``health`` is that of the cache for all kinds.
+        """
         self.kind, self.ids = kind, settings.id_regex
         self.health = health
         self.shared = SharedTier(kind, settings, counters)
@@ -76,8 +82,7 @@ class TieredCache(Generic[D]):
     def read(self, asked: str, *, near: bool = True) -> Reading[D]:
         """Return what is held of an id; write nothing (``Reading.unminted``).
 
-        Without ``near`` only the shared tier is asked. Threads that do so at the same moment share
-        one look.
+        Without ``near``: in the shared tier. Threads that look there together share one look.
         """
         if near and self.near.size and (entry := self.near.get(asked)) is not None:
             return Reading(None, entry)
@@ -90,11 +95,15 @@ class TieredCache(Generic[D]):
         return await self._batches.get(asked, self._read_many, self.read_shared)
 
     def read_again(self, asked: str) -> Reading[D]:
-        """Return what the shared tier holds now; do not count an unusable entry again."""
+        """Return what the shared tier holds now, which is not counted twice."""
         return self.read_shared(asked, again=True, mint=True)
 
     def read_shared(self, asked: str, *, again: bool = False, mint: bool = False) -> Reading[D]:
-        """Read the shared tier: straight on, unless there is an outage or was one a moment ago."""
+        """Read the id ``asked`` in the shared tier: straight on, unless the cache is or was down.
+
+        ``again``: do not count an unusable entry. ``mint``: write the generations that are absent,
+        so that a new entry can be stored under them.
+        """
         near, breaker = self.near, self.health.breaker
         if not near.is_open:
             near.open(self)
@@ -288,7 +297,5 @@ class TieredCache(Generic[D]):
 
     @cached_property
     def _outside(self) -> OutsideTransaction | None:
-        try:
+        with self.shared.errors.raised_to("read", None):  # also a backend that cannot be made
             return outside_transaction(self._settings.cache_alias)
-        except Exception as exc:  # the backend cannot be made
-            raise self.shared.errors.failure("read", None, exc) from exc

@@ -10,12 +10,11 @@ from instance_lookup.cache.entry import (
     Freshness,
     Generation,
     Rejected,
-    encode_document,
     freshness,
     pack,
     unpack,
 )
-from instance_lookup.cache.kinds import PROJECT, instance_kind
+from instance_lookup.cache.kinds import PROJECT, encode_document, instance_kind
 from instance_lookup.types import InstanceConfig, InstanceMetadata, RateLimit
 
 FRESH, STALE, PURGED = Freshness.FRESH, Freshness.STALE, Freshness.PURGED

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from instance_lookup.cache.entry import (
     Rejected,
-    encode_document,
     read_document,
 )
-from instance_lookup.cache.kinds import PROJECT, instance_kind
+from instance_lookup.cache.kinds import PROJECT, encode_document, instance_kind
 from instance_lookup.conf import Settings
 from instance_lookup.types import InstanceConfig
 from tests.units.test_entry import CONFIG, INSTANCE, packed, unpacked

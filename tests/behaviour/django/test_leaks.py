@@ -22,8 +22,8 @@ from instance_lookup import (
     LookupUser,
 )
 from instance_lookup.backends.memory import DictConfigService
-from instance_lookup.cache.entry import Rejected, encode_document, read_document
-from instance_lookup.cache.kinds import PROJECT, instance_kind
+from instance_lookup.cache.entry import Rejected, read_document
+from instance_lookup.cache.kinds import PROJECT, encode_document, instance_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
