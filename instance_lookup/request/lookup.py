@@ -84,7 +84,7 @@ class RequestLookup(Struct, eq=False):
 
     def get(self) -> LookupResult:
         """Return the answer for the request's user. Raises as :meth:`InstanceResolver.resolve`."""
-        if self._outcome is not None and (result := self._recall()) is not None:
+        if (result := self._recall()) is not None:
             return result
         if in_event_loop():
             raise SynchronousOnlyOperation(
@@ -101,9 +101,8 @@ class RequestLookup(Struct, eq=False):
             outcome.who = who = lookup_user(user, request)
             context = LookupContext(who, request=request)
             outcome.named = named = _name(resolver, context)
-            kept = None if self._outcome is None else self._kept(who, named)
             ref = None if isinstance(named, str) else named  # else the resolver says what is wrong
-            result = kept or resolver.resolve(context, ref)
+            result = self._kept(who, named) or resolver.resolve(context, ref)
         except Exception as exc:
             self._fail(outcome, exc)
             raise
@@ -113,7 +112,7 @@ class RequestLookup(Struct, eq=False):
 
     async def aget(self) -> LookupResult:
         """Return the answer without blocking the event loop. Raises as :meth:`get`."""
-        if self._outcome is not None and (result := self._recall()) is not None:
+        if (result := self._recall()) is not None:
             return result
         resolver, request = get_resolver(), self.request
         self.state.touch(resolver.vary_headers)
@@ -125,9 +124,8 @@ class RequestLookup(Struct, eq=False):
             outcome.who = who = await alookup_user(user, request)
             context = LookupContext(who, request=request)
             outcome.named = named = await call_when_loaded(partial(_name, resolver, context))
-            kept = None if self._outcome is None else self._kept(who, named)
             ref = None if isinstance(named, str) else named  # else the resolver says what is wrong
-            result = kept or await resolver.aresolve(context, ref)
+            result = self._kept(who, named) or await resolver.aresolve(context, ref)
         except Exception as exc:
             self._fail(outcome, exc)
             raise
