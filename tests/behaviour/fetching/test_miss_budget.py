@@ -200,7 +200,7 @@ def test_memory_is_bounded(open_service: Service) -> None:
     resolver = resolver_of(open_service, miss_budget=None, near_cache_size=size)
     for _ in range(2):
         resolver.resolve(asks())
-    for number in range(CROWD):
+    for number in range(5 * size):
         for _ in range(2):
             assert came_of(resolver, made_up(number)) is InstanceNotFound
     near = resolver.cache.tiers.near
