@@ -130,8 +130,8 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    # One more than there are cores: many tests wait for a timeout.
-    return 1 + (os.cpu_count() or 1)
+    # Two more than there are cores: half of the time tests wait, for a timeout or for a process.
+    return 2 + (os.cpu_count() or 1)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
