@@ -250,10 +250,11 @@ class InstanceResolver:
         user = context.user
         loader: Loader[Any]
         if isinstance(ref, InstanceRef):
-            loader = self._load_config
-            loading = loader.load(ref.id, context, deadline, self._is_theirs)
+            asked, loader = ref.instance_id, self._load_config
+            loading = loader.load(asked, context, deadline, self._is_theirs)
         else:
-            loader, loading = self._load_project, self._projects.load(ref.id, context, deadline)
+            asked, loader = ref.project_id, self._load_project
+            loading = self._projects.load(asked, context, deadline)
         try:
             found = yield from loading
             try:
@@ -262,9 +263,9 @@ class InstanceResolver:
                 may = partial(authorize, user, found.document, self.policy)
                 grant = yield from asking(may, missing)
         except (InstanceNotFound, AccessDenied):
-            loader.settle(user, ref.id, theirs=False)
+            loader.settle(user, asked, theirs=False)
             raise
-        loader.settle(user, ref.id, theirs=True)
+        loader.settle(user, asked, theirs=True)
         return found, grant
 
     def _deadline(self) -> Deadline:

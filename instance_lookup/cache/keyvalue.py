@@ -18,6 +18,8 @@ from instance_lookup.cache.redis_client import RedisClient, client_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from django.core.cache.backends.base import BaseCache
+
 _BROKEN = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 _BROKEN_MEMCACHED = frozenset({
     "pymemcache.exceptions.MemcacheUnexpectedCloseError",
@@ -81,12 +83,12 @@ class DjangoCache:
 
     def add(self, key: str, value: str, life: int | None) -> bool | None:
         try:
-            added: bool | None = self._try("add", key, value, life)
+            added: bool | None = self._call("add", key, value, life, again=True)
         except Exception as exc:
             if not _is_broken(exc):
                 raise
             # The first one may have left the key taken: then it is not known who has it.
-            added = self._try("add", key, value, life) or None
+            added = self._call("add", key, value, life, again=True) or None
         return None if added is None else bool(added)
 
     def touch(self, key: str, life: int) -> None:
@@ -98,29 +100,28 @@ class DjangoCache:
     def publish(self, channel: str, message: bytes) -> None:
         """Do nothing: no process listens to a cache that has no channels."""
 
-    def _call(self, verb: str, *args: Any) -> Any:
-        try:
-            return self._try(verb, *args)
-        except Exception as exc:
-            if not _is_broken(exc):
-                raise
-        return self._try(verb, *args)
-
-    def _try(self, verb: str, *args: Any) -> Any:
-        """Call a method of the cache. One on memcached makes another client after an error.
-
-        The clients hold an error against their server, that of pymemcache for up to a minute, and
-        find nothing there and store nothing meanwhile, without an error. When to try again is our
-        own decision.
-        """
+    def _call(self, verb: str, *args: Any, again: bool = False) -> Any:
+        """Call a method of the cache; once more if its connection broke, unless it is ``again``."""
         cache = caches[self._alias]
         try:
             return getattr(cache, verb)(*args)
-        except Exception:
-            if isinstance(cache, BaseMemcachedCache):
-                cache.close()
-                vars(cache).pop("_cache", None)
-            raise
+        except Exception as exc:
+            _forget_error(cache)
+            if again or not _is_broken(exc):
+                raise
+        return self._call(verb, *args, again=True)
+
+
+def _forget_error(cache: BaseCache) -> None:
+    """Have a cache on memcached make another client.
+
+    The clients hold an error against their server, that of pymemcache for up to a minute, and find
+    nothing there and store nothing meanwhile, without an error. When to try again is our own
+    decision.
+    """
+    if isinstance(cache, BaseMemcachedCache):
+        cache.close()
+        vars(cache).pop("_cache", None)
 
 
 def _is_broken(exc: Exception) -> bool:
