@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port
@@ -21,27 +21,15 @@ if TYPE_CHECKING:
 class InstanceRef(Struct, frozen=True):
     """An instance, named by its id."""
 
-    kind: ClassVar[str] = "instance"
     instance_id: str
     within: ProjectRef | None = None
     """A project that the URL or the calling code names as well: it has to be of this instance."""
-
-    @property
-    def id(self) -> str:
-        """The id, whatever it is of."""
-        return self.instance_id
 
 
 class ProjectRef(Struct, frozen=True):
     """The instance that a project belongs to."""
 
-    kind: ClassVar[str] = "project"
     project_id: str
-
-    @property
-    def id(self) -> str:
-        """The id, whatever it is of."""
-        return self.project_id
 
 
 Ref = InstanceRef | ProjectRef
@@ -185,7 +173,13 @@ class SubdomainIdentifier(Identifier):
 
 def about(ref: Ref) -> dict[str, str]:
     """Return what is named, for the details of an error."""
-    return {f"{ref.kind}_id": ref.id}
+    kind = "instance_id" if isinstance(ref, InstanceRef) else "project_id"
+    return {kind: id_of(ref)}
+
+
+def id_of(ref: Ref) -> str:
+    """Return the id of what is named."""
+    return ref.instance_id if isinstance(ref, InstanceRef) else ref.project_id
 
 
 def _url_kwarg(request: HttpRequest | None, name: str) -> str | None:

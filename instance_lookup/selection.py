@@ -6,7 +6,7 @@ mistyped tenant's job in another tenant.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -19,6 +19,7 @@ from instance_lookup.identifiers import (
     ProjectRef,
     Ref,
     UserDefaultIdentifier,
+    id_of,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Selector:
             if explicit:
                 if outright is not None and ref != outright:
                     raise InvalidContext(
-                        f"The request names two instances: {outright.id!r} and {ref.id!r}."
+                        f"The request names two instances: {id_of(outright)!r} and {id_of(ref)!r}."
                     )
                 outright = ref
             chosen = chosen or ref
@@ -94,18 +95,24 @@ class Selector:
 
         Raises ``TypeError`` for other than a ref: what a project's identifier may have returned.
         """
-        if not isinstance(ref, Ref):
+        value: Any  # callers may hand over anything
+        if isinstance(ref, InstanceRef):
+            value = ref.instance_id
+        elif isinstance(ref, ProjectRef):
+            value = ref.project_id
+        else:
             raise TypeError(
                 "identify() must return an InstanceRef, a ProjectRef or None, "
                 f"not {type(ref).__name__}"
             )
-        if self.is_id(ref.id):
+        if isinstance(value, str) and self._matches(value):
             return ref
-        shown = repr(ref.id)
+        kind = "instance" if isinstance(ref, InstanceRef) else "project"
+        shown = repr(value)
         if len(shown) > _SHOWN:
             shown = shown[:_SHOWN] + "…"
         raise InvalidContext(
-            f"{shown} is not a valid {ref.kind} id "
+            f"{shown} is not a valid {kind} id "
             f"(one that matches {self._settings.instance_id_pattern})."
         )
 

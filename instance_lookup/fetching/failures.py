@@ -8,7 +8,7 @@ from instance_lookup.exceptions import (
     InstanceLookupError,
     InstanceNotFound,
 )
-from instance_lookup.identifiers import Ref, about
+from instance_lookup.identifiers import InstanceRef, Ref, about
 
 
 def build_denial(ref: Ref, *, conceal: bool) -> InstanceLookupError:
@@ -16,13 +16,14 @@ def build_denial(ref: Ref, *, conceal: bool) -> InstanceLookupError:
     return (
         build_not_found(ref)
         if conceal
-        else AccessDenied(f"You may not use {ref.kind} {ref.id!r}.", **about(ref))
+        else AccessDenied(f"You may not use {_describe(ref)}.", **about(ref))
     )
 
 
 def build_not_found(ref: Ref) -> InstanceNotFound:
     """Return the error for what does not exist."""
-    return InstanceNotFound(f"{ref.kind.capitalize()} {ref.id!r} does not exist.", **about(ref))
+    described = _describe(ref)
+    return InstanceNotFound(f"{described[0].upper()}{described[1:]} does not exist.", **about(ref))
 
 
 def rename(ref: Ref, error: InstanceLookupError) -> InstanceLookupError:
@@ -31,8 +32,16 @@ def rename(ref: Ref, error: InstanceLookupError) -> InstanceLookupError:
         return build_not_found(ref)
     details = {key: value for key, value in error.details.items() if not key.endswith("_id")}
     return type(error)(
-        f"The configuration of {ref.kind} {ref.id!r} is not available at the moment.",
+        f"The configuration of {_describe(ref)} is not available at the moment.",
         retry_after=error.retry_after,
         **details,
         **about(ref),
+    )
+
+
+def _describe(ref: Ref) -> str:
+    return (
+        f"instance {ref.instance_id!r}"
+        if isinstance(ref, InstanceRef)
+        else f"project {ref.project_id!r}"
     )
