@@ -2,7 +2,7 @@
 
 ``pools``: every pool of threads that there is, and how many threads they may have together.
 ``threads``: what a pool is: daemon threads that do each job in the context of its caller.
-``lanes``: hold a user to a number of threads, which ``pools`` has and ``fetching.flights`` sets.
+``crew``: the queue of a pool, and its lanes, which hold a user to a number of threads.
 ``coalescing``: threads, or coroutines, that want the same read share one.
 ``single_flight``: callers of one fetch wait for one future.
 ``steps``: one generator of decisions drives the sync and the async twin.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from instance_lookup.concurrency.lanes import Lanes
 from instance_lookup.concurrency.threads import DaemonPool
 
 if TYPE_CHECKING:
@@ -32,8 +31,10 @@ FLIGHTS = 256
 """Fetches at one time: as many as a restart of the cache leaves to do, with a slow service."""
 FLIGHTS_OF_ONE_USER = FLIGHTS // 4
 """So many of them may be of one user: three who take all they can leave a quarter to the others."""
-flights = Lanes(
-    DaemonPool("instance-lookup-flight", max_workers=FLIGHTS, idle_seconds=_BRIEF),
+flights = DaemonPool(
+    "instance-lookup-flight",
+    max_workers=FLIGHTS,
+    idle_seconds=_BRIEF,
     most=2 * FLIGHTS,
     waiting=4 * FLIGHTS,
 )

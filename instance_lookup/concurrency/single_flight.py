@@ -9,22 +9,26 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from instance_lookup.concurrency.crew import Full
 from instance_lookup.concurrency.forks import PerProcess, check
-from instance_lookup.concurrency.lanes import Full
 from instance_lookup.concurrency.threads import passable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from instance_lookup.concurrency.lanes import Lanes
+    from instance_lookup.concurrency.threads import DaemonPool
 
 V = TypeVar("V")
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Flight(Generic[V]):
     """A fetch under way."""
 
+    group: _Group
+    """All the flights for the same thing."""
+    part: Hashable
+    """For which part of the callers it is."""
     future: Future[V]
     began: float
     """On the monotonic clock."""
@@ -34,6 +38,29 @@ class Flight(Generic[V]):
     """Whether a thread has taken it up: until then it waits for its turn, and no one is late."""
     has_landed: bool = False
     """Whether its future is settled, or about to be. Changed under the lock of its board."""
+
+    def land(self, *, everyone: bool) -> list[Flight[V]]:
+        """Leave the board, or with ``everyone`` the whole group; return what to settle.
+
+        The lock makes "has it landed" and "it has" one step: a future is settled once, though its
+        own flight and another one that answers for it may end together.
+        """
+        group, board = self.group, self.group.board
+        with board.lock:
+            landing: list[Flight[V]] = [self]
+            if everyone:
+                landing += [each for each in group.flights.values() if each is not self]
+                group.flights.clear()
+            elif group.flights.get(self.part) is self:  # an overdue one has been replaced
+                del group.flights[self.part]
+            if not group.flights:
+                for key in group.keys:
+                    if board.groups.get(key) is group:
+                        del board.groups[key]
+            landing = [each for each in landing if not each.has_landed]
+            for each in landing:
+                each.has_landed = True
+            return landing
 
 
 class SingleFlight(PerProcess, Generic[V]):
@@ -45,19 +72,19 @@ class SingleFlight(PerProcess, Generic[V]):
 
     def __init__(
         self,
-        lanes: Lanes,
+        pool: DaemonPool,
         *,
         longest: float,
         overdue: Callable[[Any], object],
         is_for_all: Callable[[V], bool] = lambda _: False,
     ) -> None:
-        """Run the work on ``lanes``.
+        """Run the work on ``pool``.
 
         A flight that has not ended after ``longest`` seconds is overdue: the next caller begins
         another one, and calls ``overdue`` with its key. ``is_for_all`` tells of a result whether
         the other flights of its key need not be waited for.
         """
-        self._lanes = lanes
+        self._pool = pool
         self._longest = longest
         self._overdue = overdue
         self._is_for_all = is_for_all
@@ -86,14 +113,14 @@ class SingleFlight(PerProcess, Generic[V]):
         # The lock makes "there is none" and "begin one" one step: of callers that come together
         # one begins, the others join. It is not held while ``work`` runs.
         with board.lock:
-            group = board.groups.get(key) or _Group([key])
+            group = board.groups.get(key) or _Group(board, [key])
             flight: Flight[V] | None = group.flights.get(part)
             late = flight if flight and monotonic() > flight.began + self._longest else None
             if flight is not None and late is None:
                 return flight
             if most is not None and len(group.flights) > most:
                 raise Full("too many flights for one thing")
-            flight = Flight(Future(), monotonic(), who)
+            flight = Flight(group, part, Future(), monotonic(), who)
             # Running from the start: a pending future would be cancelled, for all, by the first
             # caller that stops waiting.
             flight.future.set_running_or_notify_cancel()
@@ -101,16 +128,12 @@ class SingleFlight(PerProcess, Generic[V]):
             board.groups[key] = group
         # Outside the lock: a job may fail, or end, before "submit" returns, and then lands here.
         try:
-            self._lanes.submit(
-                partial(self._fly, board, group, part, flight, work),
-                partial(self._crash, board, group, part, flight),
-                lane=lane,
-                width=width,
-            )
+            job = self._pool.submit(partial(self._fly, flight, work), lane=lane, width=width)
         except BaseException as exc:
             # Callers who have joined meanwhile are told the same.
-            self._crash(board, group, part, flight, exc)
+            self._crash(flight, exc)
             raise
+        job.add_done_callback(partial(self._end, flight))
         if late is not None and late.has_begun:
             self._overdue(key)
         return flight
@@ -132,48 +155,42 @@ class SingleFlight(PerProcess, Generic[V]):
                 group.keys.append(also)
             return None
 
-    def _fly(
-        self,
-        board: _Board,
-        group: _Group,
-        part: Hashable,
-        flight: Flight[V],
-        work: Callable[[], V | Flight[V]],
-    ) -> None:
+    def _fly(self, flight: Flight[V], work: Callable[[], V | Flight[V]]) -> None:
         flight.has_begun = True
         # Off the board first, then the result: a caller that finds a flight on the board gets an
         # answer that was not there yet when the caller came.
         try:
             result = work()
         except BaseException as exc:  # noqa: BLE001  # the waiting callers get it
-            self._crash(board, group, part, flight, exc)
+            self._crash(flight, exc)
             return
         if isinstance(result, Flight):
-            follow = partial(self._follow, board, group, part, flight)
-            result.future.add_done_callback(follow)
+            result.future.add_done_callback(partial(self._follow, flight))
             return
-        for each in board.land(group, part, flight, everyone=self._is_for_all(result)):
+        for each in flight.land(everyone=self._is_for_all(result)):
             each.future.set_result(result)
 
-    def _follow(
-        self, board: _Board, group: _Group, part: Hashable, flight: Flight[V], other: Future[V]
-    ) -> None:
-        self._fly(board, group, part, flight, other.result)
+    def _follow(self, flight: Flight[V], other: Future[V]) -> None:
+        self._fly(flight, other.result)
 
-    def _crash(
-        self, board: _Board, group: _Group, part: Hashable, flight: Flight[V], exc: BaseException
-    ) -> None:
-        for each in board.land(group, part, flight, everyone=False):
+    def _end(self, flight: Flight[V], job: Future[None]) -> None:
+        """Note the end of a job: it is the pool that failed, if anything did."""
+        if (exc := job.exception()) is not None:
+            self._crash(flight, exc)
+
+    def _crash(self, flight: Flight[V], exc: BaseException) -> None:
+        for each in flight.land(everyone=False):
             each.future.set_exception(passable(exc))
 
     def _start_over(self) -> None:
         self._board = _Board()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class _Group:
     """The flights for one thing."""
 
+    board: _Board
     keys: list[Hashable]
     """What it is called; one that begins a flight may find out another name for it."""
     flights: dict[Hashable, Flight[Any]] = field(default_factory=dict)
@@ -192,27 +209,3 @@ class _Board:
         with self.lock:
             groups = {id(group): group for group in self.groups.values()}
             return [flight for group in groups.values() for flight in group.flights.values()]
-
-    def land(
-        self, group: _Group, part: Hashable, flight: Flight[Any], *, everyone: bool
-    ) -> list[Flight[Any]]:
-        """Take a flight off the board, or ``everyone`` of its group; return what to settle.
-
-        The lock makes "has it landed" and "it has" one step: a future is settled once, though its
-        own flight and another one that answers for it may end together.
-        """
-        with self.lock:
-            landing = [flight]
-            if everyone:
-                landing += [each for each in group.flights.values() if each is not flight]
-                group.flights.clear()
-            elif group.flights.get(part) is flight:  # an overdue one has been replaced
-                del group.flights[part]
-            if not group.flights:
-                for key in group.keys:
-                    if self.groups.get(key) is group:
-                        del self.groups[key]
-            landing = [each for each in landing if not each.has_landed]
-            for each in landing:
-                each.has_landed = True
-            return landing

@@ -9,21 +9,22 @@ request. A job belongs to the request that submits it, so it gets all of it.
 
 from __future__ import annotations
 
-from collections import deque
 from concurrent.futures import Future
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
-from threading import Condition, Thread
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, TypeVarTuple
+from math import inf
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from django.conf import settings
 from django.core.cache import BaseCache, caches
 from django.db import close_old_connections, connections
 
+from instance_lookup.concurrency.crew import Crew, Job
 from instance_lookup.concurrency.forks import PerProcess, check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -41,33 +42,54 @@ class DaemonPool(PerProcess):
     are for one thread, so a job has those of its worker, which keeps them from job to job.
     """
 
-    def __init__(self, name: str, max_workers: int, *, idle_seconds: float = 5.0) -> None:
-        """Name the threads ``name``. None is started yet."""
+    def __init__(
+        self,
+        name: str,
+        max_workers: int,
+        *,
+        idle_seconds: float = 5.0,
+        most: float = inf,
+        waiting: int = 0,
+    ) -> None:
+        """Name the threads ``name``. None is started yet, and ``max_workers`` is how many may be.
+
+        A thread without a job ends after ``idle_seconds``. The pool takes ``most`` jobs at one
+        time, begun or not. In each lane so many more may be ``waiting``.
+        """
         self._name = name
         self._max_workers = max_workers
         self._idle_seconds = idle_seconds
+        self._most = most
+        self._waiting = waiting
         super().__init__()
 
-    def submit(self, fn: Callable[[*Ts], T], *args: *Ts) -> Future[T]:
+    def submit(
+        self, fn: Callable[[*Ts], T], *args: *Ts, lane: Hashable = None, width: int = 0
+    ) -> Future[T]:
         """Have ``fn(*args)`` called by a worker, and return the future of its result.
 
-        Raises ``RuntimeError`` or ``MemoryError`` if there is no worker and none can start.
+        ``lane`` is the user that the job is for (``None``: no user). It waits until less than
+        ``width`` jobs of its lane run, so that no user takes all threads. Raises ``Full``, and
+        ``RuntimeError`` or ``MemoryError`` if there is no worker and none can start.
         """
         future: Future[T] = Future()
-        job = _Job(copy_context(), partial(_run, future, partial(fn, *args)))
+        # In the caller's context now: the job before whose end it waits may be another request's.
+        job = Job(copy_context(), partial(_run, future, partial(fn, *args)), lane, width)
         check()
         crew = self._crew
         with crew.changed:
+            if crew.waits(job):
+                return future
             # At most one worker starts at a time, and it starts the next one itself. Starting a
             # thread waits until it runs; an event loop that waited for each job would stand still.
             # No deadlock: the new thread runs before it asks for the lock that is held here.
             if not crew.starting and crew.hires(self._max_workers, jobs=len(crew.jobs) + 1):
                 self._start_worker(crew)
-            crew.jobs.append(job)
+            crew.add(job)
             crew.changed.notify()
         return future
 
-    def _start_worker(self, crew: _Crew) -> None:
+    def _start_worker(self, crew: Crew) -> None:
         try:
             start_daemon(self._name, self._work, crew)
         except (RuntimeError, MemoryError):  # the system has no more threads to give
@@ -78,7 +100,7 @@ class DaemonPool(PerProcess):
             if not crew.workers:
                 raise
 
-    def _work(self, crew: _Crew) -> None:
+    def _work(self, crew: Crew) -> None:
         with crew.changed:
             crew.starting = False
             hires = crew.hires(self._max_workers, jobs=len(crew.jobs) - 1)  # one is for this one
@@ -87,55 +109,14 @@ class DaemonPool(PerProcess):
         clients = _no_clients()
         while job := crew.next_job(self._idle_seconds):
             job.context.run(_run_with, clients, job.run)
+            lane = job.lane
             del job  # else an idle worker keeps the last result, and the last request, alive
+            crew.leave(lane)
         if settings.configured:
             connections.close_all()
 
     def _start_over(self) -> None:
-        self._crew = _Crew()
-
-
-class _Job(NamedTuple):
-    context: Context
-    run: Callable[[], None]
-
-
-class _Crew:
-    """The workers of one process, and what is left for them to do.
-
-    ``changed`` is the lock for all fields. It is not held while a job runs.
-
-    A worker keeps to its own crew: after a fork the child makes a new one, whatever state the lock
-    of the old one was in.
-    """
-
-    def __init__(self) -> None:
-        self.changed = Condition()
-        self.jobs: deque[_Job] = deque()
-        self.workers = 0
-        self.idle = 0
-        self.starting = False
-
-    def hires(self, most: int, *, jobs: int) -> bool:
-        """Tell whether to start another worker, and count it in."""
-        hires = jobs > self.idle and self.workers < most
-        if hires:
-            self.workers += 1
-            self.starting = True
-        return hires
-
-    def next_job(self, patience: float) -> _Job | None:
-        """Wait for a job; return ``None``, and count the worker out, when none comes."""
-        with self.changed:
-            self.idle += 1
-            self.changed.wait_for(lambda: self.jobs, patience)
-            self.idle -= 1
-            # Under the lock since the wait ended: a job that came before is taken here, and
-            # "submit" of a later one no longer counts on this worker.
-            if self.jobs:
-                return self.jobs.popleft()
-            self.workers -= 1
-            return None
+        self._crew = Crew(self._most, self._waiting)
 
 
 def start_daemon(name: str, target: Callable[[*Ts], object], *args: *Ts) -> Thread:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from msgspec import Struct
 
 from instance_lookup.concurrency import pools
-from instance_lookup.concurrency.lanes import Full
+from instance_lookup.concurrency.crew import Full
 from instance_lookup.concurrency.single_flight import Flight, SingleFlight
 from instance_lookup.concurrency.steps import Steps, Wait
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound, MissBudgetSpent

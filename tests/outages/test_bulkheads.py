@@ -26,7 +26,6 @@ from instance_lookup import (
     MissBudgetSpent,
 )
 from instance_lookup.concurrency import pools
-from instance_lookup.concurrency.lanes import Lanes
 from instance_lookup.concurrency.threads import DaemonPool
 from tests.outages.crowds import CROWDS, LONG
 from tests.outages.outages import Later, healthy
@@ -310,8 +309,7 @@ def test_cold_tenants_at_once_are_served() -> None:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that has room for two calls."""
-    lanes = Lanes(DaemonPool("test-flight", 2), most=2, waiting=2)
-    monkeypatch.setattr(pools, "flights", lanes)
+    monkeypatch.setattr(pools, "flights", DaemonPool("test-flight", 2, most=2, waiting=2))
 
 
 @pytest.mark.usefixtures("narrow")
@@ -340,8 +338,7 @@ def test_call_that_starts_late_is_not_held_against_the_service(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Our queue has taken its time. The breaker stays closed, and the id is asked for at once."""
-    lanes = Lanes(DaemonPool("test-flight", 1), most=100, waiting=100)
-    monkeypatch.setattr(pools, "flights", lanes)
+    monkeypatch.setattr(pools, "flights", DaemonPool("test-flight", 1, waiting=100))
     with ScriptedServer(lambda request: Answer(200, healthy(request).body, delay=0.7)) as server:
         resolver = make(server.url, config_service_timeout=1, breaker_failures=1)
         users = [LookupUser(f"user-{n}", roles=("admin",)) for n in range(6)]

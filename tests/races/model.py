@@ -14,7 +14,6 @@ from django.test import override_settings
 
 from instance_lookup import AccessDenied, ConfigServiceUnavailable, InstanceResolver
 from instance_lookup.backends.memory import DictConfigService
-from instance_lookup.concurrency.lanes import Lanes
 from instance_lookup.resilience.backoff import Backoff
 from instance_lookup.resilience.breaker import Breaker
 from instance_lookup.resilience.expiring import Expiring
@@ -47,7 +46,7 @@ class ManualPool:
         self.world = world
         self.jobs: list[Callable[[], None]] = []
 
-    def submit(self, fn: Callable[..., None], *args: Any) -> Future[None]:
+    def submit(self, fn: Callable[..., None], *args: Any, **lane: Any) -> Future[None]:
         process = self.world.acting
         future: Future[None] = Future()
 
@@ -213,8 +212,7 @@ def two_processes() -> Iterator[tuple[World, list[InstanceResolver]]]:
         for kind in (Expiring, Backoff, Breaker):
             defaults: Any = kind.__init__.__kwdefaults__
             patch.setitem(defaults, "clock", ticks.time)
-        lanes: Any = Lanes(world.pool, most=1000, waiting=0)  # type: ignore[arg-type]
-        patch.setattr("instance_lookup.concurrency.pools.flights", lanes)
+        patch.setattr("instance_lookup.concurrency.pools.flights", world.pool)
         patch.setattr("instance_lookup.concurrency.steps.wait", world.pool.wait)
         patch.setattr(HookedCache, "hook", staticmethod(world.hook))
         resolvers = [

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from contextvars import ContextVar, copy_context
-from sys import getrecursionlimit
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from instance_lookup.concurrency.lanes import Full, Lanes
+from instance_lookup.concurrency.crew import Full
 from instance_lookup.concurrency.threads import DaemonPool
 from tests.support.waiting import wait_until
 
@@ -18,16 +17,15 @@ if TYPE_CHECKING:
 
 
 class Jobs:
-    """Jobs that end when they are released, and what began and failed."""
+    """Jobs that end when they are released, and what began."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        self.lanes = lanes
+    def __init__(self, pool: DaemonPool) -> None:
+        self.pool = pool
         self.began: list[str] = []
-        self.failed: list[BaseException] = []
         self.released = {name: Event() for name in "abcdefgh"}
 
     def submit(self, name: str, lane: str | None = "olga", width: int = 2) -> None:
-        self.lanes.submit(lambda: self._run(name), self.failed.append, lane=lane, width=width)
+        self.pool.submit(self._run, name, lane=lane, width=width)
 
     def _run(self, name: str) -> None:
         self.began.append(name)
@@ -40,11 +38,11 @@ class Jobs:
 
 @pytest.fixture
 def jobs() -> Iterator[Jobs]:
-    jobs = Jobs(Lanes(DaemonPool("test-lanes", 10), most=5, waiting=2))
+    jobs = Jobs(DaemonPool("test-lanes", 10, most=5, waiting=2))
     yield jobs
     jobs.end("abcdefgh")
-    wait_until(lambda: jobs.lanes._traffic.running == 0)
-    assert jobs.lanes._traffic.lanes == {}
+    wait_until(lambda: jobs.pool._crew.taken == 0)
+    assert jobs.pool._crew.lanes == {}
 
 
 def test_user_has_so_many_side_by_side(jobs: Jobs) -> None:
@@ -86,7 +84,7 @@ def test_all_is_full(jobs: Jobs) -> None:
         with pytest.raises(Full):
             jobs.submit("f", user)
     jobs.end("a")
-    wait_until(lambda: jobs.lanes._traffic.running == 4)
+    wait_until(lambda: jobs.pool._crew.taken == 4)
     jobs.submit("g", "bob")
 
 
@@ -102,14 +100,12 @@ def test_narrow_job_waits_for_a_wide_one(jobs: Jobs) -> None:
 
 
 def test_job_that_fails_makes_room(jobs: Jobs) -> None:
-    """Whatever it raises is told to the one who wants to know."""
+    """What it raised is in its future."""
 
     def fail() -> None:
         raise OSError("upset")
 
-    jobs.lanes.submit(fail, jobs.failed.append, lane="olga", width=1)
-    wait_until(lambda: jobs.failed)
-    assert str(jobs.failed[0]) == "upset"
+    assert str(jobs.pool.submit(fail, lane="olga", width=1).exception(5)) == "upset"
     jobs.submit("a", width=1)
     wait_until(lambda: jobs.began == ["a"])
 
@@ -121,9 +117,7 @@ def test_job_that_waited_is_done_in_the_context_of_its_caller(jobs: Jobs) -> Non
 
     def submit(name: str) -> None:
         request.set(name)
-        jobs.lanes.submit(
-            lambda: seen.append(request.get(None)), jobs.failed.append, lane="olga", width=1
-        )
+        jobs.pool.submit(lambda: seen.append(request.get(None)), lane="olga", width=1)
 
     copy_context().run(jobs.submit, "a", width=1)
     for name in ("first", "second"):
@@ -138,7 +132,7 @@ def refuse(thread: Thread) -> None:
 
 def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one who asks is told; there is room for the next one."""
-    jobs = Jobs(Lanes(DaemonPool("test-lanes", 1), most=1, waiting=1))
+    jobs = Jobs(DaemonPool("test-lanes", 1, most=1, waiting=1))
     with monkeypatch.context() as patched:
         patched.setattr(Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="can't start"):
@@ -148,27 +142,14 @@ def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     wait_until(lambda: jobs.began == ["b"])
 
 
-class Refusing:
-    """A pool that has no threads left after its first job."""
-
-    def __init__(self) -> None:
-        self.pool = DaemonPool("test-lanes", 1)
-        self.jobs = 0
-
-    def submit(self, job: Any) -> Any:
-        self.jobs += 1
-        if self.jobs > 1:
-            raise RuntimeError("can't start new thread")
-        return self.pool.submit(job)
-
-
-def test_no_thread_for_jobs_that_waited() -> None:
-    """Each of them is told, and none is left behind, however many there are."""
-    many = 2 * getrecursionlimit()
-    jobs = Jobs(Lanes(Refusing(), most=5, waiting=many))  # type: ignore[arg-type]
-    for name in ("a", *"b" * many):
-        jobs.submit(name, width=1)
-    jobs.end("a")
-    wait_until(lambda: len(jobs.failed) == many)
-    assert {str(error) for error in jobs.failed} == {"can't start new thread"}
-    wait_until(lambda: jobs.lanes._traffic.lanes == {})
+def test_job_that_waited_needs_no_other_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker that has ended a job does the next one of its lane, and so on to the last."""
+    many = 1000
+    jobs = Jobs(DaemonPool("test-lanes", 5, waiting=many))
+    jobs.submit("a", width=1)
+    monkeypatch.setattr(Thread, "start", refuse)
+    for _ in range(many):
+        jobs.submit("b", width=1)
+    jobs.end("ab")
+    wait_until(lambda: len(jobs.began) == 1 + many)
+    wait_until(lambda: jobs.pool._crew.lanes == {})

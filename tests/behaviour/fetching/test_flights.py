@@ -11,8 +11,8 @@ import pytest
 from django.test import override_settings
 
 from instance_lookup import AccessDenied, ConfigServiceUnavailable, InstanceResolver, Source
-from instance_lookup.concurrency.lanes import Full
-from instance_lookup.concurrency.single_flight import Flight
+from instance_lookup.concurrency.crew import Full
+from instance_lookup.concurrency.single_flight import Flight, _Board, _Group
 from instance_lookup.concurrency.steps import drive
 from instance_lookup.resilience.deadline import Deadline
 from tests.outages.crowds import GOOD, LONG
@@ -101,7 +101,7 @@ def test_flight_that_does_not_take_off(
     """Callers who had joined it are told what the one is told who began it."""
     future: Future[Any] = Future()
     future.set_exception(error)
-    flight = Flight(future, 0.0, OLGA.identity)
+    flight = Flight(_Group(_Board(), ["acme"]), None, future, 0.0, OLGA.identity)
     with pytest.raises(ConfigServiceUnavailable) as caught:
         drive(resolver._load_config._flights._await("acme", flight, Deadline.after(5), limit=5))
     assert caught.value.details["reason"] == reason

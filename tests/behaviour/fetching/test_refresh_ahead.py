@@ -16,7 +16,7 @@ from instance_lookup import (
     Source,
 )
 from instance_lookup.concurrency import pools
-from instance_lookup.concurrency.threads import _Crew
+from instance_lookup.concurrency.crew import Crew
 from tests.support.insides import under_way
 from tests.support.lookups import (
     ADA,
@@ -248,7 +248,7 @@ def test_no_thread_for_a_refresh(
 ) -> None:
     """Where the process can start no more threads, whoever has a copy gets it."""
     clock.now += age
-    monkeypatch.setattr(pools.flights.pool, "_crew", _Crew())  # one without idle threads
+    monkeypatch.setattr(pools.flights, "_crew", Crew(9, 9))  # one without idle threads
     monkeypatch.setattr(Thread, "start", no_thread)
     assert resolver.resolve(asks()).source is source
 
@@ -256,7 +256,7 @@ def test_no_thread_for_a_refresh(
 def test_no_thread_and_no_copy(resolver: InstanceResolver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has none is told to come again."""
     resolver.invalidate_cache("acme")
-    monkeypatch.setattr(pools.flights.pool, "_crew", _Crew())  # one without idle threads
+    monkeypatch.setattr(pools.flights, "_crew", Crew(9, 9))  # one without idle threads
     monkeypatch.setattr(Thread, "start", no_thread)
     with pytest.raises(ConfigServiceUnavailable) as caught:
         resolver.resolve(asks())

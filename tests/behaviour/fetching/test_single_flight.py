@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from instance_lookup.concurrency.lanes import Full, Lanes
-from instance_lookup.concurrency.single_flight import SingleFlight, _Group
+from instance_lookup.concurrency.crew import Full
+from instance_lookup.concurrency.single_flight import SingleFlight
 from instance_lookup.concurrency.threads import DaemonPool
 from tests.support.forks import FORKS
 from tests.support.waiting import wait_until
@@ -19,12 +19,10 @@ FORK = """
 import os, sys
 from contextlib import nullcontext
 from threading import Event, Thread
-from instance_lookup.concurrency.lanes import Lanes
 from instance_lookup.concurrency.single_flight import SingleFlight
 from instance_lookup.concurrency.threads import DaemonPool
 
-lanes = Lanes(DaemonPool("forking", 2), most=2, waiting=0)
-flights, landed = SingleFlight(lanes, longest=20, overdue=bool), Event()
+flights, landed = SingleFlight(DaemonPool("forking", 2), longest=20, overdue=bool), Event()
 flight = flights.join("acme", lambda: landed.wait(10) and "parent")
 held = flights._board.lock if "locked" in sys.argv else nullcontext()
 with held:
@@ -44,13 +42,13 @@ def flights() -> SingleFlight[Any]:
 
 
 def make_flights(pool: Any) -> SingleFlight[Any]:
-    return SingleFlight(Lanes(pool, most=1000, waiting=0), longest=30, overdue=bool)
+    return SingleFlight(pool, longest=30, overdue=bool)
 
 
 class FailingPool:
     """One whose worker has failed before it came to the job, and before anybody looks."""
 
-    def submit(self, *job: Any) -> Future[None]:
+    def submit(self, *job: Any, **lane: Any) -> Future[None]:
         future: Future[None] = Future()
         future.set_exception(OSError("the database's driver is upset"))
         return future
@@ -221,15 +219,17 @@ def test_pool_that_fails_after_the_work(flights: SingleFlight[Any]) -> None:
     """The answer is there all the same."""
     flight = flights.join("acme", lambda: 1)
     assert flight.future.result(5) == 1
-    flights._crash(flights._board, _Group(["acme"]), None, flight, OSError("upset"))
+    flights._crash(flight, OSError("upset"))
     assert flight.future.result() == 1
 
 
 def test_result_for_all_ends_the_waiting_of_all() -> None:
     """Of flights for one thing the first that brings what is for all settles the others."""
-    lanes = Lanes(DaemonPool("test-flights", 4), most=4, waiting=0)
     flights: SingleFlight[str] = SingleFlight(
-        lanes, longest=30, overdue=bool, is_for_all=lambda result: result == "all"
+        DaemonPool("test-flights", 4),
+        longest=30,
+        overdue=bool,
+        is_for_all=lambda result: result == "all",
     )
     release, late = Event(), Event()
     slow = flights.join("acme", lambda: str(late.wait(5)))

@@ -11,7 +11,6 @@ import pytest
 from django.test import override_settings
 
 from instance_lookup import ConfigServiceUnavailable, InstanceResolver, Source
-from instance_lookup.concurrency.lanes import Lanes
 from instance_lookup.concurrency.single_flight import SingleFlight
 from instance_lookup.concurrency.threads import DaemonPool
 from tests.outages.outages import lines
@@ -36,8 +35,8 @@ def told() -> list[str]:
 
 @pytest.fixture
 def flights(told: list[str]) -> SingleFlight[Any]:
-    lanes = Lanes(DaemonPool("test-flights", 4), most=4, waiting=4)
-    return SingleFlight(lanes, longest=LONGEST, overdue=told.append)
+    pool = DaemonPool("test-flights", 4, waiting=4)
+    return SingleFlight(pool, longest=LONGEST, overdue=told.append)
 
 
 @pytest.fixture
