@@ -5,7 +5,7 @@
 ``fetcher``: asks the service, and has the answer stored.
 ``lease`` and ``leased_fetcher``: of several processes one asks, and the others wait for it.
 ``refusals``: what a 403 of the service means, here only.
-``deletions``, ``omissions``, ``reasons``: what is believed. ``service_health``: what the log says.
+``deletions``, ``reasons``: what is believed. ``service_health``: what the log says.
 ``projects``: which instance a project belongs to.
 ``failures``, ``notices``: the errors and the signals that a lookup ends with.
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
-from instance_lookup.cache.entry import Freshness
 from instance_lookup.cache.tiers import Read
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
 from instance_lookup.fetching.loader import Loader
@@ -61,6 +60,7 @@ class ConcealingLoader(Loader[D]):
         context: LookupContext,
         deadline: Deadline,
         is_theirs: LetsIn[D] | None = None,
+        reading: Reading[D] | None = None,
     ) -> Steps[Found[D]]:
         """Return the document of an id: from the cache only if ``is_theirs`` allows what it holds.
 
@@ -69,22 +69,18 @@ class ConcealingLoader(Loader[D]):
         The caller says with :meth:`settle` how the lookup ended. Raises as :meth:`Loader.load`,
         and ``MissBudgetSpent``.
         """
-        if is_theirs is None:
-            return (yield from super().load(asked, context, deadline))
-        user, near = context.user, self._cache.near.get(asked)
-        if near is not None and (yield from self._is_for(user, asked, near, is_theirs)):
-            return self._hit(asked, near)
-        reading: Reading[D] = yield Read(self._cache, asked, near=False)
-        entry = reading.entry
-        if entry is None or not (yield from self._is_for(user, asked, entry, is_theirs)):
-            found = yield from self._guess(asked, reading, context, deadline)
-        elif entry.freshness is Freshness.FRESH:
-            found = self._fresh(asked, entry, reading)
-        else:
-            found = yield from self._renew(asked, reading, context, deadline)
-        if self._refusals.any:  # another lookup may have been refused meanwhile
-            yield from self._refusals.check(context.user, asked)
-        return found
+        if is_theirs is not None:
+            user, near = context.user, self._cache.near.get(asked)
+            if near is not None and (yield from self._is_for(user, asked, near, is_theirs)):
+                return self._hit(asked, near)
+            reading = yield Read(self._cache, asked, near=False)
+            entry = reading.entry
+            if entry is None or not (yield from self._is_for(user, asked, entry, is_theirs)):
+                found = yield from self._guess(asked, reading, context, deadline)
+                # Another lookup may have been refused meanwhile.
+                yield from self._refusals.check(user, asked)
+                return found
+        return (yield from super().load(asked, context, deadline, reading=reading))
 
     def settle(self, user: LookupUser, asked: str, *, theirs: bool) -> None:
         """Charge the user for an id that is not ``theirs``, unless they have paid for it lately.

@@ -210,7 +210,7 @@ class Fetcher(Generic[D]):
         """Return the document, as written and as read. Raise ``Rejected``."""
         if isinstance(answer, Document):
             accepted = read_document(self.kind, asked, answer.body)
-            self.service_health.omissions.note(self._part(asked), accepted.left_out)
+            self.service_health.left_out(self._part(asked), accepted.left_out)
             return accepted.body, accepted.document
         if held is None or held.document is None:
             raise Rejected("answered 'not modified', but no copy is held")

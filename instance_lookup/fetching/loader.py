@@ -59,16 +59,19 @@ class Loader(Generic[D]):
         context: LookupContext,
         deadline: Deadline,
         is_theirs: LetsIn[D] | None = None,
+        reading: Reading[D] | None = None,
     ) -> Steps[Found[D]]:
         """Return the document of the id ``asked``.
 
         ``context`` says who asks, ``deadline`` is the end of the lookup. ``is_theirs`` is used
-        only where denials are concealed. Raises ``InstanceNotFound``, ``Refused``,
-        ``ConfigServiceUnavailable``, and its ``MissBudgetSpent``.
+        only where denials are concealed. ``reading`` is what the cache holds, where the caller has
+        looked. Raises ``InstanceNotFound``, ``Refused``, ``ConfigServiceUnavailable``, and its
+        ``MissBudgetSpent``.
         """
         if self._refusals.any:
             yield from self._refusals.check(context.user, asked)
-        reading: Reading[D] = yield Read(self._cache, asked)
+        if reading is None:
+            reading = yield Read(self._cache, asked)
         entry = reading.entry
         if entry is not None and entry.freshness is Freshness.FRESH:
             found = self._fresh(asked, entry, reading)

@@ -6,12 +6,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from instance_lookup.fetching.deletions import BELIEVED, Deletions
-from instance_lookup.fetching.omissions import Omissions
 from instance_lookup.fetching.reasons import meaning_of
 from instance_lookup.resilience.breaker import Breaker
 from instance_lookup.resilience.health import Health
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from instance_lookup.cache.leniency import LeftOut
     from instance_lookup.cache.stats import Counters
     from instance_lookup.conf import Settings
 
@@ -19,6 +21,8 @@ logger = logging.getLogger("instance_lookup")
 
 _GONE = "what it says is gone"
 """The part of the service's health that only a document restores."""
+_NAMED = 10
+"""Parts of a document that one line names."""
 
 
 class ServiceHealth:
@@ -32,7 +36,7 @@ class ServiceHealth:
         self._settings = settings
         self._service_name = service
         self.service = Health(service)
-        self.omissions = Omissions(counters.add)
+        self._incomplete = Health(service)
         self.breaker = Breaker(
             failures=settings.breaker_failures,
             reset=settings.breaker_reset,
@@ -50,6 +54,31 @@ class ServiceHealth:
                 _GONE,
                 f"{self._service_name} answers with documents again: when it says that an"
                 " instance is gone, that is believed again.",
+            )
+
+    def left_out(self, about: str, parts: Collection[LeftOut]) -> None:
+        """Count the ``parts`` left out of an answer; log them unless the last one lacked the same.
+
+        ``about`` names the document, as in ``instance 'acme'``.
+        """
+        for _ in parts:
+            self.count("rejected")
+        if not parts and about not in self._incomplete.failing:
+            return
+        what = hash(frozenset(parts)) if parts else None
+        if self._incomplete.changes(about, what) and parts:
+            names = [part.place for part in parts]
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            # Code may miss a flag or a URL; only people read a date or a description.
+            is_minor = all(part.is_decoration for part in parts)
+            logger.log(
+                logging.INFO if is_minor else logging.WARNING,
+                "The Config Service sent values of a wrong kind for %s. It is used without them: "
+                "%s%s. Correct them in the Config Service; docs/config-service.md says what each "
+                "may be.",
+                about,
+                ", ".join(names[:_NAMED]),
+                more,
             )
 
     def service_is_up(self) -> None:

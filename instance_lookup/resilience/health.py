@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from instance_lookup.concurrency.forks import Guarded
 
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
 logger = logging.getLogger("instance_lookup")
 
-_LIMIT = 1_000
+_LIMIT = 10_000
 """Parts that are remembered as failing. A forgotten one is logged once more."""
 
 
@@ -22,11 +26,11 @@ class Health(Guarded):
     def __init__(self, name: str) -> None:
         super().__init__()
         self._name = name
-        self.failing: OrderedDict[str, str] = OrderedDict()
+        self.failing: OrderedDict[str, Hashable] = OrderedDict()
 
     def ok(self, part: str = "", line: str | None = None) -> None:
         """Note that it works; ``line`` is for the log, instead of "… works again"."""
-        if part in self.failing and self._changes(part, None):
+        if part in self.failing and self.changes(part, None):
             logger.warning(line or f"{self._name}{part and f', {part},'} works again.")
 
     def failed(
@@ -43,10 +47,11 @@ class Health(Guarded):
         ``reason`` is the state, ``part`` what fails (``""``: the whole). The log shows the
         traceback of ``bug``.
         """
-        if self.failing.get(part) != reason and self._changes(part, reason):
+        if self.failing.get(part) != reason and self.changes(part, reason):
             logger.log(level, line, exc_info=bug)
 
-    def _changes(self, part: str, reason: str | None) -> bool:
+    def changes(self, part: str, reason: Hashable) -> bool:
+        """Note the state of a ``part``, and tell if it is news; ``None``: nothing is wrong."""
         # One step: of threads that see the change together, one logs it.
         with self._lock:
             before = self.failing.pop(part, None)
