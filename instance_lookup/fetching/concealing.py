@@ -49,6 +49,11 @@ class ConcealingLoader(Loader[D]):
         service_health: ServiceHealth,
         lets_in: LetsIn[D] | None = None,
     ) -> None:
+        """Load from ``cache``, else by ``fetch``, a method of the backend.
+
+        ``settings`` say for how long users remember what they were told, ``service_health`` is
+        shared by the loaders of one resolver, ``lets_in`` says what a 403 means for a copy.
+        """
         super().__init__(cache, fetch, settings, service_health, lets_in)
         # Pairs of a user and an id, of this process only. A user who was not told is answered
         # after a call of the service, as for an id that no other user has ever asked for.
@@ -66,6 +71,7 @@ class ConcealingLoader(Loader[D]):
 
         ``asked`` is the id, ``context`` says who asks, ``deadline`` is the end of the lookup.
         Without ``is_theirs`` a project led to the id, and the user has paid for the project.
+        ``reading`` is what the cache holds, where the caller has looked.
         The caller says with :meth:`settle` how the lookup ended. Raises as :meth:`Loader.load`,
         and ``MissBudgetSpent``.
         """
@@ -83,7 +89,7 @@ class ConcealingLoader(Loader[D]):
         return (yield from super().load(asked, context, deadline, reading=reading))
 
     def settle(self, user: LookupUser, asked: str, *, theirs: bool) -> None:
-        """Charge the user for an id that is not ``theirs``, unless they have paid for it lately.
+        """Charge ``user`` for the id ``asked`` that is not ``theirs``, unless they paid lately.
 
         Give back what they paid for an id that turned out to be theirs.
         """

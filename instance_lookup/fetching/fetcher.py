@@ -84,7 +84,7 @@ class Fetcher(Generic[D]):
     def __init__(
         self, cache: TieredCache[D], fetch: Fetch, settings: Settings, service_health: ServiceHealth
     ) -> None:
-        """Ask by ``fetch``, a method of the backend, and store answers in ``cache``.
+        """Ask by ``fetch``, a method of the backend, and store in ``cache``, as ``settings`` say.
 
         ``service_health`` is shared by the fetchers of one resolver.
         """
@@ -108,13 +108,16 @@ class Fetcher(Generic[D]):
         return asked, reading.generation, reading.since
 
     def rests(self, asked: str, reading: Reading[D], asker: Asker | None = None) -> bool:
-        """Tell whether to ask nothing now, where there is a copy: the last call failed."""
+        """Tell whether ``asker`` (``None``: any) leaves ``asked`` alone, of which there is a copy.
+
+        ``reading`` is what the cache holds of that id.
+        """
         return self.service_health.breaker.wait() > 0 or any(
             map(self._resting.rests, self._failing(asked, reading, asker))
         )
 
     def pause(self, asked: str, reading: Reading[D], asker: Asker) -> float:
-        """Return the seconds for which to ask nothing, where there is no copy; 0.0: ask now."""
+        """Return the seconds that ``asker`` leaves ``asked`` alone, with no copy in ``reading``."""
         if not self._resting.items:
             return 0.0
         return max(map(self._resting.pause, self._failing(asked, reading, asker)))
@@ -144,15 +147,13 @@ class Fetcher(Generic[D]):
         """
         service_health = self.service_health
         # A value for each way it can end: many callers wait for it, and each raises its own error.
-        left = deadline.remaining()
-        if not left:  # it waited too long for a worker
+        if not (left := deadline.remaining()):  # it waited too long for a worker
             return Outcome(error=self.full(asked))
         if not service_health.breaker.enter():
             wait = service_health.breaker.wait()
             return Outcome(error=self.unavailable(asked, "circuit_open", retry_after=wait))
         held, drops = _held(reading), service_health.deletions.drops
-        etag = held.etag if held else None
-        query = Query(deadline, asker.request_id, asker.user_id, etag)
+        query = Query(deadline, asker.request_id, asker.user_id, held.etag if held else None)
         asked_at, answer = time(), None
         try:
             answer = self._fetch(asked, query)
@@ -285,7 +286,6 @@ class Fetcher(Generic[D]):
         return Outcome(error=error, by=asker.identity if meaning.is_of_one_user else None)
 
     def _part(self, asked: str) -> str:
-        """Return what one document is called."""
         return f"{self.kind.name} {asked!r}"
 
 

@@ -58,7 +58,8 @@ class Flights(Generic[D]):
     ) -> None:
         """Fetch with ``fetcher``, and read ``cache`` again before that.
 
-        ``refusals`` are told of 403s. ``is_miss`` says what the miss budget is spent on.
+        ``settings`` say how long callers wait. ``refusals`` are told of 403s. ``is_miss`` says
+        what the miss budget is spent on.
         """
         self._fetcher = fetcher
         self._leased = LeasedFetcher(fetcher, cache, settings)
@@ -89,7 +90,12 @@ class Flights(Generic[D]):
         user: LookupUser,
         copy: Entry[D] | None,
     ) -> Steps[Found[D]]:
-        """Fetch, or wait for the fetch that is under way; callers who have a copy wait less."""
+        """Fetch the id ``asked``, or wait for the fetch of it that is under way.
+
+        ``reading`` is what the cache holds of it, ``asker`` in whose name it is asked for, and
+        ``user`` who wants it. ``deadline`` is the end of the lookup; callers who have a ``copy``
+        wait less. Raises ``InstanceNotFound``, ``Refused``, ``ConfigServiceUnavailable``.
+        """
         patient = copy is None or copy.expired
         flight = self.begin(asked, reading, asker, patient=patient)
         if patient and flight.who != asker.identity:
@@ -126,10 +132,12 @@ class Flights(Generic[D]):
         alone: bool = False,
         most: int | None = None,
     ) -> Flight[Outcome[D]]:
-        """Return the flight that fetches what was read; ``alone``: one of this user's own.
+        """Return the flight that fetches the id ``asked``; ``alone``: one of this user's own.
 
-        ``most`` is how many flights beside the first one there may be for the id. Raises
-        ``ConfigServiceUnavailable`` where there is no room, or no more threads can start.
+        ``reading`` is what the cache holds of it, ``asker`` in whose name it is asked for.
+        ``patient`` callers wait for another process; others have a copy. ``most`` is how many
+        flights beside the first one there may be for the id. Raises ``ConfigServiceUnavailable``
+        where there is no room, or no more threads can start.
         """
         deadline = Deadline.after(self._settings.config_service_timeout)
         work: Work[D] = partial(

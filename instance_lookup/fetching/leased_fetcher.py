@@ -34,6 +34,10 @@ class LeasedFetcher(Generic[D]):
     """Fetches what another process is not fetching, else waits for that one."""
 
     def __init__(self, fetcher: Fetcher[D], cache: TieredCache[D], settings: Settings) -> None:
+        """Fetch with ``fetcher``, and look at ``cache`` for what another process has stored.
+
+        ``settings`` say which cache has the leases, and how long a call may take.
+        """
         self._fetcher = fetcher
         self._cache = cache
         self._settings = settings

@@ -44,7 +44,11 @@ class Loader(Generic[D]):
         service_health: ServiceHealth,
         lets_in: LetsIn[D] | None = None,
     ) -> None:
-        """Load from ``cache``, else by ``fetch``. ``lets_in`` says what a 403 means for a copy."""
+        """Load from ``cache``, else by ``fetch``, a method of the backend, as ``settings`` say.
+
+        ``service_health`` is shared by the loaders of one resolver. ``lets_in`` says what a 403
+        means for a copy.
+        """
         self._cache = cache
         self._fetcher = Fetcher(cache, fetch, settings, service_health)
         self._refusals = Refusals(settings.negative_ttl, cache, lets_in)
@@ -94,7 +98,10 @@ class Loader(Generic[D]):
         return None if entry is None or (user, asked) in self._refusals else entry.document
 
     def settle(self, user: LookupUser, asked: str, *, theirs: bool) -> None:
-        """Note how a lookup ended. Does nothing here: :class:`ConcealingLoader` needs it."""
+        """Note whether the id ``asked`` is ``theirs``, which ``user`` may have.
+
+        Does nothing here: :class:`ConcealingLoader` needs it.
+        """
 
     def _renew(
         self, asked: str, reading: Reading[D], context: LookupContext, deadline: Deadline
@@ -135,7 +142,8 @@ class Loader(Generic[D]):
     def refresh(self, asked: str, context: LookupContext, deadline: Deadline) -> Found[D]:
         """Ask the Config Service, even if the cache has a fresh entry; store the answer. Blocks.
 
-        ``asked`` is the id. Raises as :meth:`load`, and ends by ``deadline`` if the backend does.
+        ``asked`` is the id, ``context`` says who asks. Raises as :meth:`load`, and ends by
+        ``deadline`` if the backend does.
         """
         reading = self._cache.read_shared(asked, mint=True)
         outcome = self._fetcher.fetch(asked, reading, self._asker(context), deadline)

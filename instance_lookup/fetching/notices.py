@@ -28,7 +28,10 @@ def tell_resolved(context: LookupContext, result: LookupResult) -> Steps[None]:
 
 
 def tell(signal: Signal, context: LookupContext, ref: Ref, **about: Any) -> Steps[None]:
-    """Send a signal about a lookup, if it has receivers."""
+    """Send ``signal`` about a lookup, if it has receivers.
+
+    ``context`` says who asked, ``ref`` for what; ``about`` is sent beside that.
+    """
     if signal.has_listeners():
         about["instance_id"] = getattr(ref, "instance_id", None)
         about["user_id"] = context.user.user_id

@@ -26,12 +26,13 @@ _NAMED = 10
 
 
 class ServiceHealth:
-    """What the loaders of one resolver share.
-
-    ``service`` is what log lines call the Config Service, with where it is.
-    """
+    """What the loaders of one resolver share."""
 
     def __init__(self, settings: Settings, counters: Counters, service: str) -> None:
+        """Judge as ``settings`` say, and count in ``counters``.
+
+        ``service`` is what log lines call the Config Service, with where it is.
+        """
         self.count = counters.add
         self._settings = settings
         self._service_name = service
