@@ -202,10 +202,3 @@ class _Board:
     def __init__(self) -> None:
         self.lock = Lock()
         self.groups: dict[Hashable, _Group] = {}
-
-    @property
-    def flights(self) -> list[Flight[Any]]:
-        """All that are under way."""
-        with self.lock:
-            groups = {id(group): group for group in self.groups.values()}
-            return [flight for group in groups.values() for flight in group.flights.values()]

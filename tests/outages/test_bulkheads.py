@@ -348,7 +348,7 @@ def test_call_that_starts_late_is_not_held_against_the_service(
             )
         assert told["service"] >= 1
         assert "circuit_open" not in told
-        wait_until(lambda: not resolver._load_config._flights.single._board.flights)
+        wait_until(lambda: has_landed(resolver))
         assert outcome(resolver, "user-5", user=ADA) == "service"
 
 

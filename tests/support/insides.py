@@ -9,16 +9,25 @@ from instance_lookup.concurrency.threads import DaemonPool
 
 if TYPE_CHECKING:
     from instance_lookup import InstanceResolver
+    from instance_lookup.concurrency.single_flight import SingleFlight
+
+
+def on_board(flights: SingleFlight[Any]) -> list[Any]:
+    """Return the flights of this process that are under way."""
+    board = flights._board
+    with board.lock:
+        groups = {id(group): group for group in board.groups.values()}
+        return [flight for group in groups.values() for flight in group.flights.values()]
 
 
 def flights_of(resolver: InstanceResolver) -> list[Any]:
     """Return the fetches of instances that are under way now."""
-    return resolver._load_config._flights.single._board.flights
+    return on_board(resolver._load_config._flights.single)
 
 
 def under_way(resolver: InstanceResolver) -> int:
     """Return how many fetches are under way, of instances and of projects."""
-    return len(flights_of(resolver)) + len(resolver._load_project._flights.single._board.flights)
+    return len(flights_of(resolver)) + len(on_board(resolver._load_project._flights.single))
 
 
 def has_landed(resolver: InstanceResolver) -> bool:

@@ -170,10 +170,10 @@ def test_path_is_no_longer_than_it_was() -> None:
     at_most = {
         "near": {"calls": 13, "files": 8, "returns": 0},
         # Each command for the cache passes "keyvalue". On Redis a shared hit makes no more of them.
-        "shared": {"calls": 46, "files": 20, "returns": 12},
-        # Lanes, a budget that is reserved, a generation that is written at take-off only, locks and
+        "shared": {"calls": 45, "files": 19, "returns": 11},
+        # A budget that is reserved, a generation that is written at take-off only, locks and
         # pools that notice a fork, and a context that goes with each job.
-        "miss": {"calls": 234, "files": 40, "returns": 110},
+        "miss": {"calls": 234, "files": 39, "returns": 110},
         "stale": {"calls": 190, "files": 36, "returns": 88},
     }
     grown = [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextvars import ContextVar, copy_context
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from instance_lookup.concurrency.crew import Full
+from instance_lookup.concurrency.crew import Crew, Full, Job
 from instance_lookup.concurrency.threads import DaemonPool
+from tests.support.locks import TakenFirst
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -153,3 +154,14 @@ def test_job_that_waited_needs_no_other_thread(monkeypatch: pytest.MonkeyPatch) 
     jobs.end("ab")
     wait_until(lambda: len(jobs.began) == 1 + many)
     wait_until(lambda: jobs.pool._crew.lanes == {})
+
+
+def test_job_that_comes_as_the_last_of_its_lane_ends_is_not_left_behind() -> None:
+    """It was queued behind one that ran, and nothing else would ever start it."""
+    crew: Any = Crew(most=9, waiting=9)
+    first, second = (Job(copy_context(), print, "olga", 1) for _ in range(2))
+    crew.add(first)
+    crew.changed = TakenFirst(lambda: crew.waits(second))
+    crew.leave("olga")
+    assert list(crew.jobs) == [first, second]
+    assert crew.taken == 1

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from instance_lookup.concurrency.crew import Full
-from instance_lookup.concurrency.single_flight import SingleFlight
+from instance_lookup.concurrency.single_flight import Flight, SingleFlight, _Board, _Group
 from instance_lookup.concurrency.threads import DaemonPool
 from tests.support.forks import FORKS
+from tests.support.insides import on_board
+from tests.support.locks import TakenFirst
 from tests.support.waiting import wait_until
 from tests.units.test_threads import run_python
 
@@ -148,7 +150,7 @@ def test_landed_flight_is_forgotten_before_its_result_is_known(flights: SingleFl
     boards: list[list[Any]] = []
     release = Event()
     flight = flights.join("acme", lambda: release.wait(5))
-    flight.future.add_done_callback(lambda _: boards.append(flights._board.flights))
+    flight.future.add_done_callback(lambda _: boards.append(on_board(flights)))
     release.set()
     wait_until(lambda: boards)
     assert boards == [[]]
@@ -282,3 +284,40 @@ def test_flight_that_follows_another(flights: SingleFlight[Any]) -> None:
     release.set()
     assert [each.future.result(5) for each in (flight, other)] == ["answer"] * 2
     assert flights._board.groups == {}
+
+
+def test_flight_that_began_while_the_lock_was_waited_for_is_joined(
+    flights: SingleFlight[Any],
+) -> None:
+    """Of callers that come together one begins, though all of them saw no flight."""
+    release, began = Event(), []
+    board: Any = flights._board
+    board.lock = TakenFirst(lambda: began.append(flights.join("acme", lambda: release.wait(5))))
+    assert [flights.join("acme", bool)] == began
+    release.set()
+
+
+def test_flight_that_began_under_the_other_name_meanwhile_is_followed(
+    flights: SingleFlight[Any],
+) -> None:
+    """One call is enough, though it began just before the name was to be written down."""
+    release, began = Event(), []
+    flights.join("acme", lambda: release.wait(5))
+    board: Any = flights._board
+    board.lock = TakenFirst(lambda: began.append(flights.join("acme.1", lambda: release.wait(5))))
+    assert [flights.rename("acme", "acme.1", None)] == began
+    release.set()
+
+
+def test_flight_lands_once_though_another_answers_for_it() -> None:
+    """A future is settled once, though its own flight ends at the same moment."""
+    board: Any = _Board()
+    group = _Group(board, ["acme"])
+    own, other = (Flight[Any](group, part, Future(), 0.0, None) for part in "ab")
+    group.flights.update(a=own, b=other)
+    board.groups["acme"] = group
+    settled: list[Any] = []
+    board.lock = TakenFirst(lambda: settled.extend(other.land(everyone=True)))
+    assert own.land(everyone=False) == []
+    assert settled == [other, own]
+    assert board.groups == {}

@@ -14,6 +14,7 @@ from instance_lookup import ConfigServiceUnavailable, InstanceResolver, Source
 from instance_lookup.concurrency.single_flight import SingleFlight
 from instance_lookup.concurrency.threads import DaemonPool
 from tests.outages.outages import lines
+from tests.support.insides import on_board
 from tests.support.lookups import Service, acme, asks
 from tests.support.monotonic import Monotonic
 from tests.support.waiting import wait_until, within
@@ -167,4 +168,4 @@ def overdue(resolver: InstanceResolver) -> bool:
     """Tell whether no flight is left to join."""
     flights = resolver._load_config._flights.single
     now = monotonic()
-    return all(now > flight.began + flights._longest for flight in flights._board.flights)
+    return all(now > flight.began + flights._longest for flight in on_board(flights))
