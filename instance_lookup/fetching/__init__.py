@@ -3,7 +3,7 @@
 ``loader``: the order of things for one document. ``concealing``: the same where denials are hidden.
 ``flights``: callers of a process share fetches; what one user may take of them.
 ``fetcher``: asks the service, and has the answer stored.
-``lease`` and ``leased_fetcher``: of several processes one asks, and the others wait for it.
+``leased_fetcher``: of several processes one asks, and the others wait for it.
 ``refusals``: what a 403 of the service means, here only.
 ``deletions``, ``reasons``: what is believed. ``service_health``: what the log says.
 ``projects``: which instance a project belongs to.

@@ -1,19 +1,25 @@
-"""One fetch for all processes on one cache: the process that holds the lease does it."""
+"""One fetch for all processes on one cache: the process that holds the lease does it.
+
+The lease is a key in the shared cache, which says that one of them is fetching.
+"""
 
 from __future__ import annotations
 
 from concurrent.futures import wait
 from functools import partial
+from math import ceil
 from time import monotonic, sleep, time
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from msgspec import Struct
 
+from instance_lookup.cache.codec import UNREADABLE
 from instance_lookup.cache.entry import Freshness
+from instance_lookup.cache.keys import lease_key, new_token
+from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.concurrency import pools
 from instance_lookup.exceptions import InstanceNotFound
 from instance_lookup.fetching.fetcher import Asker, Fetcher, Found, Outcome
-from instance_lookup.fetching.lease import Lease
 from instance_lookup.types import Source
 
 if TYPE_CHECKING:
@@ -40,7 +46,8 @@ class LeasedFetcher(Generic[D]):
         """
         self._fetcher = fetcher
         self._cache = cache
-        self._settings = settings
+        self._alias = settings.cache_alias
+        self._life = ceil(settings.config_service_timeout)
 
     def fetch(
         self, asked: str, seen: Reading[D], asker: Asker, deadline: Deadline, *, patient: bool
@@ -53,9 +60,8 @@ class LeasedFetcher(Generic[D]):
         """
         if seen.generation is None:
             return self._fetcher.fetch(asked, seen, asker, deadline)
-        cache = self._cache
-        lease = Lease(cache.kind, self._settings, cache.health, asked, seen.generation)
-        if not lease.take():
+        lease = lease_key(self._cache.kind, asked, seen.generation)
+        if not self.take(lease):
             if not patient:
                 return Outcome()
             return self._follow(asked, seen, asker, deadline, lease)
@@ -65,10 +71,43 @@ class LeasedFetcher(Generic[D]):
             return newer(latest, seen) or self._fetcher.fetch(asked, latest, asker, deadline)
         finally:
             # After the store: those who see that the lease is gone find the entry.
-            lease.release()
+            self.release(lease)
+
+    def take(self, lease: str) -> bool:
+        """Tell whether to fetch: not where another process holds the lease.
+
+        A cache that fails, or does not know whether it gave the lease, stops no fetch.
+        """
+        # "add" is one step on the server: of processes that come together one gets the lease.
+        # (On file-based caches two may get it, which costs one call more.)
+        return self._ask("add", lease, new_token(), self._life) is not False
+
+    def is_free(self, lease: str) -> bool:
+        """Tell whether no process holds the lease any more."""
+        return self._ask("get", lease) is None
+
+    def release(self, lease: str) -> None:
+        """Give the lease back.
+
+        If it ran out meanwhile, it may belong to another process now. It is deleted all the same:
+        that costs one call more, and a comparison would cost each release a read.
+        """
+        if not self._cache.health.breaker.wait():  # else it ends by itself: the cache is down
+            self._ask("delete", lease)
+
+    def _ask(self, verb: Literal["add", "get", "delete"], *args: object) -> object:
+        """Return what the cache says to this, ``None`` if it fails."""
+        began = monotonic()
+        try:
+            return getattr(key_values[self._alias], verb)(*args)
+        except Exception as exc:  # noqa: BLE001  # whatever the backend raises
+            if verb == "get" and isinstance(exc, UNREADABLE):
+                return exc  # there is something, as a process of another release wrote it
+            self._cache.health.unwritable(exc, began)
+            return None
 
     def _follow(
-        self, asked: str, seen: Reading[D], asker: Asker, deadline: Deadline, lease: Lease
+        self, asked: str, seen: Reading[D], asker: Asker, deadline: Deadline, lease: str
     ) -> Outcome[D]:
         """Wait for the other process; fetch as well half way, or when its lease is gone."""
         half_way = monotonic() + deadline.remaining() / 2
@@ -83,7 +122,7 @@ class LeasedFetcher(Generic[D]):
             pause = min(_LAST_PAUSE, 1.5 * pause)
             # Before the look at the entry: the other process stores it first, and then gives the
             # lease back. The other way round both may happen in between, and we would ask as well.
-            gives_up = own is None and (monotonic() >= half_way or lease.is_free())
+            gives_up = own is None and (monotonic() >= half_way or self.is_free(lease))
             latest = self._cache.read_again(asked)
             if outcome := newer(latest, seen):
                 return outcome

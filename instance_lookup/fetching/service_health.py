@@ -49,8 +49,11 @@ class ServiceHealth:
     def document_received(self, about: str, drops: int) -> None:
         """Note a document. ``drops`` is :attr:`Deletions.drops` from before the call."""
         self.service_is_up()
+        is_counted = self.deletions.note_document(drops)
+        if not self.service.failing:  # most often: nothing is news
+            return
         self.service.ok(about)
-        if self.deletions.note_document(drops):
+        if is_counted:
             self.service.ok(
                 _GONE,
                 f"{self._service_name} answers with documents again: when it says that an"

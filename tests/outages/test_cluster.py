@@ -10,10 +10,9 @@ from instance_lookup import InstanceNotFound, InstanceResolver, Source
 from instance_lookup.cache.health import CACHE_SKIPPED, CacheHealth
 from instance_lookup.cache.keys import Keys, lease_key
 from instance_lookup.cache.keyvalue import key_values
-from instance_lookup.conf import build_settings
-from instance_lookup.fetching.lease import Lease
 from tests.outages.cluster import TIMEOUT, Cluster
 from tests.outages.outages import Later, lines
+from tests.support.leases import Lease
 from tests.support.lookups import TWINS, Service, Twin, acme, asks
 from tests.support.near import ALIAS, at_hand, near_caches, near_resolver, settled
 from tests.support.waiting import wait_until, within
@@ -87,8 +86,7 @@ def test_lease_is_held_by_one_process(resolver: InstanceResolver) -> None:
     under = tiers.shared.read("acme").generation
     assert under is not None
     ours, theirs = (
-        Lease(tiers.kind, build_settings({"cache_alias": ALIAS}), health, "acme", under)
-        for _ in range(2)
+        Lease("acme", under, kind=tiers.kind, health=health, cache_alias=ALIAS) for _ in range(2)
     )
     assert (theirs.take(), ours.take(), ours.is_free()) == (True, False, False)
     assert key_values[ALIAS].get(lease_key(tiers.kind, "acme", under)) is not None

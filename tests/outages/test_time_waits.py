@@ -17,12 +17,12 @@ from instance_lookup.cache import health as cache_health
 from instance_lookup.concurrency import single_flight as flight
 from instance_lookup.concurrency import steps
 from instance_lookup.concurrency import threads as workers
-from instance_lookup.fetching import lease, refusals, service_health
-from instance_lookup.fetching.lease import Lease
+from instance_lookup.fetching import refusals, service_health
 from instance_lookup.resilience import breaker, deadline, expiring
 from tests.outages.outages import healthy
 from tests.outages.times import Site, both_twins, cache_down
 from tests.support.insides import disconnect
+from tests.support.leases import Lease
 from tests.support.lookups import DOWN, Clock, Twin, asks, hooked_caches, hooks
 from tests.support.servers import Received, Script, ScriptedServer, mute
 from tests.support.waiting import wait_until, within
@@ -161,8 +161,7 @@ def test_follower_is_not_moved(clock: Clock, call: Twin, jump: int) -> None:
         tiers = site.resolver.cache.tiers
         generation = tiers.shared.read("acme").generation
         assert generation is not None
-        lease = Lease(tiers.kind, site.resolver.settings, tiers.health, "acme", generation)
-        assert lease.take()
+        assert Lease("acme", generation, health=tiers.health).take()
         jumps = [jump]
 
         def set_clock(verb: str, key: str) -> None:
@@ -179,7 +178,7 @@ def test_follower_is_not_moved(clock: Clock, call: Twin, jump: int) -> None:
     "module",
     [
         *(breaker, cache_health, deadline, epochs, expiring),
-        *(flight, lease, refusals, steps, service_health, workers),
+        *(flight, refusals, steps, service_health, workers),
     ],
 )
 def test_waiting_reads_no_wall_clock(module: ModuleType) -> None:

@@ -6,12 +6,10 @@ import pytest
 from django.core.cache import caches
 from django.test import override_settings
 
-from instance_lookup import InstanceConfig
 from instance_lookup.cache.entry import Generation
 from instance_lookup.cache.health import CacheHealth
-from instance_lookup.cache.kinds import PROJECT, instance_kind
-from instance_lookup.conf import build_settings
-from instance_lookup.fetching.lease import Lease
+from instance_lookup.cache.kinds import PROJECT
+from tests.support.leases import INSTANCE, Lease
 from tests.support.lookups import HookedCache, hooked_caches, hooks
 from tests.support.monotonic import Monotonic
 
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
     from instance_lookup.cache.kinds import Kind
 
-INSTANCE = instance_kind(InstanceConfig)
 UNDER = Generation("g1", "g2")
 
 
@@ -37,8 +34,7 @@ def lease(
     kind: Kind[Any] = INSTANCE,
     health: CacheHealth | None = None,
 ) -> Lease:
-    settings = build_settings({"config_service_timeout": 2.5})
-    return Lease(kind, settings, health or CacheHealth("default"), asked, under)
+    return Lease(asked, under, kind=kind, health=health, config_service_timeout=2.5)
 
 
 def down(verb: str, key: str) -> None:
@@ -123,7 +119,7 @@ def test_cache_that_takes_its_time_to_fail_is_skipped(
 ) -> None:
     """One that says at once that it is full or read-only can still be read."""
     clock, health = Monotonic(), CacheHealth("default")
-    for module in ("fetching.lease", "cache.health"):
+    for module in ("fetching.leased_fetcher", "cache.health"):
         monkeypatch.setattr(f"instance_lookup.{module}.monotonic", clock)
 
     def fail(called: str, key: str) -> None:

@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.cache import caches
 
-from instance_lookup import InstanceConfig
 from instance_lookup.cache.entry import Generation
 from instance_lookup.cache.health import CacheHealth
 from instance_lookup.cache.keys import lease_key
-from instance_lookup.cache.kinds import instance_kind
-from instance_lookup.conf import build_settings
-from instance_lookup.fetching.lease import Lease
+from tests.support.leases import INSTANCE, Lease
 from tests.support.near import ALIAS, BACKENDS, near_caches, near_config
 
 if TYPE_CHECKING:
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.extras
 
-KIND, UNDER = instance_kind(InstanceConfig), Generation("g1", "g2")
+UNDER = Generation("g1", "g2")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -38,7 +35,7 @@ def health(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterato
 
 
 def lease(health: CacheHealth) -> Lease:
-    return Lease(KIND, build_settings({"cache_alias": ALIAS}), health, "acme", UNDER)
+    return Lease("acme", UNDER, health=health, cache_alias=ALIAS)
 
 
 def test_lease_is_held_by_one_process(health: CacheHealth) -> None:
@@ -53,7 +50,7 @@ def test_lease_is_held_by_one_process(health: CacheHealth) -> None:
 
 def test_lease_that_was_taken_through_the_serializer(health: CacheHealth) -> None:
     """So a process of the release before took it: it is held, and the cache is well."""
-    caches[ALIAS].set(lease_key(KIND, "acme", UNDER), "taken", 60)
+    caches[ALIAS].set(lease_key(INSTANCE, "acme", UNDER), "taken", 60)
     ours = lease(health)
     assert (ours.take(), ours.is_free()) == (False, False)
     assert not health.log.failing
@@ -61,7 +58,7 @@ def test_lease_that_was_taken_through_the_serializer(health: CacheHealth) -> Non
 
 def test_lease_that_cannot_be_read_is_held(health: CacheHealth) -> None:
     """Whatever is written there: some process holds it."""
-    caches[ALIAS].set(lease_key(KIND, "acme", UNDER), {"an": object}, 60)
+    caches[ALIAS].set(lease_key(INSTANCE, "acme", UNDER), {"an": object}, 60)
     ours = lease(health)
     assert (ours.take(), ours.is_free()) == (False, False)
     assert not health.log.failing

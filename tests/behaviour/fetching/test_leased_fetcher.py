@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,9 @@ from django.test import override_settings
 from instance_lookup import ConfigServiceUnavailable, InstanceNotFound, Source
 from instance_lookup.cache.entry import Freshness
 from instance_lookup.cache.keys import lease_key
-from instance_lookup.fetching.lease import Lease
 from instance_lookup.resilience.deadline import Deadline
 from tests.support.fetchers import OLGA, Process, bucket, read_minted
+from tests.support.leases import Lease
 from tests.support.lookups import Clock, Service, acme, hooked_caches, hooks
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ def at_each_pause(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def held(process: Process, reading: Reading[InstanceConfig]) -> Lease:
     """Return the lease for what was read, taken by somebody."""
     assert reading.generation is not None
-    cache = process.cache
-    lease = Lease(cache.kind, process.settings, cache.health, "acme", reading.generation)
+    lease = Lease("acme", reading.generation, health=process.cache.health)
     assert lease.take()
     return lease
 
@@ -213,10 +213,16 @@ def test_follower_fetches_half_way(
     """The other is slow, or was killed: there is time for one's own call."""
     seen = read_minted(ours.cache, "acme")
     held(theirs, seen)
-    moments = iter([100.0, 102.4, 102.6])
+    now = 100.0
     calls: list[int] = []
-    monkeypatch.setattr("instance_lookup.fetching.leased_fetcher.monotonic", lambda: next(moments))
-    at_each_pause(*[lambda: calls.append(len(service.calls))] * 3)
+    monkeypatch.setattr("instance_lookup.fetching.leased_fetcher.monotonic", lambda: now)
+
+    def pause(until: float) -> None:
+        nonlocal now
+        now = until
+        calls.append(len(service.calls))
+
+    at_each_pause(*[partial(pause, until) for until in (102.4, 102.6, 102.8)])
     assert bucket(fetch(ours, seen)) == "first"
     assert calls == [0, 0]
     assert len(service.calls) == 1
