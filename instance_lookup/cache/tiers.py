@@ -39,7 +39,6 @@ class Read(Struct, Generic[D], frozen=True):
 
     cache: TieredCache[D]
     asked: str
-    """The id."""
     near: bool = True
     """Whether an entry in this process will do."""
 
