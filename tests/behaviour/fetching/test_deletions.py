@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from instance_lookup.cache.stats import Counters
+from instance_lookup.conf import build_settings
 from instance_lookup.fetching.deletions import BELIEVED, Deletions, Fate
+from instance_lookup.fetching.reasons import EVERYTHING_GONE
+from instance_lookup.fetching.service_health import ServiceHealth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,3 +113,18 @@ def test_two_at_once_drop_no_more_than_three(deletions: Deletions) -> None:
     with ThreadPoolExecutor(1) as pool:
         first = deletions.decide("c", 1.0)
         assert (first, second[0].result(5)) == (Fate.DROP, Fate.KEEP)
+
+
+def test_document_from_before_the_last_drop_ends_no_doubt(caplog: pytest.LogCaptureFixture) -> None:
+    """The service may have been well when it was asked for: nothing is believed again."""
+    health = ServiceHealth(build_settings({}), Counters(), "The Config Service")
+    drops = health.deletions.drops
+    for name in "abc":
+        health.deletions.decide(name, 1.0)
+    health.service_failed(EVERYTHING_GONE, "instance 'd'", "The Config Service is gone.")
+    caplog.clear()
+    health.document_received("instance 'e'", drops)
+    assert caplog.messages == []
+    assert health.deletions.is_in_doubt
+    health.document_received("instance 'e'", health.deletions.drops)
+    assert len(caplog.messages) == 1
