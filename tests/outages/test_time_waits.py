@@ -132,12 +132,12 @@ class Hanging:
 @jumping
 def test_deadline_is_not_moved(clock: Clock, call: Twin, jump: int) -> None:
     """A service that hangs is given up in time, whatever becomes of the wall clock meanwhile."""
-    with Hanging(clock, jump).site(timeout=0.3) as site:
+    with Hanging(clock, jump).site(timeout=1) as site:
         site.resolver.invalidate_cache("acme")
         before = clock.now
-        with within(0.3):
+        with within(1):
             assert site.asked(call) is ConfigServiceUnavailable
-        assert clock.now == before + jump
+        wait_until(lambda: clock.now == before + jump)
 
 
 @both_twins
