@@ -105,9 +105,9 @@ def test_stale_copy_waits_softly_for_a_fetch_of_its_own_process(
         began = monotonic()
         told = crowd(resolver, [asks()] * 100)
         assert monotonic() - began < LONG / 2
-        calls = len(
-            server.received
-        )  # to end the server breaks the connection, which is tried once more
+        wait_until(lambda: server.received)  # the call may set off after they were answered
+        # Counted here: to end, the server breaks the connection, which is tried once more.
+        calls = len(server.received)
         server.stop()
     assert sources(told) == {Source.STALE_CACHE}
     assert calls == 1
