@@ -75,7 +75,6 @@ UNTRACED = frozenset({
     TESTS / "behaviour" / "cache" / "test_documents.py",
     TESTS / "behaviour" / "cache" / "test_generations.py",
     TESTS / "behaviour" / "cache" / "test_generations_stored.py",
-    TESTS / "behaviour" / "commands" / "test_invalidate_instance_cache.py",
     TESTS / "behaviour" / "commands" / "test_warm_instance_cache.py",
     TESTS / "behaviour" / "django" / "test_live_servers.py",
     TESTS / "behaviour" / "django" / "test_watched.py",

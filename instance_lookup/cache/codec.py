@@ -37,12 +37,11 @@ class Codec:
         self._max_bytes = settings.config_service_max_bytes + _ENVELOPE
         self._encryption = _encryption(settings.encryption_keys)
 
-    def encode(self, text: str) -> str:
-        """Return what to store for ``text``: sealed, or such that its ``repr`` does not show it."""
-        if self._compress_above is not None and len(text) > self._compress_above:
-            packed = _COMPRESSED + b64encode(zlib.compress(text.encode()))
-            text = SecretText(packed.decode())
-        return self._encryption.encrypt(text.encode()) if self._encryption else text
+    def encode(self, packed: bytes) -> str:
+        """Return the text to store for JSON: sealed, or such that its ``repr`` does not show it."""
+        if self._compress_above is not None and len(packed.decode()) > self._compress_above:
+            packed = _COMPRESSED + b64encode(zlib.compress(packed))
+        return self._encryption.encrypt(packed) if self._encryption else SecretText(packed.decode())
 
     def decode(self, stored: object) -> str | bytes:
         """Return the text of a stored value. Raise ``ValueError`` for what we did not store.

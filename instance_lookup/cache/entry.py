@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from instance_lookup.cache.leniency import LeftOut, decode_leniently
-from instance_lookup.frozen import SecretBytes, SecretText
+from instance_lookup.frozen import SecretBytes
 
 if TYPE_CHECKING:
     from instance_lookup.cache.kinds import Kind
@@ -158,8 +158,8 @@ def pack(
     cached_at: float,
     ttl: float,
     etag: str | None,
-) -> SecretText:
-    """Return the stored form of an entry of the id ``asked``, in the envelope of its ``kind``.
+) -> SecretBytes:
+    """Return the JSON to store as the entry of the id ``asked``, in the envelope of its ``kind``.
 
     ``body`` is the document's JSON, UTF-8 without a byte order mark. ``cached_at`` is Unix time,
     ``ttl`` is in seconds from then. ``generation`` ``None``: of no generation, never served from
@@ -174,12 +174,12 @@ def pack(
         generation="" if generation is None else str(generation),
         etag=etag,
     )
-    return SecretText(msgspec.json.encode(envelope).decode())
+    return SecretBytes(msgspec.json.encode(envelope))
 
 
 def pack_missing(
     kind: Kind[D], asked: str, generation: Generation | None, *, cached_at: float, ttl: float
-) -> SecretText:
+) -> SecretBytes:
     """Return the stored form of "the id ``asked`` does not exist", for an id of this ``kind``.
 
     ``generation`` is the one to store it under. It holds for ``ttl`` seconds from ``cached_at``

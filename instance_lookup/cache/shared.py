@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from instance_lookup.cache.kinds import Kind
     from instance_lookup.cache.stats import Counters
     from instance_lookup.conf import Settings
-    from instance_lookup.frozen import SecretText
+    from instance_lookup.frozen import SecretBytes
 
 D = TypeVar("D", bound=Struct)
 
@@ -165,7 +165,7 @@ class SharedTier(Generic[D]):
         with self.errors.raised_to("list", None, counted=False):
             return stored_ids(self._alias, self.kind, self._codec)
 
-    def write(self, asked: str, packed: SecretText) -> None:
+    def write(self, asked: str, packed: SecretBytes) -> None:
         """Store what ``pack`` made, under a generation that was read before the fetch."""
         keys = self._known(asked).keys
         with self.errors.raised_to("store", asked) as cache:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from instance_lookup.cache.kinds import Kind
     from instance_lookup.cache.stats import Counters
     from instance_lookup.conf import Settings
-    from instance_lookup.frozen import SecretText
+    from instance_lookup.frozen import SecretBytes
 
 D = TypeVar("D", bound=Struct)
 
@@ -232,7 +232,7 @@ class TieredCache(Generic[D]):
             packed = pack_missing(self.kind, asked, generation, cached_at=asked_at, ttl=ttl)
             self._keep(asked, packed, since)
 
-    def write(self, asked: str, packed: SecretText) -> None:
+    def write(self, asked: str, packed: SecretBytes) -> None:
         """Write what ``pack`` made, drop what this process holds. Raise ``CacheError``."""
         self.shared.write(asked, packed)
         self._buffer.drop(asked)
@@ -246,7 +246,7 @@ class TieredCache(Generic[D]):
         self._epochs.change(asked, mark if is_lost else None)
         self._publish(asked)
 
-    def _keep(self, asked: str, packed: SecretText, since: int) -> None:
+    def _keep(self, asked: str, packed: SecretBytes, since: int) -> None:
         """Keep an answer in this process, unless something changed ``since``."""
         entry = unpack(self.kind, asked, packed)
         self._epochs.keep(asked, since, partial(self._buffer.keep, asked, entry))

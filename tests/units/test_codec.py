@@ -44,7 +44,7 @@ def text_of(value: str | bytes) -> str:
 @pytest.mark.parametrize("text", ["", "short", TEXT, "é" * 200])
 def test_decode_gives_back_what_was_encoded(options: dict[str, Any], text: str) -> None:
     """Compressed, encrypted, both or neither; through a cache of text or of bytes."""
-    stored = codec(**options).encode(text)
+    stored = codec(**options).encode(text.encode())
     assert isinstance(stored, str)
     assert text_of(codec(**options).decode(stored)) == text
     assert text_of(codec(**options).decode(stored.encode())) == text
@@ -52,26 +52,26 @@ def test_decode_gives_back_what_was_encoded(options: dict[str, Any], text: str) 
 
 def test_plain_is_stored_as_it_is() -> None:
     """Without either option the cache holds readable JSON."""
-    assert codec().encode(TEXT) == TEXT
+    assert codec().encode(TEXT.encode()) == TEXT
 
 
 @pytest.mark.parametrize(("length", "packs"), [(99, False), (100, False), (101, True)])
 def test_compress_above(length: int, packs: bool) -> None:
     """Longer values than `COMPRESS_ABOVE` are compressed, others are not."""
-    stored = codec(**PACKED).encode("x" * length)
+    stored = codec(**PACKED).encode(b"x" * length)
     assert stored.startswith("z:") is packs
     assert (len(stored) < length) is packs
 
 
 def test_compressed_is_read_with_the_option_off() -> None:
     """A release that turns compression off reads what the last one wrote."""
-    assert text_of(codec().decode(codec(**PACKED).encode(TEXT))) == TEXT
+    assert text_of(codec().decode(codec(**PACKED).encode(TEXT.encode()))) == TEXT
 
 
 @pytest.mark.parametrize("options", [SEALED, {**PACKED, **SEALED}])
 def test_encrypted_holds_no_key(options: dict[str, Any]) -> None:
     """Whoever reads the cache learns nothing; the same text is stored differently each time."""
-    first, second = (codec(**options).encode(TEXT) for _ in range(2))
+    first, second = (codec(**options).encode(TEXT.encode()) for _ in range(2))
     assert "sk-SECRET" not in first
     assert first != second
 
@@ -80,9 +80,9 @@ def test_rotation_of_keys() -> None:
     """A new key in front encrypts; the old one behind it still decrypts; left out, no more."""
     before, between = codec(encryption_keys=[OLD]), codec(encryption_keys=[NEW, OLD])
     after = codec(encryption_keys=[NEW])
-    stored = before.encode(TEXT)
+    stored = before.encode(TEXT.encode())
     assert text_of(between.decode(stored)) == TEXT
-    assert text_of(after.decode(between.encode(TEXT))) == TEXT
+    assert text_of(after.decode(between.encode(TEXT.encode()))) == TEXT
     with pytest.raises(ValueError, match="not encrypted with one of ENCRYPTION_KEYS"):
         after.decode(stored)
 
@@ -98,14 +98,14 @@ def test_plain_is_refused_with_encryption_on(stored: str | bytes) -> None:
 
 def test_tampered_token_is_refused() -> None:
     """One changed character is enough."""
-    stored = codec(**SEALED).encode(TEXT)
+    stored = codec(**SEALED).encode(TEXT.encode())
     with pytest.raises(ValueError, match="not encrypted with one of ENCRYPTION_KEYS"):
         codec(**SEALED).decode(stored[:40] + ("A" if stored[40] != "A" else "B") + stored[41:])
 
 
 def test_encrypted_is_not_read_with_encryption_off() -> None:
     """It comes out as the text it is, which is no entry; it is never taken for one."""
-    stored = codec(**SEALED).encode(TEXT)
+    stored = codec(**SEALED).encode(TEXT.encode())
     assert codec().decode(stored) == stored
 
 

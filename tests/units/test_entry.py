@@ -35,7 +35,7 @@ ConfigEntry = Entry[InstanceConfig]
 
 def packed(body: bytes = BODY, asked: str = "acme", **changes: Any) -> str:
     fields: dict[str, Any] = {"generation": GENERATION, "cached_at": NOW, "ttl": 300, "etag": '"1"'}
-    return pack(INSTANCE, asked, body, **{**fields, **changes})
+    return pack(INSTANCE, asked, body, **{**fields, **changes}).decode()
 
 
 def unpacked(stored: str | bytes, asked: str = "acme", **changes: Any) -> ConfigEntry | None:

@@ -39,7 +39,7 @@ dated = pytest.mark.parametrize(
 )
 
 
-def packed(row: Row) -> str:
+def packed(row: Row) -> bytes:
     generation = Generation("all", "own")
     return pack(KIND, ID, row.body, generation=generation, cached_at=1.0, ttl=300, etag=None)
 
