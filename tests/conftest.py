@@ -28,7 +28,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Whoever starts us in the background may have Ctrl-C ignored, and children inherit that.
+# A shell that starts us in the background may have Ctrl-C ignored, and children inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -68,7 +68,7 @@ COMPAT = frozenset({
 })  # fmt: skip
 
 # What takes long and reaches no branch that the others do not reach: modules, and directories of
-# them. Tracing takes half as long as the tests, so these are run without it; the environment
+# them. Tracing makes tests take half as long again, so these are run without it; the environment
 # `coverage` says whether the others, and those of `bare`, still reach every branch.
 UNTRACED = frozenset({
     TESTS / "behaviour" / "cache" / "test_cache_contract.py",

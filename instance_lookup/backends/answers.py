@@ -103,11 +103,11 @@ def unavailable(
     hint: str | None = None,
     **details: Any,
 ) -> ConfigServiceUnavailable:
-    """Return the error that says that there is no usable answer about ``subject``.
+    """Return the error for "no usable answer about ``subject``".
 
     ``reason`` says why, ``retry_after`` for how many seconds the service asks to be left alone.
-    ``hint`` is for the message, instead of the status and the error's name among the ``details``,
-    which is where the numbers and names go.
+    ``hint`` stands in the message in place of status and error. ``details`` (numbers and names) are
+    kept on the error.
     """
     shown = hint or ", ".join(str(details[name]) for name in ("status", "error") if name in details)
     if "proxy" in details:

@@ -212,7 +212,7 @@ class HttpConfigService(ConfigServiceBackend):
             return self._exchange(request, query)
         except _FAULTS as exc:
             details = self._details(exc)
-        # Not in the handler: the errors of requests hold the request, and thereby our token.
+        # Not in the handler: the errors of requests hold the request, and so our token.
         late = not query.deadline.remaining()
         raise unavailable(subject, Reason.TIMEOUT if late else Reason.UNREACHABLE, **details)
 

@@ -1,4 +1,4 @@
-"""Sockets whose timeout is a deadline: how one is connected, and where an answer ends on it."""
+"""Sockets whose timeout is a deadline: how one is connected, and how the end of an answer is found."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ SocketOption = tuple[int, int, int | bytes]
 
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 _INTERIM_BYTES = 65_536
-
-# getaddrinfo cannot be interrupted: its caller stops waiting, the thread stays until it returns.
 
 
 class DeadlineSocket(socket.socket):
@@ -123,7 +121,7 @@ class FinalResponse(HTTPResponse):
         return size
 
     def _close_conn(self) -> None:
-        self._sock.note_surplus(self.fp)  # its buffer is the only trace of what came behind
+        self._sock.note_surplus(self.fp)  # bytes after the answer may be in its buffer only
         super()._close_conn()  # type: ignore[misc]
 
 
@@ -158,6 +156,7 @@ def connect(
 
 
 def _lookup(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
+    # It cannot be interrupted: its caller stops waiting, the thread stays until it returns.
     found = pools.names.submit(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
     try:
         return found.result(deadline.remaining())

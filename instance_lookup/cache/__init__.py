@@ -1,9 +1,10 @@
-"""What was fetched, near and shared. One object owns it: ``tiers.TieredCache`` reads and stores.
+"""What was fetched: in this process (near), and in the cache of all processes (shared).
 
+``tiers``: ``TieredCache`` reads and stores all of it.
 ``near``: ready entries in this process. ``pubsub``: hears and publishes invalidations.
 ``shared``: entries in a Django cache alias. ``generations``: which of them still count.
-``keyvalue``: how a cache is asked. ``redis_client``: Redis at first hand; hides values from
-instrumentation. ``former``: past values.
+``keyvalue``: the commands that a cache is given. ``redis_client``: Redis through its own client,
+with values hidden from instrumentation. ``former``: values that an older release stored.
 ``outage`` and ``epochs``: what this process knows while the cache is down, and what changed.
 ``entry``, ``kinds``, ``keys``, ``codec``, ``encryption``, ``leniency``: how one is read.
 ``errors``, ``health``: whether the cache answers. ``scan``, ``stats``: what it holds.

@@ -50,7 +50,7 @@ class Generations:
         return generation
 
     def renew(self, key: str, asked: str | None, life: int | None) -> None:
-        """Write a new part of a generation at ``key``, and see that the cache kept it.
+        """Write a new part of a generation at ``key``, and check that the cache kept it.
 
         ``asked`` is the id that it is of (``None``: of all), ``life`` the seconds until it expires
         (``None``: never). Some backends swallow failed writes.

@@ -30,7 +30,7 @@ class CacheHealth:
         self.log = Health(f"The cache {alias!r}")
         self._alias = alias
         self._refused = 0
-        """Bytes of the smallest value that was not taken, since the log says so."""
+        """Bytes of the smallest value that was refused since the log said so."""
 
     def answered(self) -> None:
         """Note that the cache was read."""
@@ -50,7 +50,7 @@ class CacheHealth:
         except CacheError as exc:
             self.unwritable(exc, began, size)
             return False
-        # A server may refuse what is large and take the rest: that is no news each time.
+        # A server may refuse large values only: a small one that it takes does not end the fault.
         if size >= self._refused:
             self.log.ok(_WRITING)
         return True
@@ -65,9 +65,9 @@ class CacheHealth:
         )
 
     def unwritable(self, exc: Exception, began: float, size: int = 0) -> None:
-        """Note that a write of about ``size`` bytes failed, which ``began`` at that time.
+        """Note that a write of about ``size`` bytes failed.
 
-        ``began`` is by the monotonic clock. A cache that fails at once can still be read. A slow
+        It ``began`` at that time of the monotonic clock. A cache that fails at once can still be read. A slow
         one is left alone, so that other lookups do not wait for it.
         """
         if monotonic() - began >= _SLOW:

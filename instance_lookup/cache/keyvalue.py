@@ -115,9 +115,8 @@ class DjangoCache:
 def _forget_error(cache: BaseCache) -> None:
     """Have a cache on memcached make another client.
 
-    The clients hold an error against their server, that of pymemcache for up to a minute, and find
-    nothing there and store nothing meanwhile, without an error. When to try again is our own
-    decision.
+    After an error its clients take the server for dead, pymemcache for up to a minute: reads find
+    nothing and writes do nothing, without an error. When to try again is our own decision.
     """
     if isinstance(cache, BaseMemcachedCache):
         cache.close()
@@ -125,7 +124,7 @@ def _forget_error(cache: BaseCache) -> None:
 
 
 def _is_broken(exc: Exception) -> bool:
-    """Tell whether a connection broke, of those that were forgotten on the way."""
+    """Tell whether a kept connection was broken, by the server or by something on the way."""
     name = f"{type(exc).__module__}.{type(exc).__name__}"
     return isinstance(exc, _BROKEN) or name in _BROKEN_MEMCACHED
 

@@ -23,7 +23,7 @@ _LIMIT = 1024
 
 
 class _Answers(Expiring["Entry[D]"]):
-    """Answers, of which the oldest make room: by their number, and by bytes of JSON."""
+    """Answers, limited by number and by bytes of JSON; the oldest are dropped first."""
 
     def __init__(self, ttl: float, *, limit: int, most_bytes: int) -> None:
         super().__init__(ttl, limit=limit)

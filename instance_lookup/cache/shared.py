@@ -176,9 +176,9 @@ class SharedTier(Generic[D]):
         """Remember that the id ``asked`` does not exist; tell whether that was stored.
 
         ``asked_at`` is the Unix time at which the service was asked, ``generation`` was read before
-        that. ``None`` is returned where the cache does not tell.
-        Under a new generation, so that an older document still under way cannot bring it back.
-        Not if ``generation`` is outdated: after an invalidation this answer may be the older one.
+        that. ``None`` is returned where the cache does not tell. It is stored under a new
+        generation, so that an older document still under way cannot bring the id back; and not
+        if ``generation`` is outdated: after an invalidation this answer may be the older one.
         """
         keys = self._known(asked).keys
         with self.errors.raised_to("store", asked) as cache:
@@ -222,7 +222,7 @@ class SharedTier(Generic[D]):
     def _understood(
         self, known: _Known[D], asked: str, found: list[object]
     ) -> tuple[Generation | None, Entry[D] | None, bool]:
-        """Return generation and entry of what was found of an id; and whether that is no entry."""
+        """Return generation and entry of what was found of an id; and whether it is unusable."""
         last = known.last
         if last is not None and last.found == found:
             generation, entry = last.generation, last.entry

@@ -94,7 +94,7 @@ class TieredCache(Generic[D]):
         return await self._batches.get(asked, self._read_many, self.read_shared)
 
     def read_again(self, asked: str) -> Reading[D]:
-        """Return what the shared tier holds now, which is not counted twice."""
+        """Read the shared tier once more, without counting an unusable entry twice."""
         return self.read_shared(asked, again=True, mint=True)
 
     def read_shared(self, asked: str, *, again: bool = False, mint: bool = False) -> Reading[D]:
@@ -119,7 +119,7 @@ class TieredCache(Generic[D]):
         except CacheUnwritable as exc:  # entries of other ids can still be read
             self.health.unwritable(exc, began)
             reading = Reading(None, self._buffer.unwritten(asked, None), since)
-            if breaker.wait():  # not at once: a client may have kept quiet about the read
+            if breaker.wait():  # slowly: its client may have hidden that the read failed, too
                 return reading
         except CacheError as exc:
             self.health.failed(exc)

@@ -23,7 +23,7 @@ class Job(NamedTuple):
     lane: Hashable
     """The user it is for; ``None``: of no user."""
     width: int
-    """How many jobs of its lane run at one time when this one starts."""
+    """How many jobs of its lane may run at a time, with this one."""
 
 
 class _Lane:
@@ -35,15 +35,15 @@ class _Lane:
 class Crew:
     """The workers of one process, and what is left for them to do.
 
-    ``changed`` is the lock for all fields. It is not held while a job runs. It makes "is there
-    room" and "take it" one step, and so "make room" and "which one is next".
+    ``changed`` is the lock for all fields. It is not held while a job runs. Looking for
+    room and taking it are one step under it, and so are making room and choosing what is next.
 
     A worker keeps to its own crew: after a fork the child makes a new one, whatever state the lock
     of the old one was in. So what a parent began does not end in its child.
     """
 
     def __init__(self, most: float, waiting: int) -> None:
-        """Take ``most`` jobs, begun or not. In each lane so many more may be ``waiting``."""
+        """Have at most ``most`` jobs running or next; in each lane at most ``waiting`` behind them."""
         self.changed = Condition()
         self.jobs: deque[Job] = deque()
         """What the next worker that is free may do."""
@@ -57,9 +57,9 @@ class Crew:
         self._waiting = waiting
 
     def waits(self, job: Job) -> bool:
-        """Tell whether a job waits for others of its lane, and if so, queue it there.
+        """Queue a job that has to wait for others of its lane; tell whether it does.
 
-        Raises ``Full``. The caller holds the lock, and goes on to :meth:`add` what does not wait.
+        Raises ``Full``. The caller holds the lock, and calls :meth:`add` for what need not wait.
         """
         own = None if job.lane is None else self.lanes.get(job.lane)
         if own is not None and own.running >= job.width:

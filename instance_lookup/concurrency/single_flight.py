@@ -40,10 +40,10 @@ class Flight(Generic[V]):
     """Whether its future is settled, or about to be. Changed under the lock of its board."""
 
     def land(self, *, everyone: bool) -> list[Flight[V]]:
-        """Leave the board, or with ``everyone`` the whole group; return what to settle.
+        """Leave the board, with ``everyone`` of the group; return the flights to settle.
 
-        The lock makes "has it landed" and "it has" one step: a future is settled once, though its
-        own flight and another one that answers for it may end together.
+        Looking at ``has_landed`` and setting it are one step under the lock: each future is settled
+        once, though its own flight and another one that answers for it may end together.
         """
         group, board = self.group, self.group.board
         with board.lock:
@@ -105,8 +105,8 @@ class SingleFlight(PerProcess, Generic[V]):
 
         ``key`` and ``part`` are what two callers must have in common to share a flight; ``work``
         returns the result, or another flight that has the same one. It runs on the pool, once, for
-        ``who``, in a ``lane`` of that ``width``. None begins beside ``most`` others and the first
-        one. Raises ``Full``, and ``RuntimeError`` where the process can start no more threads.
+        ``who``, in a ``lane`` of that ``width``. None begins while the first one and ``most``
+        others are under way. Raises ``Full``, and ``RuntimeError`` where the process can start no more threads.
         """
         check()
         board = self._board

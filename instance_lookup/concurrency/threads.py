@@ -53,8 +53,8 @@ class DaemonPool(PerProcess):
     ) -> None:
         """Name the threads ``name``. None is started yet, and ``max_workers`` is how many may be.
 
-        A thread without a job ends after ``idle_seconds``. The pool takes ``most`` jobs at one
-        time, begun or not. In each lane so many more may be ``waiting``.
+        A thread without a job ends after ``idle_seconds``. At most ``most`` jobs run or are
+        next. Behind them at most ``waiting`` more may wait in each lane.
         """
         self._name = name
         self._max_workers = max_workers
@@ -68,12 +68,12 @@ class DaemonPool(PerProcess):
     ) -> Future[T]:
         """Have ``fn(*args)`` called by a worker, and return the future of its result.
 
-        ``lane`` is the user that the job is for (``None``: no user). It waits until less than
+        ``lane`` is the user that the job is for (``None``: no user). It waits until fewer than
         ``width`` jobs of its lane run, so that no user takes all threads. Raises ``Full``, and
         ``RuntimeError`` or ``MemoryError`` if there is no worker and none can start.
         """
         future: Future[T] = Future()
-        # In the caller's context now: the job before whose end it waits may be another request's.
+        # The context of now: a job that waits is begun later, by a worker of another request.
         job = Job(copy_context(), partial(_run, future, partial(fn, *args)), lane, width)
         check()
         crew = self._crew

@@ -1,11 +1,12 @@
 """From the cache, else from the Config Service, else the stale copy.
 
 ``loader``: the order of things for one document. ``concealing``: the same where denials are hidden.
-``flights``: callers of a process share fetches; what one user may take of them.
+``flights``: callers of a process share fetches; how many one user may have at a time.
 ``fetcher``: asks the service, and has the answer stored.
-``leased_fetcher``: of several processes one asks, and the others wait for it.
-``refusals``: what a 403 of the service means, here only.
-``deletions``, ``reasons``: what is believed. ``service_health``: what the log says.
+``leased_fetcher``: takes the lease, so that one of several processes asks; the others wait for it.
+``refusals``: what follows when the service answers 403, for the user and for the copy.
+``deletions``, ``reasons``: what is believed.
+``service_health``: its breaker, what documents lack, and the log lines about both.
 ``projects``: which instance a project belongs to.
 ``failures``, ``notices``: the errors and the signals that a lookup ends with.
 

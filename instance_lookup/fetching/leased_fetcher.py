@@ -74,7 +74,7 @@ class LeasedFetcher(Generic[D]):
             self.release(lease)
 
     def take(self, lease: str) -> bool:
-        """Tell whether to fetch: not where another process holds the lease.
+        """Take the lease; return ``False`` if another process holds it.
 
         A cache that fails, or does not know whether it gave the lease, stops no fetch.
         """

@@ -6,5 +6,5 @@
 ``drf``: the request of Django REST framework, whose user decides.
 
 The middleware attaches it; decorators and permissions use it. Not here: which instance a request
-names (``selection``), and who the user is (``users``, ``context``).
+names (``identifiers``, asked by ``selection``), and who the user is (``users``, ``context``).
 """

@@ -65,7 +65,7 @@ _faults: dict[str, CacheFaults] = {}
 
 
 def _passed_on(verb: str) -> Any:
-    """Return a method that does what is wrong, then what that of the cache behind does."""
+    """Return a method that does the fault first, then calls that of the cache behind."""
 
     def method(self: FaultyCache, *args: Any, **kwargs: Any) -> Any:
         self.faults.strike(verb)

@@ -181,7 +181,7 @@ class ConfigServiceContract:
             assert monotonic() - began < 1.0, "it went on after the deadline"
 
     def test_refused_user_is_denied(self) -> None:
-        """He alone, and for that instance alone."""
+        """Only this user, and only for this instance."""
         with self.backend(INSTANCES, PROJECTS) as backend:
             self.refuse("sam", "contract-1")
             error = _error(lambda: backend.get_instance("contract-1", query(user_id="sam")))

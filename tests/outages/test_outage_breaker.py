@@ -212,7 +212,7 @@ def test_threads_are_bounded(script: Script, twin: Twin) -> None:
         with within(1), most_fetching() as most:
             told = together(resolver, twin)
         wait_until(lambda: not fetching())
-    # "full" is a call that got its thread when half of its time was over: not the service's fault.
+    # "full": the call got its thread after half of its time; that is not the service's fault.
     assert set(told) <= {"timeout", "circuit_open", "full"}
     assert len(told) == 100
     assert 0 < most[0] <= pools.FLIGHTS + 4  # calls, and look-ups of the name

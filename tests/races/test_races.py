@@ -89,7 +89,7 @@ def every_race(*acts: Do) -> pytest.MarkDecorator:
 
 @pytest.fixture
 def race(monkeypatch: pytest.MonkeyPatch, cache_alias: str) -> Race:
-    # Half of it is more than a test waits: a lookup that follows the wrong one is found out.
+    # Half of it is longer than a test waits: a lookup that follows the wrong flight fails the test.
     return Race(cache_alias, monkeypatch, config_service_timeout=25)
 
 

@@ -78,7 +78,7 @@ class ServerProcess(ABC):
         """Start, and return when the server answers."""
         if self._process is not None:
             raise ServerError("the server is running already")
-        # Somebody else may take a port between our finding and the server's binding it.
+        # Another process may take the port after we found it and before the server binds it.
         for ports_left in reversed(range(1 if self.port else 3)):
             port = self.port or free_port()
             self._launch(port)

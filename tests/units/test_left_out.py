@@ -15,7 +15,7 @@ FLAG = LeftOut("features['a']", is_decoration=False)
 OTHER = LeftOut("features['b']", is_decoration=False)
 
 
-def test_omissions_count_each_part() -> None:
+def test_left_out_count_each_part() -> None:
     """Each time, whatever the log says."""
     counters = Counters()
     health = ServiceHealth(build_settings({}), counters, "The Config Service")
@@ -24,7 +24,7 @@ def test_omissions_count_each_part() -> None:
     assert counters.read().rejected == 3
 
 
-def test_omissions_of_one_document_are_not_anothers(caplog: pytest.LogCaptureFixture) -> None:
+def test_left_out_of_one_document_are_not_anothers(caplog: pytest.LogCaptureFixture) -> None:
     """Each has a line of its own, and mending one leaves the other known."""
     health = ServiceHealth(build_settings({}), Counters(), "The Config Service")
     for document in ("instance 'a'", "instance 'b'"):
@@ -34,7 +34,7 @@ def test_omissions_of_one_document_are_not_anothers(caplog: pytest.LogCaptureFix
     assert len(caplog.records) == 2
 
 
-def test_omissions_are_remembered_of_so_many_documents() -> None:
+def test_left_out_are_remembered_of_so_many_documents() -> None:
     """A fleet of broken tenants takes bounded memory; whole ones take none."""
     health = ServiceHealth(build_settings({}), Counters(), "The Config Service")
     for number in range(_LIMIT + 10):
