@@ -1,4 +1,4 @@
-"""Sockets whose timeout is a deadline: how one is connected, and how the end of an answer is found."""
+"""Sockets whose timeout is a deadline: how they connect, and find the end of an answer."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ class DeadlineAdapter(HTTPAdapter):
         return manager
 
     def proxy_headers(self, proxy: str) -> dict[str, str]:
-        """Return what is sent to the proxy only: with ``CONNECT``, or in a request, from which it removes them."""
+        """Return what is for the proxy only: sent with ``CONNECT``, or removed by it."""
         return _credentials(proxy)
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:

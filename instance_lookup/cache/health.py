@@ -16,7 +16,12 @@ CACHE_SKIPPED = 5.0
 """Seconds for which a cache that failed is not asked: it would cost every request its timeout."""
 _WRITING = "writing"
 """The part of its health that a full or read-only server loses alone."""
+_WRITING_LARGE = "writing large values"
+"""The part that a server loses for one large configuration, while it takes all others."""
+_LARGE = 262_144
+"""Bytes."""
 _SLOW = 0.1
+"""Seconds."""
 
 
 class CacheHealth:
@@ -30,7 +35,7 @@ class CacheHealth:
         self.log = Health(f"The cache {alias!r}")
         self._alias = alias
         self._refused = 0
-        """Bytes of the smallest value that was refused since the log said so."""
+        """Bytes of the smallest large value that was refused since the log said so."""
 
     def answered(self) -> None:
         """Note that the cache was read."""
@@ -50,9 +55,9 @@ class CacheHealth:
         except CacheError as exc:
             self.unwritable(exc, began, size)
             return False
-        # A server may refuse large values only: a small one that it takes does not end the fault.
-        if size >= self._refused:
-            self.log.ok(_WRITING)
+        self.log.ok(_WRITING)
+        if size >= self._refused:  # smaller ones do not tell whether that one would be taken
+            self.log.ok(_WRITING_LARGE)
         return True
 
     def failed(self, exc: Exception) -> None:
@@ -67,19 +72,21 @@ class CacheHealth:
     def unwritable(self, exc: Exception, began: float, size: int = 0) -> None:
         """Note that a write of about ``size`` bytes failed.
 
-        It ``began`` at that time of the monotonic clock. A cache that fails at once can still be read. A slow
-        one is left alone, so that other lookups do not wait for it.
+        It ``began`` at that time of the monotonic clock. A cache that fails at once can still be
+        read. A slow one is left alone, so that other lookups do not wait for it.
         """
         if monotonic() - began >= _SLOW:
             self.failed(exc)
             return
-        self._refused = min(size, self._refused) if _WRITING in self.log.failing else size
+        part = _WRITING if size < _LARGE else _WRITING_LARGE
+        if part == _WRITING_LARGE:
+            self._refused = min(size, self._refused) if part in self.log.failing else size
         self.log.failed(
             "down",
             f"{self._said(exc)} What it holds is still served; for the rest the Config"
             f" Service is asked. Check that the server of {self._setting} has room, takes"
             " values of this size, and is no replica.",
-            part=_WRITING,
+            part=part,
         )
 
     @property

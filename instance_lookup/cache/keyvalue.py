@@ -24,6 +24,11 @@ _BROKEN = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 _BROKEN_MEMCACHED = frozenset({
     "pymemcache.exceptions.MemcacheUnexpectedCloseError",
     "pylibmc.ConnectionError",
+    "_pylibmc.ConnectionError",
+    # Of a client that takes the server for dead, by errors that the site met: it was not asked.
+    "pymemcache.exceptions.MemcacheError",
+    "pylibmc.ServerDown",
+    "_pylibmc.ServerDown",
 })  # fmt: skip
 
 
@@ -124,7 +129,7 @@ def _forget_error(cache: BaseCache) -> None:
 
 
 def _is_broken(exc: Exception) -> bool:
-    """Tell whether a kept connection was broken, by the server or by something on the way."""
+    """Tell whether a new connection may help: the kept one was broken, or not used at all."""
     name = f"{type(exc).__module__}.{type(exc).__name__}"
     return isinstance(exc, _BROKEN) or name in _BROKEN_MEMCACHED
 

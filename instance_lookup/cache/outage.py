@@ -31,15 +31,16 @@ class _Answers(Expiring["Entry[D]"]):
 
     def put(self, key: Hashable, value: Entry[D]) -> None:
         """Keep an answer, unless it would push out all others."""
+        self.drop(key)
         if len(value.raw) > self._most_bytes:
-            self.drop(key)
-        else:
-            super().put(key, value)
-
-    def _is_full(self) -> bool:
-        # Added up each time: there are few, and each comes with a call of the service.
-        held = sum(len(entry.raw) for _, entry in self.items.values())
-        return super()._is_full() or held > self._most_bytes
+            return
+        with self._lock:
+            # Added up each time: there are few, and each comes with a call of the service.
+            held = len(value.raw) + sum(len(entry.raw) for _, entry in self.items.values())
+            while held > self._most_bytes:
+                _, (_, oldest) = self.items.popitem(last=False)
+                held -= len(oldest.raw)
+        super().put(key, value)
 
 
 class OutageBuffer(Generic[D]):

@@ -43,7 +43,7 @@ class Crew:
     """
 
     def __init__(self, most: float, waiting: int) -> None:
-        """Have at most ``most`` jobs running or next; in each lane at most ``waiting`` behind them."""
+        """Let at most ``most`` jobs run or be next, and ``waiting`` jobs wait in each lane."""
         self.changed = Condition()
         self.jobs: deque[Job] = deque()
         """What the next worker that is free may do."""

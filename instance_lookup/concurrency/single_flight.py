@@ -106,7 +106,7 @@ class SingleFlight(PerProcess, Generic[V]):
         ``key`` and ``part`` are what two callers must have in common to share a flight; ``work``
         returns the result, or another flight that has the same one. It runs on the pool, once, for
         ``who``, in a ``lane`` of that ``width``. None begins while the first one and ``most``
-        others are under way. Raises ``Full``, and ``RuntimeError`` where the process can start no more threads.
+        others are under way. Raises ``Full``, and ``RuntimeError`` where no thread can start.
         """
         check()
         board = self._board

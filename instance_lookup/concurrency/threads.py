@@ -64,7 +64,7 @@ class DaemonPool(PerProcess):
         super().__init__()
 
     def submit(
-        self, fn: Callable[[*Ts], T], *args: *Ts, lane: Hashable = None, width: int = 0
+        self, fn: Callable[[*Ts], T], *args: *Ts, lane: Hashable = None, width: int = 1
     ) -> Future[T]:
         """Have ``fn(*args)`` called by a worker, and return the future of its result.
 

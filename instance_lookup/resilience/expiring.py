@@ -32,7 +32,7 @@ class Expiring(Guarded, Generic[V]):
             now = self._clock()
             self.items[key] = (now + self._ttl, value)
             self.items.move_to_end(key)
-            while self.items and (self._is_full() or self._oldest_ends() <= now):
+            while self.items and (len(self.items) > self._limit or self._oldest_ends() <= now):
                 self.items.popitem(last=False)
 
     def get(self, key: Hashable) -> V | None:
@@ -44,9 +44,6 @@ class Expiring(Guarded, Generic[V]):
         """Forget an item; tell whether there was one, even one whose time was over."""
         with self._lock:
             return self.items.pop(key, None) is not None
-
-    def _is_full(self) -> bool:
-        return len(self.items) > self._limit
 
     def _oldest_ends(self) -> float:
         return next(iter(self.items.values()))[0]

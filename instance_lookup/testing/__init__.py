@@ -1,7 +1,7 @@
 """For the tests of projects that use this app. Nothing else of the app imports it.
 
 ``override``: one configuration for all lookups. ``service``, ``servers``: a Config Service that
-fails when told to. ``cache``: a cache that does. ``contract``: the tests that a backend has to pass.
+fails when told to. ``cache``: a cache that does. ``contract``: the tests that a backend must pass.
 """
 
 from __future__ import annotations

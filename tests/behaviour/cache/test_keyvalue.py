@@ -25,11 +25,12 @@ VERBS: dict[str, Callable[[KeyValue], object]] = {
 each_verb = pytest.mark.parametrize("verb", VERBS)
 
 
-UnexpectedClose, Disconnected = (
+UnexpectedClose, Disconnected, ServerDown = (
     type(name, (Exception,), {"__module__": module})
     for module, name in (
         ("pymemcache.exceptions", "MemcacheUnexpectedCloseError"),
         ("pylibmc", "ConnectionError"),
+        ("pylibmc", "ServerDown"),
     )
 )
 """What the clients of memcached raise, which may not be installed."""
@@ -61,7 +62,7 @@ class Fails:
 @each_verb
 @pytest.mark.parametrize(
     "error",
-    [ConnectionResetError(), BrokenPipeError(), UnexpectedClose(), Disconnected()],
+    [ConnectionResetError(), BrokenPipeError(), UnexpectedClose(), Disconnected(), ServerDown()],
     ids=lambda error: type(error).__name__,
 )
 def test_connection_that_broke_is_tried_once_more(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def resolver() -> Iterator[InstanceResolver]:
     service = Service()
-    for name, size in (("small", 0), ("other", 0), ("big", 100_000)):
+    for name, size in (("small", 0), ("other", 0), ("big", 300_000)):
         service.instances[name] = acme("x" * size, instance_id=name)
     with override_settings(CACHES=hooked_caches()):
         yield InstanceResolver(config_service_backend=service)
@@ -50,6 +50,27 @@ def test_large_value_that_is_refused_is_one_line(
     assert "takes values of this size" in line
     assert source(resolver, "big") is Source.SERVICE
     assert "works again" in lines(caplog)[-1]
+
+
+def test_small_value_that_is_refused_is_told_though_a_large_one_was(
+    resolver: InstanceResolver, refuses_at_once: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One large tenant hides neither that the server takes nothing any more, nor that it does."""
+    later = Later(resolver)
+
+    def refuse_all(verb: str, key: str) -> None:
+        if verb == "set":
+            raise ValueError("read only")
+
+    for hook in (refuse_big, refuse_all, refuse_big):
+        with hooks(hook):
+            for asked in ("big", "small"):
+                assert source(resolver, asked) is Source.SERVICE
+                later.passed += 60
+        resolver.invalidate_cache("small")
+    large, small, back = lines(caplog)
+    assert ("'big'" in large, "'small'" in small) == (True, True)
+    assert back == "The cache 'default', writing, works again."
 
 
 def test_slow_write_after_a_quiet_read_is_an_outage(
