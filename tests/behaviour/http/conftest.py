@@ -5,11 +5,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.behaviour.http.routes import ROUTES, Route, open_route
+from tests.behaviour.http.routes import ROUTES, Route, open_route, sockets_noted
 from tests.support.servers import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _sockets_noted() -> Iterator[None]:
+    with sockets_noted():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import pytest
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from instance_lookup.backends.http import HttpConfigService
+
+_made: WeakSet[DeadlineSocket] = WeakSet()
 
 CREDENTIALS = "scout:proxy-very-secret"
 
@@ -79,10 +82,23 @@ def with_credentials(url: str) -> str:
 
 def open_sockets() -> int:
     """Return how many connections of ours are open, in a pool or leaked."""
-    gc.collect()
-    # By their type: `isinstance` would wake the lazy objects of Django up.
-    sockets = [it for it in gc.get_objects() if issubclass(type(it), DeadlineSocket)]
-    return sum(sock.fileno() != -1 for sock in sockets)
+    if any(sock.fileno() != -1 for sock in _made):  # some of them may be garbage: that is no leak
+        gc.collect()
+    return sum(sock.fileno() != -1 for sock in _made)
+
+
+@contextmanager
+def sockets_noted() -> Iterator[None]:
+    """Have each connection noted for :func:`open_sockets` when it is given its time."""
+    give_time = DeadlineSocket.settimeout
+
+    def note(sock: DeadlineSocket, value: float | None) -> None:
+        _made.add(sock)
+        give_time(sock, value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DeadlineSocket, "settimeout", note)
+        yield
 
 
 def fill_pool(
