@@ -38,11 +38,11 @@ urlpatterns = [*urls.urlpatterns, *in_projects(urls.urlpatterns, VIEWS)]
 pytestmark = pytest.mark.urls("tests.behaviour.drf.test_concealment")
 
 OURS = {"EXCEPTION_HANDLER": "instance_lookup.permissions.exception_handler"}
-HANDLERS = [pytest.param({}, id="default"), pytest.param(OURS, id="ours")]
+HANDLERS: dict[str, dict[str, str]] = {"default": {}, "ours": OURS}
 TOKEN: dict[str, Any] = {"logs_in": False, "authorization": "Token sam"}
 
 
-@pytest.fixture(params=HANDLERS)
+@pytest.fixture(params=[*HANDLERS.values()], ids=[*HANDLERS])
 def stage(
     request: pytest.FixtureRequest, db: None, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> Iterator[Stage]:
@@ -52,9 +52,23 @@ def stage(
         yield Stage(caplog, service, owner, stranger, name=str(request.param))
 
 
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("ask", [ByInstance, ByProject, ByRightPair, BesideOwn], ids=name_of)
-@pytest.mark.parametrize("state", [fresh, uncached], ids=name_of)
+def cases() -> list[Any]:
+    """Return each case with each handler; every second one is marked ``full``."""
+    states, asks = (fresh, uncached), (ByInstance, ByProject, ByRightPair, BesideOwn)
+    return [
+        pytest.param(
+            *(HANDLERS[name], state, ask, view),
+            id=f"{state.__name__}-{ask.__name__}-{view}-{name}",
+            marks=[] if (h + s + a + v) % 2 == 0 else [pytest.mark.full],
+        )
+        for h, name in enumerate(HANDLERS)
+        for s, state in enumerate(states)
+        for a, ask in enumerate(asks)
+        for v, view in enumerate(VIEWS)
+    ]
+
+
+@pytest.mark.parametrize(("stage", "state", "ask", "view"), cases(), indirect=["stage"])
 def test_denied_reads_like_unknown(stage: Stage, state: State, ask: type[Ask], view: str) -> None:
     """In a permission or in the view, for a user whom DRF authenticates there."""
     known, unknown = stage.both(state, ask_first, ask, view, **TOKEN)

@@ -47,12 +47,13 @@ FULL = pytest.mark.full
 
 
 def cases() -> list[Any]:
-    """Return each case with each plot; on Redis one plot a case, and the others marked ``full``."""
+    """Return each case with each plot; unmarked are one on each cache, the others ``full``."""
     found = []
     for (c, (ask, state)), (p, plot) in product(enumerate(CASES), enumerate(PLOTS)):
-        found.append(pytest.param("locmem", ask, state, plot))
-        others = [] if (c + p) % len(PLOTS) == 0 else [FULL]
-        found.append(pytest.param("redis", ask, state, plot, marks=[pytest.mark.extras, *others]))
+        turn = (c + p) % len(PLOTS)
+        for which, (cache, needed) in enumerate((("locmem", []), ("redis", [pytest.mark.extras]))):
+            marks = needed if turn == which else [*needed, FULL]
+            found.append(pytest.param(cache, ask, state, plot, marks=marks))
     return found
 
 
