@@ -80,11 +80,20 @@ def with_credentials(url: str) -> str:
     return url.replace("://", f"://{CREDENTIALS}@")
 
 
-def open_sockets() -> int:
-    """Return how many connections of ours are open, in a pool or leaked."""
-    if any(sock.fileno() != -1 for sock in _made):  # some of them may be garbage: that is no leak
+def known_sockets() -> WeakSet[DeadlineSocket]:
+    """Return the connections made so far: those of other tests end in their own time."""
+    return _made.copy()
+
+
+def open_sockets(but: WeakSet[DeadlineSocket]) -> int:
+    """Return how many connections of ours are open, in a pool or leaked, ``but`` those known."""
+
+    def count() -> int:
+        return sum(sock not in but and sock.fileno() != -1 for sock in _made)
+
+    if count():  # some of them may be garbage, and that is no leak
         gc.collect()
-    return sum(sock.fileno() != -1 for sock in _made)
+    return count()
 
 
 @contextmanager

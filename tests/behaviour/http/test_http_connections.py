@@ -12,7 +12,7 @@ import pytest
 from instance_lookup.backends.base import Document, NotModified
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
 from tests.behaviour.http.queries import query
-from tests.behaviour.http.routes import fill_pool, open_sockets
+from tests.behaviour.http.routes import fill_pool, known_sockets, open_sockets
 from tests.behaviour.http.steps import Steps
 from tests.support.servers import (
     Answer,
@@ -124,16 +124,16 @@ def test_fresh_try_keeps_the_deadline(route: Route, monkeypatch: pytest.MonkeyPa
 
 def test_fresh_try_leaves_no_connection_behind(route: Route) -> None:
     """Each that broke is closed, whether or not the other one helped."""
-    before = open_sockets()
+    known = known_sockets()
     route.server.answers = once(OK, reset())
     service = route.service()
     for _ in range(5):
         service.get_instance("acme", query())
-    assert open_sockets() == before + 1
+    assert open_sockets(known) == 1
     route.server.answers = reset()
     for _ in range(5):
         failure(service)
-    assert open_sockets() == before
+    assert open_sockets(known) == 0
 
 
 # --- bytes after an answer ----------------------------------------------------------------------

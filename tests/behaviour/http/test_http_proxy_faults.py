@@ -10,7 +10,7 @@ import pytest
 from instance_lookup.exceptions import ConfigServiceUnavailable
 from tests.behaviour.http.leaks import shown
 from tests.behaviour.http.queries import http_service, query
-from tests.behaviour.http.routes import CREDENTIALS, open_sockets, with_credentials
+from tests.behaviour.http.routes import CREDENTIALS, known_sockets, open_sockets, with_credentials
 from tests.behaviour.http.steps import Steps
 from tests.support.servers import (
     SLOW,
@@ -51,13 +51,13 @@ def failure(
 
     ``seconds`` are what it may take, ``asked`` is the query if it has another deadline.
     """
-    before = open_sockets()
+    known = known_sockets()
     service = http_service(url, token=TOKEN, proxy=with_credentials(proxy), **options)
     with within(seconds), pytest.raises(ConfigServiceUnavailable) as caught:
         service.get_instance("acme", asked or query(seconds))
     assert PASSWORD not in shown(caught.value)
     assert TOKEN not in shown(caught.value)
-    assert open_sockets() == before
+    assert open_sockets(known) == 0
     return caught.value
 
 
@@ -214,7 +214,7 @@ def test_tunnel_that_breaks_is_the_fault_of_the_proxy(script: Fault) -> None:
 
 def test_failures_leave_no_connections_behind() -> None:
     """However many calls fail: dripping tunnels, refusals, broken answers."""
-    before = open_sockets()
+    known = known_sockets()
     scripts: list[Script] = [drip_headers(), Answer(407), send(b""), Answer(502), mute()]
     for url in (URL, SECURE_URL):
         for script in scripts:
@@ -223,4 +223,4 @@ def test_failures_leave_no_connections_behind() -> None:
                 for _ in range(3):
                     with pytest.raises(ConfigServiceUnavailable):
                         service.get_instance("acme", query(0.1))
-            assert open_sockets() == before
+            assert open_sockets(known) == 0
