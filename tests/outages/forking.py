@@ -24,7 +24,8 @@ settings.configure(
     CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
     INSTANCE_LOOKUP={
         "CONFIG_SERVICE_URL": os.environ["CONFIG_SERVICE_URL"],
-        "CONFIG_SERVICE_TIMEOUT": 60,
+        # On local memory a child has a copy of its parent's lease: it waits for half of this.
+        "CONFIG_SERVICE_TIMEOUT": 10,
     },
 )
 django.setup()
