@@ -118,7 +118,7 @@ class DjangoUser(LookupUser):
 
     @deferred
     def roles(self) -> frozenset[str]:  # a field of the base, read late here
-        """Group names, and "admin" for superusers; which are an admin's is for settings to say."""
+        """Group names, and "admin" for superusers. The settings decide which roles mean admin."""
         user, options = self._user, get_settings()
         admin_roles = set(options.admin_roles)
         groups: set[str] = set()

@@ -245,7 +245,7 @@ def _no_listeners() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _empty_default_cache() -> Iterator[None]:
-    """Keep what one test cached from the next, in whichever order they run."""
+    """Clear the cache after each test, so that tests can run in any order."""
     yield
     caches["default"].clear()
 

@@ -72,5 +72,5 @@ CACHES = {
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 # Port 9 (discard) refuses at once: a test that means to ask a service names its own.
-# Nothing at hand: most tests are about what is cached for all, and look straight into it.
+# No near cache: most tests are about the shared cache, and look straight into it.
 INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": "http://127.0.0.1:9/", "NEAR_CACHE_SIZE": 0}

@@ -197,7 +197,7 @@ class ConfigServiceContract:
                 _assert_unavailable(_error(call))
 
     def test_hanging_source_is_left_at_the_deadline(self) -> None:
-        """Whatever it does."""
+        """Each call fails in time, even when the source never answers."""
         with self.backend(INSTANCES, PROJECTS) as backend:
             self.hang()
             for call in self._calls(backend, seconds=0.2):

@@ -97,7 +97,7 @@ def test_identifiers(build: Callable[[str, str], Site]) -> None:
 
 
 def test_policies(build: Callable[[str, str], Site]) -> None:
-    """A policy of one's own lets in whom it names, beside the owner."""
+    """A project's own policy lets in the users that it names, and the owner."""
     with build("extending.md", "Policies").running():
         call_command("check")
         support = log_in("sue", email="sue@support.example.com")

@@ -160,7 +160,7 @@ def test_table_of_settings_is_complete() -> None:
 @uses_extras
 @pytest.mark.django_db
 def test_first_settings_and_view(build: Callable[..., Site]) -> None:
-    """Whoever pastes the first blocks has a view that answers its owner, and nobody else."""
+    """The first blocks of the README make a view that answers its owner only."""
     with build().running():
         call_command("check")
         header = {"x-instance-id": "acme"}

@@ -84,7 +84,7 @@ def test_table_of_answers_without_a_copy(
     service.answers = answer
     expected = {"served": "service", "the stale": "503", "403": "403", "404": "404"}
     found = outcome(InstanceResolver(config_service_url=service.url))
-    # Nobody is answered "not modified" who has nothing.
+    # A 304 to a caller without a copy is a failure.
     assert found == (
         "503"
         if answer.status == 304

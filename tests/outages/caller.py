@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main(options: dict[str, Any]) -> None:
-    signal.alarm(60)  # whatever happens, nobody has to clean up
+    signal.alarm(60)  # the process ends by itself in any case
     config = cache_config("django-redis", redis_url=options["redis_url"], SOCKET_TIMEOUT=20)
     config["KEY_PREFIX"] = options["prefix"]
     settings.configure(CACHES={"default": config})

@@ -29,7 +29,7 @@ Told = LookupResult | InstanceLookupError
 
 GOOD = Answer(200, json.dumps(ACME).encode())
 LONG = 30.0
-"""Seconds that are enough on any machine; nobody is meant to wait for them."""
+"""Seconds that are enough on any machine; a test that passes does not wait so long."""
 SHARED_CACHES = ["locmem", pytest.param("django-redis", marks=pytest.mark.extras)]
 
 

@@ -37,7 +37,7 @@ def source(instance_id: str) -> str:
 
 
 def child() -> None:
-    signal.alarm(60)  # whatever happens, it ends
+    signal.alarm(60)  # the process ends by itself in any case
     told = {instance_id: source(instance_id) for instance_id in ("first", "other", "slow")}
     sys.stdout.write(json.dumps(told))
     sys.stdout.flush()

@@ -55,5 +55,5 @@ def healthy(request: Received, bucket: str = "second") -> Answer:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what was logged at all, by whomever, at WARNING or above."""
+    """Return all messages that were logged at WARNING or above, by any logger."""
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
 
 TIMEOUT = 0.3
-"""Seconds after which a socket gives up."""
+"""Seconds after which a socket times out."""
 NONSENSE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 
 
 @contextmanager
 def refused(server: RedisServer) -> Iterator[None]:
-    """Nobody listens; afterwards it is there again, empty."""
+    """Stop the server, so that connections are refused; start it again, empty."""
     server.kill()
     try:
         yield
@@ -52,7 +52,7 @@ def garbage(server: RedisServer) -> AbstractContextManager[None]:
 
 @contextmanager
 def replaced(server: RedisServer, reply: Callable[[bytes], bytes]) -> Iterator[None]:
-    """Whoever listens on its port replies like this, first of all to nothing."""
+    """Put another server on its port that sends ``reply``, first without any request."""
     server.kill()
     listener = socket.create_server(("127.0.0.1", server.port))
     talking: list[socket.socket] = []

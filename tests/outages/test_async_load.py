@@ -1,4 +1,4 @@
-"""In an event loop: what is at hand waits for nothing, and a thousand at once hold up nobody."""
+"""In an event loop: near answers wait for nothing, and a thousand lookups block no other."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def service() -> Service:
 
 @pytest.fixture
 def resolver(service: Service) -> InstanceResolver:
-    """A resolver that has at hand all that the service knows, and that "gone" is not there."""
+    """A resolver whose near cache has all that the service knows, and that "gone" is unknown."""
     resolver = InstanceResolver(
         config_service_backend=service, near_cache_size=100, near_cache_ttl=LONG
     )
@@ -104,7 +104,7 @@ ANSWERED = [asks(), asks(ADA), asks(ADA, None, project_id="shop"), asks(ADA, pro
 
 @pytest.mark.parametrize("context", ANSWERED)
 def test_near_hit(resolver: InstanceResolver, hops: list[str], context: LookupContext) -> None:
-    """Of an instance or a project, for whomever: no await and no other thread."""
+    """A near hit, of an instance or a project, needs no await and no other thread."""
     result = by_hand(resolver.aresolve(context))
     assert (result.config.instance_id, result.source) == ("acme", Source.CACHE)
     assert hops == []
@@ -116,7 +116,7 @@ def test_near_hit(resolver: InstanceResolver, hops: list[str], context: LookupCo
 def test_near_refusal(
     resolver: InstanceResolver, hops: list[str], context: LookupContext, error: type[Exception]
 ) -> None:
-    """A "no" that is at hand waits no longer than a "yes"."""
+    """A refusal or an unknown id in the near cache needs no other thread either."""
     with pytest.raises(error):
         by_hand(resolver.aresolve(context))
     assert hops == []
@@ -162,7 +162,7 @@ async def test_shared_hit(
 async def test_shared_hits_share_a_hop(
     kind: str, request: pytest.FixtureRequest, hops: list[str]
 ) -> None:
-    """Of fifty instances at the same moment, and each caller gets what he may have."""
+    """Fifty instances are read in one hop, and each caller gets only what they may have."""
     names = [f"shared-{number}" for number in range(50)]
     with shared_cache(kind, request) as alias:
         one, other = (
@@ -207,7 +207,7 @@ class Slow:
 
 @contextmanager
 def busy(kind: str, request: pytest.FixtureRequest, script: Slow) -> Iterator[InstanceResolver]:
-    """Provide a resolver with a third of the ids at hand, and another in the shared cache."""
+    """Provide a resolver with a third of the ids in its near cache, a third in the shared one."""
     roomy = use_cache("locmem", MAX_ENTRIES=10 * CROWD)
     with (
         ScriptedServer(script) as server,
@@ -227,7 +227,7 @@ def busy(kind: str, request: pytest.FixtureRequest, script: Slow) -> Iterator[In
 
 
 def is_heard(resolver: InstanceResolver) -> bool:
-    """Tell whether the channel is, without which an entry is at hand for a second only."""
+    """Tell whether the channel is up; without it a near entry is used for a second only."""
     channel = channel_of(resolver.settings.cache_alias)
     return channel is None or channel.sure_until > monotonic()
 
@@ -237,7 +237,7 @@ NEAR = [f"near-{number}" for number in THIRD]
 SHARED = [f"shared-{number}" for number in THIRD]
 ABSENT = [f"absent-{number}" for number in THIRD]
 ALL = list(chain.from_iterable(zip(ABSENT, SHARED, NEAR, strict=True)))
-"""The slow ones first, so that a place in a queue is nobody's advantage."""
+"""Ids of the three kinds in turn, the slowest first, so that order favours no kind."""
 
 
 async def lag_of(work: Awaitable[Any]) -> tuple[Any, float]:
@@ -291,7 +291,7 @@ async def test_event_loop_lag(kind: str, request: pytest.FixtureRequest) -> None
 
 
 async def test_threads_and_coroutines_share_a_flight() -> None:
-    """Whoever comes first, by whichever door, the service is asked once."""
+    """Threads and coroutines that ask for one id at once share one request to the service."""
     script = Slow()
     with ScriptedServer(script) as server, resolver_on(server, "default") as resolver:
 

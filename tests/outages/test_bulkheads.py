@@ -159,7 +159,7 @@ def test_dead_service_of_few_tenants_is_left_alone(tenants: int) -> None:
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_rate_limit_is_of_one_id_and_user(twin: Twin) -> None:
-    """A 429 is told to this user about this id: nobody else is held up by it."""
+    """A 429 holds for this user and this id only; others are served as before."""
     limit = Answer(429, headers={"Retry-After": "7"})
 
     def limits_sam(request: Received) -> Script:

@@ -1,5 +1,7 @@
-"""A channel that is denied, lost or cut: nobody is served for more than a second what he should
-not be, it comes back by itself, and the log has one line for each."""
+"""A channel that is denied, lost or cut: old entries are served for a second at most.
+
+The channel comes back by itself, and the log has one line for the fault and one for its end.
+"""
 
 from __future__ import annotations
 
@@ -167,7 +169,7 @@ def test_subscribe_denied_is_one_warning(
 def test_subscribe_denied_clamps(
     denied: None, monkeypatch: pytest.MonkeyPatch, passed: float, is_kept: bool
 ) -> None:
-    """What nobody vouches for serves for a second, though NEAR_CACHE_TTL is longer."""
+    """Without a channel an entry is kept for a second, though NEAR_CACHE_TTL is longer."""
     failed, go_on = Event(), Event()
 
     def pause(_: float) -> None:
@@ -248,7 +250,7 @@ def test_partition_that_nobody_notices(proxy: Proxy) -> None:
 
 
 def test_hearers_are_counted_under_the_lock() -> None:
-    """Else whoever begins to listen while others are told would break that off."""
+    """Hearers are read under the lock: one that is added meanwhile would break the loop."""
 
     class Watched(WeakSet[Any]):
         def __iter__(self) -> Iterator[Any]:
@@ -267,11 +269,11 @@ def refuse(name: str, target: Callable[[], object]) -> threading.Thread:
 
 
 def test_no_thread_to_spare(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that can start no thread is answered, and has nothing at hand for long."""
+    """A process that can start no thread is answered, and keeps entries near only briefly."""
     monkeypatch.setattr("instance_lookup.cache.pubsub.start_daemon", refuse)
     here = near_resolver()
     first = seen(here)
-    assert seen(here) == first  # read from Redis, and at hand from now on
+    assert seen(here) == first  # read from Redis, and near from now on
     assert at_hand(here) == first
     assert not is_sure()
 

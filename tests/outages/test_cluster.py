@@ -96,7 +96,7 @@ def test_lease_is_held_by_one_process(resolver: InstanceResolver) -> None:
 
 
 def test_invalidation_is_heard(resolver: InstanceResolver) -> None:
-    """Whichever node it is published on: they pass it on to each other."""
+    """An invalidation is heard through each node: the nodes pass it on to each other."""
     near = near_resolver(near_cache_size=100)
     settled(near)
     resolver.invalidate_cache("acme")

@@ -64,7 +64,7 @@ def peer(config: dict[str, Any]) -> Iterator[Peer]:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_change_elsewhere(here: InstanceResolver, peer: Peer, change: tuple[str, ...]) -> None:
-    """What another process changes is at hand no more a second later, and not served again."""
+    """A change in another process reaches the near cache within a second."""
     before = settled(here)
     assert peer("settle") == before
     peer(*change)
@@ -88,7 +88,7 @@ def test_change_here(here: InstanceResolver, peer: Peer, change: tuple[str, ...]
 def test_propagation(
     here: InstanceResolver, peer: Peer, record_property: Callable[[str, float], None]
 ) -> None:
-    """Mostly it takes next to no time, as nobody waits for a pulse."""
+    """An invalidation mostly reaches other processes at once: it does not wait for a pulse."""
     took = []
     for _ in range(ROUNDS):
         settled(here)
@@ -131,7 +131,7 @@ def test_fork_has_nothing_at_hand_for_long(
 def test_child_that_looks_up_nothing_is_no_hindrance(
     here: InstanceResolver, config: dict[str, Any], fork: str
 ) -> None:
-    """The parent's subscription is its own, whatever becomes of the child's copy of it."""
+    """The parent keeps its subscription, though a child has a copy of the connection."""
     with Peer(config, forks=fork) as peer:
         peer("settle")
         peer.dismiss_child()
@@ -171,7 +171,7 @@ def test_one_thread_when_many_begin(here: InstanceResolver) -> None:
 
 
 def test_nothing_before_first_use(here: InstanceResolver) -> None:
-    """No thread and no channel by a resolver that nobody has asked for anything."""
+    """A resolver opens a channel and a thread only at its first lookup."""
     assert not listeners()
     assert not _channels
     here.cache.invalidate("acme")  # tells others, and need not listen for that

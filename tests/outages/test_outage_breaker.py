@@ -46,7 +46,7 @@ def _own_cache() -> Iterator[None]:
 @pytest.mark.usefixtures("takes_off_in_time")
 @pytest.mark.parametrize("script", FAILING.values(), ids=FAILING)
 def test_breaker_opens(script: Script | None) -> None:
-    """After BREAKER_FAILURES in a row no caller waits for the service, whatever they ask for."""
+    """After BREAKER_FAILURES in a row no lookup calls the service, for any id."""
     with service(script) as client:
         resolver = make(client, breaker_failures=2)
         later = Later(resolver)
@@ -109,7 +109,7 @@ def test_breaker_probe_fails() -> None:
 
 
 def test_breaker_closes_by_itself() -> None:
-    """On the real clock: nobody has to restart or reset anything."""
+    """On the real clock the breaker closes again without a restart or reset."""
     with ScriptedServer(Answer(500)) as server:
         resolver = make(server.url, breaker_failures=1, breaker_reset=0.2, **PATIENT)
         assert outcome(resolver) == "status"
@@ -119,7 +119,7 @@ def test_breaker_closes_by_itself() -> None:
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_retry_after_holds_for_all(twin: Twin) -> None:
-    """After two ids, for any id in this process, and for 60 s at most, whatever it asks for."""
+    """After two ids a 503's Retry-After holds for all ids in this process, for 60 s at most."""
     with service(Answer(503, headers={"Retry-After": "86400"})) as client:
         resolver = make(client, **PATIENT)
         later = Later(resolver)

@@ -85,7 +85,7 @@ def test_one_prober(outage: Outage, bench: Bench) -> None:
 def test_outage_is_two_lines(
     outage: Outage, twin: Twin, bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One when it begins and one when it is over, whatever is asked for in between."""
+    """An outage logs one line when it begins and one when it ends."""
     twin(bench.resolver, "resolve", asks())
     with outage(bench.server):
         for name in ("acme", "globex", "initech") * 3:

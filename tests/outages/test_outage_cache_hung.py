@@ -1,4 +1,4 @@
-"""A Redis that hangs in the middle of a lookup, and one whose client keeps quiet about it."""
+"""A Redis that hangs in the middle of a lookup, and one whose client hides the error."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_hung_in_the_middle(
     faults: CacheFaults,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Wherever that is, it costs one timeout: nothing that would come after is tried."""
+    """A Redis that hangs at any point of a lookup costs one timeout: nothing more is tried."""
     with (
         hung_from(*point, bench.server, faults, monkeypatch) as vain,
         within(TIMEOUT),
@@ -99,7 +99,7 @@ def test_hung_in_the_middle(
 def test_hung_for_a_follower(
     bench: Bench, faults: CacheFaults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So it is for whoever waits for another process's answer."""
+    """A caller that waits for another process's answer is held up for one timeout at most."""
     release, leader = Event(), bench.make()
     bench.service.meanwhile = lambda: release.wait(10)
     with ThreadPoolExecutor(1) as callers:

@@ -26,7 +26,7 @@ def bench(kind: str, own_redis_server: RedisServer) -> Iterator[Bench]:
 
 @unwritable
 def test_unwritable_cache_is_read(outage: Outage, bench: Bench) -> None:
-    """What it still holds is served, also when somebody has asked for what it does not."""
+    """A cache that cannot be written is still read, also after a store has failed."""
     bench.resolver.resolve(asks())
     bench.service.instances["globex"] = acme("other", instance_id="globex")
     with outage(bench.server):

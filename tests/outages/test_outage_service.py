@@ -75,7 +75,7 @@ def test_stale_copy_bridges(
 def test_outage_is_one_line(
     script: Script | None, twin: Twin, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of level WARNING, since copies bridge it. (A busy machine may make a timeout of one call.)"""
+    """An outage logs one WARNING, or two where a busy machine makes a timeout of a call."""
     with service(script) as client:
         resolver = make(client)
         for _ in range(3):

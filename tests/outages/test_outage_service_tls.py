@@ -25,7 +25,7 @@ SOFT = 0.2
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ScriptedServer]:
-    """A service that would answer well, if only somebody believed who it is."""
+    """A healthy service whose certificate has expired."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -53,7 +53,7 @@ def test_stale_copy_bridges(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One handshake is tried, and nothing is sent to whoever that is."""
+    """One handshake is tried, no request is sent, and the stale copy is served."""
     clock = Clock(monkeypatch)
     resolver.warm_cache([config()])
     clock.now += 300

@@ -92,7 +92,7 @@ def test_celery_prefork(service: Service, redis_server: RedisServer, tmp_path: P
     ("method", "first"), [("fork", "cache"), ("spawn", "service"), ("forkserver", "service")]
 )
 def test_multiprocessing(service: Service, method: str, first: str) -> None:
-    """A child looks up what its parent had, what nobody has, and what its parent is fetching."""
+    """A child gets what its parent had cached, what is not cached, and what its parent fetches."""
     done = run(
         [*WITHOUT_WARNINGS, "-m", "tests.outages.forking", method],
         CONFIG_SERVICE_URL=service.url,

@@ -73,7 +73,7 @@ class Readers:
         self._resolver = resolver
         self._stopped = threading.Event()
         self.least = dict.fromkeys(IDS, 0)
-        """The version of each tenant that is too old now, for whoever asks from now on."""
+        """For each tenant the oldest version that a lookup that starts now may return."""
         self.seen = [Seen() for _ in range(READERS)]
         self._threads = [threading.Thread(target=self._read, args=[seen]) for seen in self.seen]
 
@@ -181,7 +181,7 @@ def test_failover_under_load(
             before, calls, began = readers.total(), len(service.calls), monotonic()
             fails(servers)
             unheard = service.change(IDS[0])
-            with pytest.raises(CacheError):  # whoever invalidates is told that nobody heard
+            with pytest.raises(CacheError):  # the caller is told that the invalidation failed
                 other.invalidate_cache(IDS[0])
             assert bucket(other, IDS[0]) == f"{IDS[0]}:{unheard}"
             wait_until(lambda: servers.promoted, RECOVERED)

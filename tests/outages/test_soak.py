@@ -39,7 +39,7 @@ def ledger() -> Ledger:
 @pytest.mark.full
 @pytest.mark.extras
 def test_soak_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    """A short one: nobody gets a wrong answer, and all are well again afterwards."""
+    """A short run has no wrong answer, and all processes are well again afterwards."""
     assert soak.main(["--minutes", "0.05", "--seed", "7", "--clients", "4"]) == 0
     shown = capsys.readouterr().out
     assert "seed:                 7" in shown
@@ -117,7 +117,7 @@ def test_outage_long_ago_excuses_nothing(ledger: Ledger) -> None:
 
 
 def test_version_past_the_age_limit_is_wrong(ledger: Ledger) -> None:
-    """Whether anybody invalidated it or not."""
+    """A version older than the age limit is wrong, invalidated or not."""
     ledger._acknowledged.clear()
     limit = monotonic() + STALE_MAX_AGE + TIMEOUT + SLACK
     ledger.check("acme", 1, limit - 1)

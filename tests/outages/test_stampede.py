@@ -57,7 +57,7 @@ def alias(request: pytest.FixtureRequest) -> Iterator[str]:
 def test_absent_id_costs_one_call(
     server: ScriptedServer, alias: str, crowd: Crowd, callers: int
 ) -> None:
-    """Whoever finds nothing while a fetch is under way waits for that one."""
+    """Callers that find nothing while a fetch is under way wait for that fetch."""
     with resolver_on(server, alias) as resolver:
         server.answers = when(waiting(resolver, callers), GOOD)
         told = crowd(resolver, [asks()] * callers)
@@ -98,7 +98,7 @@ def test_stale_copy_waits_for_no_lease(server: ScriptedServer, alias: str, crowd
 def test_stale_copy_waits_softly_for_a_fetch_of_its_own_process(
     server: ScriptedServer, alias: str, crowd: Crowd
 ) -> None:
-    """One call, and nobody waits for it longer than the soft timeout."""
+    """There is one call, and no caller waits for it longer than the soft timeout."""
     with resolver_on(server, alias, soft_timeout=0.3) as resolver:
         stale(server, resolver)
         server.answers = mute()

@@ -39,7 +39,7 @@ by_age = pytest.mark.parametrize("age", STATES)
 @both_twins
 @by_age
 def test_entry_with_the_service_up(shared: Site, call: Twin, age: int) -> None:
-    """Below the ttl nobody is asked, from then on the service is, and answers."""
+    """Until the ttl ends the entry is served; after that the service is asked."""
     shared.resolver.resolve(asks())
     sent_at = shared.wall.now
     shared.passes(age)
@@ -150,7 +150,7 @@ def test_missing_leaves_no_copy(shared: Site, call: Twin) -> None:
 
 
 def moments(site: Site, call: Twin, names: list[str], ages: list[float]) -> dict[str, float]:
-    """Return at which age of its entry each of the ids was refreshed, nobody having waited."""
+    """Return for each id the age at which its entry was refreshed, without a wait."""
     for name in names:
         site.resolver.resolve(asks(instance_id=name))
     site.service.calls.clear()
@@ -186,6 +186,6 @@ def test_refresh_ahead(
 
 @both_twins
 def test_refresh_ahead_turned_off(site: Site, call: Twin) -> None:
-    """``None``: up to the last moment of the ttl nobody is asked."""
+    """With ``None`` there is no refresh before the ttl ends."""
     assert moments(site, call, ["acme"], [0, 240, TTL - 1, TTL - 0.001]) == {}
     assert site.calls == 0

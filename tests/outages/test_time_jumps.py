@@ -1,4 +1,4 @@
-"""A wall clock that somebody sets, back or ahead: no entry lives for ever."""
+"""The wall clock is set back or ahead: no entry lives for ever."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ jumping = pytest.mark.parametrize("jump", BACK + AHEAD)
 @both_twins
 @jumping
 def test_entry_is_asked_about_after_a_jump(shared: Site, call: Twin, jump: int) -> None:
-    """Nobody can tell how old it is: from the future it would be fresh for ever."""
+    """After a jump the entry's age is unknown, so the service is asked again."""
     shared.resolver.resolve(asks())
     shared.service.instances["acme"] = acme("second")
     shared.jumps(jump)
@@ -56,7 +56,7 @@ def test_copy_after_a_jump(shared: Site, call: Twin, jump: int, after: object) -
 def test_answer_is_never_fresh_for_long(site: Site, call: Twin, jump: int, longer: int) -> None:
     """Not beyond the ttl after its fetch, but for a clock put back by less than the ttl.
 
-    Nobody can notice that one: it gives what is there so much longer, and no more.
+    Such a step cannot be noticed: the entry lives longer by the length of the step, and no more.
     """
     fetched_at: list[float] = []
     ages: list[float] = []

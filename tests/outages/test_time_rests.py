@@ -60,7 +60,7 @@ def test_cache_that_failed(site: Site, call: Twin, passed: int, is_over: bool) -
 @both_twins
 @around(NEGATIVE_TTL)
 def test_refusal(shared: Site, call: Twin, passed: int, is_over: bool) -> None:
-    """Whom the service refused is refused for NEGATIVE_TTL unasked, whatever others are told."""
+    """A refused user is refused for NEGATIVE_TTL without a call, though others are served."""
     shared.service.failure = AccessDenied("no")
     assert shared.asked(call) is AccessDenied
     shared.service.failure = None
@@ -88,7 +88,7 @@ def test_rest_after_a_failure(shared: Site, call: Twin, passed: int, is_over: bo
 @both_caches
 @both_twins
 def test_rest_ends_with_the_copy(shared: Site, call: Twin) -> None:
-    """A second after a failure the copy is too old: nobody goes without for the sake of a rest."""
+    """When the copy becomes too old, the id does not rest: the next caller asks the service."""
     shared.resolver.resolve(asks())
     shared.passes(STALE_MAX_AGE - 1)
     shared.service.failure = DOWN
@@ -101,7 +101,7 @@ def test_rest_ends_with_the_copy(shared: Site, call: Twin) -> None:
 @both_twins
 @around(BREAKER_RESET)
 def test_open_breaker(clock: Clock, call: Twin, passed: int, is_over: bool) -> None:
-    """Nobody is let through for BREAKER_RESET, and callers are told how long that still is."""
+    """For BREAKER_RESET no call is made, and callers are told how long that still lasts."""
     site = Site(clock, breaker_failures=1)
     site.service.failure = DOWN
     assert site.asked(call) is ConfigServiceUnavailable

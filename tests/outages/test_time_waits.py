@@ -1,4 +1,4 @@
-"""A wall clock that somebody sets, back or ahead: what waits, waits as long as ever."""
+"""The wall clock is set back or ahead: each wait is as long as before."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ jumping = pytest.mark.parametrize("jump", BACK + AHEAD)
 @both_twins
 @jumping
 def test_refusal_is_not_moved(site: Site, call: Twin, jump: int) -> None:
-    """It lasts as long as it does, whatever the wall clock says."""
+    """A refusal lasts 30 seconds of the monotonic clock, though the wall clock jumps."""
     site.service.failure = AccessDenied("no")
     assert site.asked(call) is AccessDenied
     site.service.failure = None
@@ -71,7 +71,7 @@ def test_rest_is_not_moved(site: Site, call: Twin, jump: int) -> None:
 @both_twins
 @jumping
 def test_open_breaker_is_not_moved(clock: Clock, call: Twin, jump: int) -> None:
-    """Neither does it stay open for a year, nor let anybody through too early."""
+    """The breaker stays open for BREAKER_RESET, no longer and no shorter."""
     site = Site(clock, breaker_failures=1)
     site.service.failure = DOWN
     assert site.asked(call) is ConfigServiceUnavailable
@@ -131,7 +131,7 @@ class Hanging:
 @both_twins
 @jumping
 def test_deadline_is_not_moved(clock: Clock, call: Twin, jump: int) -> None:
-    """A service that hangs is given up in time, whatever becomes of the wall clock meanwhile."""
+    """A call to a service that hangs ends at its deadline, though the wall clock jumps."""
     with Hanging(clock, jump).site(timeout=1) as site:
         site.resolver.invalidate_cache("acme")
         before = clock.now
@@ -182,5 +182,5 @@ def test_follower_is_not_moved(clock: Clock, call: Twin, jump: int) -> None:
     ],
 )
 def test_waiting_reads_no_wall_clock(module: ModuleType) -> None:
-    """What ends a wait is nobody's to set."""
+    """No module that waits reads the wall clock."""
     assert not [name for name, value in vars(module).items() if value in (time, time.time)]

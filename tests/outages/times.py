@@ -61,7 +61,7 @@ class Site:
         self.monotonic.now += seconds
 
     def jumps(self, seconds: float) -> None:
-        """Have somebody set the wall clock."""
+        """Set the wall clock ahead by ``seconds``, or back if that is negative."""
         self.wall.now += seconds
 
     def asked(

@@ -40,7 +40,7 @@ class Known(NamedTuple):
 
 
 class ManualPool:
-    """A pool whose jobs are done when somebody waits, unless they are to take longer."""
+    """A pool whose jobs run when a caller waits for them, unless they are meant to take longer."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -77,7 +77,7 @@ class World:
         self.acting: int | None = None
         """The process whose code runs; ``None``: the test's own."""
         self.is_looking = False
-        """Whether that code is a lookup's: who invalidates does not listen."""
+        """Whether that code is a lookup's: a process that invalidates does not listen."""
         self.is_slow = False
         self.down_for = 0
         self.cut_for = dict.fromkeys(PROCESSES, 0)
@@ -99,7 +99,7 @@ class World:
         """Of the last 404: which version there is none of, when it was told, in which lookup."""
 
         self.shared: dict[str, Known] = defaultdict(Known)
-        """What the cache was told by anybody."""
+        """What the cache was told, by any process."""
         self.heard: dict[tuple[int, str], Known] = defaultdict(Known)
         """What of that a process has read."""
         self.own: dict[tuple[int, str], int] = defaultdict(int)

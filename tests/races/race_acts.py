@@ -53,7 +53,7 @@ def refresh_ahead(race: Race) -> None:
 
 
 def background(race: Race) -> None:
-    """The caller is answered by the soft timeout, and the fetch goes on behind him."""
+    """The caller is answered after the soft timeout, and the fetch goes on in the background."""
     race.clock.now += 300
     close_gate(race)
     race.seen(race.here)
@@ -80,13 +80,13 @@ def cancelled(race: Race) -> None:
 
 
 def warming(race: Race) -> None:
-    """The site itself fetches, whatever the cache holds."""
+    """The site itself fetches, with or without an entry in the cache."""
     with suppress(InstanceNotFound):
         race.here.refresh("acme")
 
 
 def by_hand(race: Race) -> None:
-    """Somebody fetches by himself, and hands over the generation that he read before."""
+    """A caller reads the generation, fetches without the resolver, and stores the answer."""
     generation = race.here.cache.generation("acme")
     race.service.on("before the fetch")
     fields = race.service.instances.get("acme")
@@ -113,7 +113,7 @@ def invalidate_all(race: Race) -> None:
 
 
 def refill(race: Race) -> None:
-    """It is invalidated, and fetched anew before the older answer is stored over it."""
+    """Invalidate and fetch again, before the older answer is stored."""
     invalidate(race)
     race.there.refresh("acme")
 

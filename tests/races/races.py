@@ -49,7 +49,7 @@ class Points(DictConfigService):
         self._act: Callable[[], object] = bool
         self._lock = Lock()
         self.on: Callable[[str], object] = self.pass_by
-        """Called with each point that anybody passes."""
+        """Called with the name of each point that a thread passes."""
         self.errors: list[BaseException] = []
         """Of acts: a lookup would take them for the service's or the cache's."""
         self.reached = Event()
@@ -107,7 +107,7 @@ class Points(DictConfigService):
             raise
         finally:
             if point in _BEFORE_AN_ANSWER:
-                # Who has no copy any more waits for the service: nobody would open the gate.
+                # A caller without a copy waits for the service: open the gate for it.
                 self.gate.set()
                 self.reached.set()
 
@@ -165,7 +165,7 @@ class Race:
         return {self.seen(self.here), self.seen(self.there)}
 
     def seen_elsewhere(self, resolver: InstanceResolver) -> str:
-        """Return the same of a caller with a thread of his own, while this one is held."""
+        """Return what another caller sees in a thread of its own, while this one is held."""
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(closing, self.seen, resolver).result(timeout=10)
 

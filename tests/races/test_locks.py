@@ -110,7 +110,7 @@ PARENT = -1
 
 
 class Slow(forks.Guarded):
-    """Starts anew when it is told to, and counts how often."""
+    """An object that starts over slowly after a fork: it waits until ``go_on`` is set."""
 
     def __init__(self) -> None:
         self.begun = threading.Semaphore(0)
@@ -128,7 +128,7 @@ class Slow(forks.Guarded):
 def test_threads_that_notice_a_fork_together_share_one_lock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One starts all anew; the others wait for it, and use no lock of the parent meanwhile."""
+    """One thread makes the new locks; the others wait, and none uses a lock of the parent."""
     shared = Slow()
     before = shared._lock
     monkeypatch.setattr(forks, "_all", {shared})

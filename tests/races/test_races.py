@@ -1,4 +1,4 @@
-"""Invalidation wins each race, at each point of a lookup, however it fetches and whatever stores.
+"""Invalidation wins each race, at each point of a lookup, with each way to fetch and to store.
 
 An interruption is done by the thread under test itself when it comes to the point, and where two
 threads take turns each waits for the other's step: no luck.
@@ -101,7 +101,7 @@ def patient(monkeypatch: pytest.MonkeyPatch, cache_alias: str) -> Race:
 
 @every_race(invalidate, invalidate_all, refill)
 def test_invalidated(race: Race, fetch: Do, point: str, act: Do) -> None:
-    """What was invalidated is never served again: not as the stale copy, not by anybody."""
+    """What was invalidated is never served again: not as a stale copy, and not in any process."""
     run(race, fetch, point, act)
     race.service.failure = DOWN
     assert race.seen_by_both() <= CHANGED
@@ -165,7 +165,7 @@ STEPS = {
 
 @every("fetch, order, act", [foreground], ORDERS, [invalidate, invalidate_all, see_deleted])
 def test_order(race: Race, fetch: Do, order: str, act: Do) -> None:
-    """A fetch, A, and an invalidation, B, may take their steps in whichever order."""
+    """A fetch, A, and an invalidation, B, may take their steps in any order."""
     turns = Turns(order)
 
     def on(point: str) -> None:

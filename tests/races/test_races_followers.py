@@ -1,4 +1,4 @@
-"""Whoever follows another's fetch does not follow it past an invalidation."""
+"""A caller that follows another's fetch does not follow it past an invalidation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ by_both_acts = pytest.mark.parametrize("act", [invalidate, invalidate_all])
 
 @pytest.fixture
 def race(monkeypatch: pytest.MonkeyPatch, cache_alias: str) -> Race:
-    # Half of it is more than a test waits: whoever follows whom he should not is found out.
+    # Longer than a test waits: a caller that follows the wrong fetch makes the test fail.
     return Race(cache_alias, monkeypatch, config_service_timeout=25)
 
 
@@ -35,7 +35,7 @@ def race(monkeypatch: pytest.MonkeyPatch, cache_alias: str) -> Race:
 @by_both
 @pytest.mark.parametrize("point", ["after the fetch", "before the store"])
 def test_follower(race: Race, act: Do, by: str, point: str) -> None:
-    """Whoever comes after an invalidation does not wait for the answer that came before it."""
+    """A caller that comes after an invalidation does not wait for an answer from before it."""
     followers: list[str] = []
 
     def act_and_follow() -> None:
@@ -52,7 +52,7 @@ def test_follower(race: Race, act: Do, by: str, point: str) -> None:
 @every_cache
 @by_both
 def test_follower_of_deleted(race: Race, by: str) -> None:
-    """Whoever comes after a 404 does not get an answer that began before it."""
+    """A caller that comes after a 404 does not get an answer whose fetch began before it."""
     followers: list[str] = []
 
     def act_and_follow() -> None:

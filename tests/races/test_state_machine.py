@@ -1,4 +1,4 @@
-"""Whatever is done in whatever order, nobody is served what he must not be.
+"""In each order of acts, no caller is served what they may not have.
 
 The default run takes a few thousand steps, always the same ones. The full one takes 10,000 new
 ones: ``INSTANCE_LOOKUP_STEPS=10000 pytest tests/races/test_state_machine.py``.

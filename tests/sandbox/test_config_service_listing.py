@@ -30,7 +30,7 @@ def all_ids(api: Api, limit: int, between: Callable[[], None] = lambda: None) ->
 
 @pytest.mark.parametrize("limit", [1, 2, 1000])
 def test_listing_has_every_instance_once(api: Api, instance_id: str, limit: int) -> None:
-    """Walking the pages finds each instance, in order, whatever their size."""
+    """The pages together have each instance once, in order, with each page size."""
     ids = all_ids(api, limit)
 
     assert ids == sorted(set(ids))

@@ -250,7 +250,7 @@ def test_server_on_a_taken_port_says_so(studio: ServerProcess, tmp_path: os.Path
 
 
 def test_log_of_the_studio_holds_no_secret(studio: ServerProcess, mine: str) -> None:
-    """Neither keys nor tokens are logged, whatever happened before."""
+    """The studio's log holds no key and no token."""
     Visitor(studio.url, ADMIN).instance(X_Instance_ID=mine)
     Visitor(studio.url, STRANGER).instance(X_Instance_ID=mine)
     log = studio.log.read_text()

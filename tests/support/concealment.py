@@ -1,7 +1,7 @@
 """What tests of ``CONCEAL_DENIED`` share: worlds that are alike but for what a stranger asks for.
 
-A stranger asks a site for another's tenant, in one world, and for one that nobody has, in a world
-of its own that is the same. What the two show has to be the same from the first answer to the last.
+A stranger asks a site for another user's tenant in one world. In a second world, which is the
+same, they ask for a tenant that does not exist. All answers must be the same in both worlds.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class World:
         return int(response.status_code)
 
     def spend(self, kind: type[Ask]) -> int:
-        """Ask for what nobody has until that is refused; return how often it was not."""
+        """Ask for unknown names until they are refused; return how many were not."""
         for number in range(2 * BUDGET):
             if self.ask(kind.of(f"made-up-{number}")) == 429:
                 return number
@@ -203,7 +203,7 @@ def nameless(text: str) -> str:
 
 
 def uncached(world: World) -> None:
-    """Nobody has asked for it yet."""
+    """The instance was never asked for."""
 
 
 def fresh(world: World) -> None:
@@ -410,11 +410,11 @@ class Stage:
             assert world.ask(Asked(OWN)) == 200, world.seen[-1]
             state(world)
             plot(world, asked, ask)
-            assert world.ask(Asked(OWN)) == 200  # what is theirs is served, whatever is spent
+            assert world.ask(Asked(OWN)) == 200  # their own instance is always served
             return world.seen
 
     def unknown(self, plot: Plot, ask: type[Ask], view: str, **how: Any) -> list[Any]:
-        """Return what the stranger sees of what is nobody's, which nobody has asked for before."""
+        """Return what the stranger sees of an id that does not exist and was never asked for."""
         key = (plot, ask, view, self.redis_url is None, self.name, *sorted(how.items()))
         if self.options or key not in _unknown:
             _unknown[key] = self.shown(uncached, plot, ask, ask.UNKNOWN, view, **how)
@@ -423,7 +423,7 @@ class Stage:
     def both(
         self, state: State, plot: Plot, ask: type[Ask], view: str, **how: Any
     ) -> tuple[list[Any], list[Any]]:
-        """Return what a stranger sees of what is another's, and of what is nobody's."""
+        """Return what a stranger sees of another's instance, and of one that does not exist."""
         known = self.shown(state, plot, ask, ask.KNOWN, view, **how)
         return known, self.unknown(plot, ask, view, **how)
 

@@ -63,12 +63,12 @@ def bucket(outcome: Outcome[InstanceConfig]) -> str:
 
 
 def down(verb: str, key: str) -> None:
-    """Fail whatever the cache is asked to do, as a hook of it."""
+    """A hook that fails each call to the cache."""
     raise OSError("no route to the cache")
 
 
 def unwritable(verb: str, key: str) -> None:
-    """Fail whatever writes."""
+    """A hook that fails each write."""
     if verb != "get":
         raise OSError("read-only")
 

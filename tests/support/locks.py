@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 class TakenFirst:
     """Does what another thread would do under the lock, before it is taken for the first time.
 
-    So what was looked at without the lock is wrong by then, and code that takes none is found out:
-    the other one never gets its turn.
+    So what was read without the lock is wrong by then. Code that never takes the lock is noticed
+    as well: the other thread's act is never done.
     """
 
     def __init__(self, deed: Callable[[], object]) -> None:

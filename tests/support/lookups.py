@@ -41,12 +41,12 @@ def acme(bucket: str, **fields: Any) -> dict[str, Any]:
 
 
 def asks(user: LookupUser = OLGA, instance_id: str | None = "acme", **fields: Any) -> LookupContext:
-    """Return the context of somebody who asks for an instance."""
+    """Return the context of a user that asks for an instance."""
     return LookupContext(user=user, instance_id=instance_id, **fields)
 
 
 def project(user: LookupUser = OLGA, project_id: str = "shop") -> LookupContext:
-    """Return the context of somebody who asks for the instance of a project."""
+    """Return the context of a user that asks for the instance of a project."""
     return asks(user, None, project_id=project_id)
 
 

@@ -105,13 +105,13 @@ def near_caches(**configs: dict[str, Any]) -> Iterator[None]:
 
 
 def end(channel: Channel) -> None:
-    """Have nobody want to know any more, and wait for the thread."""
+    """Remove all hearers of the channel, and wait until its thread has ended."""
     channel._hearers.clear()
     wait_until(lambda: channel._thread is None, LONG)
 
 
 def near_resolver(alias: str = ALIAS, **options: Any) -> InstanceResolver:
-    """Return a resolver that has configurations at hand, for an hour if nothing is heard."""
+    """Return a resolver whose near cache keeps entries for an hour unless a change is heard."""
     service = options.pop("config_service_backend", None) or Counting()
     return InstanceResolver(
         cache_alias=alias,
@@ -130,7 +130,7 @@ def channel(alias: str = ALIAS) -> Channel:
 
 
 def is_sure(alias: str = ALIAS) -> bool:
-    """Tell whether the channel vouches for what is at hand."""
+    """Tell whether the channel is up, so that near entries may be used."""
     return channel(alias).sure_until > monotonic()
 
 
@@ -149,7 +149,7 @@ def seen(resolver: InstanceResolver, asked: str = "acme") -> str:
 
 
 def settled(resolver: InstanceResolver, alias: str = ALIAS) -> str:
-    """Look up until the version is at hand and vouched for; return it."""
+    """Look up until the version is in the near cache and the channel is up; return it."""
 
     def is_at_hand() -> bool:
         seen(resolver)
@@ -173,7 +173,7 @@ class Hearer:
         self.event.set()
 
     def doubt(self) -> None:
-        """Have nothing at hand, as this one never has."""
+        """Do nothing: a hearer has no entries to drop."""
 
 
 def wait_for_delivery(alias: str = ALIAS) -> None:
@@ -236,7 +236,7 @@ class Peer:
 
 
 def watch(resolver: InstanceResolver, asked: str = "acme") -> float:
-    """Return the moment at which what is at hand is so no more."""
+    """Return the moment at which the entry has left the near cache."""
     give_up = monotonic() + LONG
     while at_hand(resolver, asked) is not None and monotonic() < give_up:
         sleep(0.0002)

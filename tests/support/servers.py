@@ -1,4 +1,4 @@
-"""Faults that our own tests need beside those which users get, and addresses where nobody is."""
+"""Faults that only our own tests need, and addresses at which no server answers."""
 
 from __future__ import annotations
 

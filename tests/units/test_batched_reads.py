@@ -140,7 +140,7 @@ async def test_whoever_comes_later_is_looked_up_later(gathering: Getting, source
 
 
 async def test_whoever_leaves_leaves_the_others_alone(gathering: Getting, source: Source) -> None:
-    """One who is cancelled takes neither the look nor the answer with him."""
+    """A caller that is cancelled ends neither the read nor the answers of the others."""
     source.gate.clear()
     tasks = [asyncio.create_task(gathering.get(key)) for key in ("a1", "a1", "a2")]
     await asyncio.to_thread(source.looking.wait, LONG)
@@ -161,7 +161,7 @@ async def test_errors(gathering: Getting) -> None:
 
 
 async def test_no_more_threads(gathering: Getting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is left waiting."""
+    """When no thread can be started all callers get the error at once."""
 
     def submit(*args: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -172,7 +172,7 @@ async def test_no_more_threads(gathering: Getting, monkeypatch: pytest.MonkeyPat
 
 
 def test_loop_that_is_closed_meanwhile(source: Source, gathering: Getting) -> None:
-    """Its look comes back to nobody, and the next loop has its own."""
+    """The read of a closed loop is dropped, and the next loop starts its own."""
     source.gate.clear()
 
     async def leave() -> None:
@@ -210,7 +210,7 @@ class Empty(LookupError):
 async def test_any_error_comes_out(
     gathering: Getting, source: Source, error: BaseException, raised: type[Exception]
 ) -> None:
-    """Nobody waits for ever, and no thread's end is that of whoever waits for it."""
+    """Any error reaches the caller, and SystemExit in a worker does not end the caller's thread."""
 
     def fail(key: str) -> str:
         raise error
@@ -253,6 +253,6 @@ async def test_whoever_fails_to_begin_is_in_nobodys_way(
 
 
 async def test_nothing_is_left_to_set_off(gathering: Getting, source: Source) -> None:
-    """As where whoever asked for it failed to begin."""
+    """With nothing to read, for example after the caller failed, the next read works."""
     gathering.gathering._set_off(asyncio.get_running_loop())
     assert await gathering.get("a1") == "read a1"

@@ -140,7 +140,7 @@ def test_sizes_are_as_promised() -> None:
 @pytest.mark.full
 @pytest.mark.extras
 def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Cheap scenarios run, with whatever peers are installed; then one more, beside them."""
+    """Cheap scenarios run with the installed peers; then one more is added to their results."""
     path = tmp_path / "bench.json"
     assert command.main(["--quick", "--only", "near", "shared", "races", "--json", str(path)]) == 0
     assert "| **resolve()** |" in capsys.readouterr().out

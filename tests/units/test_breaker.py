@@ -35,7 +35,7 @@ def fail(breaker: Breaker, things: int) -> None:
 
 
 def test_closed_until_failures_in_a_row(breaker: Breaker) -> None:
-    """Fewer than ``failures`` keep nobody out."""
+    """Fewer than ``failures`` do not open the breaker."""
     fail(breaker, 2)
     assert breaker.enter()
     assert breaker.wait() == 0.0
@@ -50,7 +50,7 @@ def test_success_begins_the_row_anew(breaker: Breaker) -> None:
 
 
 def test_open_for_reset_seconds(breaker: Breaker, clock: Monotonic) -> None:
-    """After ``failures`` in a row nobody is let through, to the second."""
+    """After ``failures`` in a row no call is let through, for exactly ``reset`` seconds."""
     fail(breaker, 3)
     assert (breaker.enter(), breaker.wait()) == (False, 10.0)
     clock.now += 9.9
@@ -68,7 +68,7 @@ def test_half_open_lets_exactly_one_through(half_open: Breaker) -> None:
 
 
 def test_probe_that_succeeds_closes(half_open: Breaker) -> None:
-    """And everybody is let through at once."""
+    """A probe that succeeds closes the breaker, and all calls are let through at once."""
     assert half_open.enter()
     half_open.succeeded()
     assert [half_open.enter() for _ in range(3)] == [True] * 3

@@ -1,4 +1,4 @@
-"""Who asks for many ids that nobody knows is held up, and nobody else is."""
+"""A user that asks for many unknown ids is held up, and no other user is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def clock() -> Monotonic:
 
 
 def spent(budget: MissBudget, who: str = "olga", limit: int = 1_000) -> int:
-    """Spend whatever there is, and return how much that was."""
+    """Spend the whole budget, and return how much it was."""
     for misses in range(limit):
         if budget.wait(who):
             return misses
@@ -26,12 +26,12 @@ def spent(budget: MissBudget, who: str = "olga", limit: int = 1_000) -> int:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 49, 60, 61, 999])
 def test_size_at_once(clock: Monotonic, size: int) -> None:
-    """Nobody gets more at once than the budget, nor less."""
+    """A user has exactly the budget at once."""
     assert spent(MissBudget(size, clock=clock)) == size
 
 
 def test_no_budget(clock: Monotonic) -> None:
-    """``None`` lets everybody go on for ever, and remembers nobody."""
+    """``None`` means no limit, and no user is remembered."""
     budget = MissBudget(None, clock=clock)
     assert spent(budget) == 1_000
     assert len(budget._full_at) == 0
@@ -58,7 +58,7 @@ def test_refilled_by_time(clock: Monotonic, pause: float, misses: int) -> None:
 
 
 def test_overspent(clock: Monotonic) -> None:
-    """What was under way when the budget ended holds nobody up for longer than the budget does."""
+    """Fetches under way at the end of the budget add nothing to the wait."""
     budget = MissBudget(60, clock=clock)
     for _ in range(200):
         budget.spend("olga")
@@ -75,7 +75,7 @@ def test_refund(clock: Monotonic) -> None:
 
 
 def test_refund_is_never_more_than_the_budget(clock: Monotonic) -> None:
-    """Nobody saves up, be it that time has refilled it, or that nothing was spent."""
+    """A refund never gives more than the budget, refilled or never spent."""
     budget = MissBudget(3, clock=clock)
     budget.spend("olga")
     clock.now += 60
@@ -92,7 +92,7 @@ def test_refund_without_a_budget(clock: Monotonic) -> None:
 
 
 def test_users_are_told_apart(clock: Monotonic) -> None:
-    """One who has spent his budget costs another nothing."""
+    """One user's spent budget costs other users nothing."""
     budget = MissBudget(60, clock=clock)
     spent(budget, "olga")
     assert budget.wait("sam") == 0
@@ -100,7 +100,7 @@ def test_users_are_told_apart(clock: Monotonic) -> None:
 
 
 def test_users_are_bounded(clock: Monotonic) -> None:
-    """Whoever has many users at hand fills no memory: the one who spent longest ago is dropped."""
+    """A crowd of users does not fill the memory: the user that spent longest ago is dropped."""
     budget = MissBudget(1, clock=clock)
     for number in range(_LIMIT + 1):
         budget.spend(f"user-{number}")
@@ -109,7 +109,7 @@ def test_users_are_bounded(clock: Monotonic) -> None:
 
 
 def test_active_user_is_not_dropped(clock: Monotonic) -> None:
-    """Other users push out whoever spent longest ago, not who goes on spending."""
+    """A user that goes on spending is not dropped for other users."""
     budget = MissBudget(1, clock=clock)
     for number in range(_LIMIT):
         budget.spend(f"user-{number}")
@@ -138,7 +138,7 @@ def test_threads_lose_nothing(clock: Monotonic) -> None:
 
 
 def test_default_clock_is_monotonic() -> None:
-    """Whoever sets the clock of the machine gives nobody a budget."""
+    """Setting the machine's clock gives no user more budget."""
     budget = MissBudget(1)
     budget.spend("olga")
     assert 0 < budget.wait("olga") <= 60

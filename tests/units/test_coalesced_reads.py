@@ -58,7 +58,7 @@ def waiting(rounds: CoalescedReads[int], key: str = "a") -> int:
 
 
 def test_one_after_the_other(rounds: CoalescedReads[int], source: Source) -> None:
-    """Nothing is kept: each reads anew."""
+    """Nothing is kept: each read after another goes to the source."""
     assert [
         rounds.get("a", source.read),
         rounds.get("a", source.read),
@@ -91,7 +91,7 @@ def test_those_who_come_meanwhile_share_the_next(
 
 
 def test_keys_do_not_wait_for_each_other(rounds: CoalescedReads[int], source: Source) -> None:
-    """Whoever wants something else goes ahead."""
+    """A read of one key does not wait for a read of another key."""
     source.gates = {1: Event()}
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(rounds.get, "a", source.read)
@@ -122,7 +122,7 @@ def test_failure_is_for_whoever_made_it(rounds: CoalescedReads[int], source: Sou
 
 
 def test_nobody_waits_for_a_thread_that_hangs(source: Source) -> None:
-    """Whoever was to lead the next round does, and if that hangs too the others read alone."""
+    """When a read hangs the next round goes ahead; when that hangs too, the others read alone."""
     rounds = CoalescedReads[int]()
     source.gates = {1: Event(), 2: Event()}
     with ThreadPoolExecutor(8) as pool:
@@ -171,7 +171,7 @@ sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 
 
 def test_reading_while_reading(rounds: CoalescedReads[int], source: Source) -> None:
-    """Whoever reads, and in doing so wants the same again, does not wait for himself."""
+    """A caller whose read asks for the same key again does not wait for itself."""
 
     def logged(key: str) -> int:
         return 10 * rounds.get(key, source.read)
@@ -185,7 +185,7 @@ class Interrupted(BaseException):
 
 
 def test_leader_who_leaves(rounds: CoalescedReads[int], source: Source) -> None:
-    """Those who waited for what he would have read do so themselves, as do those who come."""
+    """When the leader of a round leaves, its followers and later callers read by themselves."""
     source.gates = {1: Event()}
 
     def interrupt(*_: object) -> None:
@@ -213,7 +213,7 @@ def test_leader_who_leaves(rounds: CoalescedReads[int], source: Source) -> None:
 
 
 def test_follower_who_leaves(rounds: CoalescedReads[int], source: Source) -> None:
-    """The round that he waited for goes on without him."""
+    """A round goes on when one of its followers leaves."""
     source.gates = {1: Event()}
 
     def interrupt(*_: object) -> None:
@@ -238,7 +238,7 @@ def test_follower_who_leaves(rounds: CoalescedReads[int], source: Source) -> Non
 
 
 def test_round_that_is_gone_before_it_is_waited_for(rounds: CoalescedReads[int]) -> None:
-    """Whoever was about to wait for it leads the next one at once."""
+    """A caller whose round ended before it could wait leads the next round at once."""
     mine = rounds._next("a")
     assert mine is not None
     assert under_way(rounds) == {"a": mine}

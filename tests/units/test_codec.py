@@ -70,7 +70,7 @@ def test_compressed_is_read_with_the_option_off() -> None:
 
 @pytest.mark.parametrize("options", [SEALED, {**PACKED, **SEALED}])
 def test_encrypted_holds_no_key(options: dict[str, Any]) -> None:
-    """Whoever reads the cache learns nothing; the same text is stored differently each time."""
+    """An encrypted value shows nothing, and the same text is stored differently each time."""
     first, second = (codec(**options).encode(TEXT.encode()) for _ in range(2))
     assert "sk-SECRET" not in first
     assert first != second
@@ -149,7 +149,7 @@ def test_decompression_bomb(size: int) -> None:
 @unhurried
 @given(st.binary() | st.text() | st.text().map("z:".__add__) | st.binary().map(b"z:".__add__))
 def test_decode_raises_nothing_else(stored: str | bytes) -> None:
-    """Whatever stands in the cache is text or a `ValueError`."""
+    """Decoding any stored value gives text or a `ValueError`."""
     for options in (PLAIN, SEALED):
         try:
             assert isinstance(codec(**options).decode(stored), str | bytes)

@@ -92,7 +92,7 @@ def test_unpack_gives_back_what_was_packed(as_bytes: bool) -> None:
     [(0, FRESH, 300), (299, FRESH, 1), (300, STALE, 0), (3599, STALE, 0), (-6, STALE, 0)],
 )
 def test_unpack_at_later_times(later: float, state: Freshness, remaining: float) -> None:
-    """The same entry ages; what remains of its ttl is nought once stale."""
+    """An entry becomes stale with time; then what remains of its ttl is zero."""
     entry = unpacked(packed(), now=NOW + later)
     assert entry is not None
     assert entry.freshness is state
@@ -120,7 +120,7 @@ def test_unpack_of_another_generation(present: Generation) -> None:
     ],
 )
 def test_unpack_expired(stored_under: str, present: str, state: Freshness) -> None:
-    """Stored under another expiry it is stale, whatever its age; no expiry at all is none."""
+    """An entry stored under another expiry is stale at any age; a missing expiry is no expiry."""
     stored = packed(generation=GENERATION._replace(expiry=stored_under))
     entry = unpacked(stored, generation=GENERATION._replace(expiry=present))
     assert entry is not None

@@ -35,7 +35,7 @@ ERRORS = [row[0] for row in TREE]
 def test_error_is_what_django_expects(
     error: type[InstanceLookupError], base: type[Exception], type_: str, status: int
 ) -> None:
-    """Each is the Django exception that gives the right response where nobody catches it."""
+    """Each error is the Django exception that gives the right response when it is not caught."""
     exc = error("Instance 'acme' is gone.")
     assert isinstance(exc, InstanceLookupError)
     assert isinstance(exc, base)
@@ -53,7 +53,7 @@ def test_error_args_are_the_message(error: type[InstanceLookupError]) -> None:
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_error_names_its_instance(error: type[InstanceLookupError]) -> None:
-    """The instance is at hand where one was named, `None` where not."""
+    """An error has the id of its instance, or `None` where no instance was named."""
     assert error("x", instance_id="acme").instance_id == "acme"
     assert error("x").instance_id is None
 
@@ -100,7 +100,7 @@ def error_with_everything_behind_it() -> BaseException:
 
 
 def test_forget_locals_of_the_whole_chain() -> None:
-    """Whatever a tracker follows, it finds lines of code, and none of their values."""
+    """An error tracker that follows the whole chain finds lines of code and no values."""
     error = error_with_everything_behind_it()
     assert len(list(chain(error))) == 3
     assert len(places(error)) == 3

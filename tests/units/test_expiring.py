@@ -83,7 +83,7 @@ def test_clear_forgets_all(items: Expiring[str]) -> None:
 
 
 def test_clock_is_the_monotonic_one() -> None:
-    """Which nobody sets back."""
+    """Items end by the monotonic clock, which cannot be set back."""
     items: Expiring[int] = Expiring(1_000)
     items.put("a", 1)
     assert items.get("a") == 1

@@ -68,7 +68,7 @@ def test_frozen_dict_is_a_dict_to_json() -> None:
 
 
 def test_frozen_dict_hash_follows_equality() -> None:
-    """Equal ones hash alike, whatever the order, so configs can be keys."""
+    """Equal dicts hash alike, in any order, so configs can be keys."""
     assert hash(FrozenDict({"a": 1, "b": 2})) == hash(FrozenDict({"b": 2, "a": 1}))
     assert len({FrozenDict({"a": 1}), FrozenDict({"a": 1}), FrozenDict({"a": 2})}) == 2
 
@@ -82,7 +82,7 @@ def test_frozen_dict_survives_pickle() -> None:
 
 @pytest.mark.parametrize("show", [repr, str, format, ascii, pprint.pformat, "{}".format])
 def test_secret_dict_shows_no_value(show: Callable[[object], str]) -> None:
-    """Names may be shown, values not, whichever way something is turned into text."""
+    """Names may be shown, values not, in each way to turn the dict into text."""
     shown = show(SecretDict({"ideogram": "sk-SECRET"}))
     assert "sk-SECRET" not in shown
     assert shown == f"{{'ideogram': '{MASK}'}}"
@@ -249,7 +249,7 @@ def test_secret_dict_hides_its_values_from_sentry() -> None:
 
 @pytest.mark.parametrize("hidden", [hide("sk-secret"), hide(b"sk-secret")])
 def test_hidden_value_shows_nothing(hidden: Any) -> None:
-    """Whichever way an error tracker or an instrumentation makes text of it."""
+    """A hidden value shows nothing, in each way to turn it into text."""
     shown = f"{hidden} {hidden!r} {hidden!s} {[hidden]} %s %r" % (hidden, hidden)
     assert "secret" not in shown
     assert "secret" not in type(hidden).__sentry_repr__(hidden)

@@ -29,7 +29,7 @@ def test_outage_is_one_line(log: pytest.LogCaptureFixture) -> None:
 
 
 def test_recovery_is_one_line(log: pytest.LogCaptureFixture) -> None:
-    """Whoever read of the outage reads of its end, once."""
+    """The end of an outage is logged once."""
     health = Health("Config Service")
     health.failed("timeout", "no answer")
     log.clear()
@@ -132,7 +132,7 @@ def test_forgotten_part_is_one_more_line(
 
 
 def test_bug_is_logged_with_its_traceback(log: pytest.LogCaptureFixture) -> None:
-    """An error that nobody foresaw comes with where it was raised."""
+    """An unexpected error is logged with its traceback."""
     try:
         raise ZeroDivisionError("of a backend")
     except ZeroDivisionError as exc:

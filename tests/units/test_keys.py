@@ -17,7 +17,7 @@ def test_generation_as_read(as_read: type) -> None:
 
 @pytest.mark.parametrize("value", [None, "", "a.b", 7, b"\xff", object()])
 def test_generation_with_a_part_that_is_none(value: object) -> None:
-    """What nobody minted is unknown, and so is the whole; a mark of expiry there may be or not."""
+    """A generation with a missing part is unknown; only the mark of expiry may be missing."""
     assert as_generation(A, value, None) is None
     assert as_generation(value, B, None) is None
     assert as_generation(A, B, value) == Generation(A, B)

@@ -16,7 +16,7 @@ OTHER = LeftOut("features['b']", is_decoration=False)
 
 
 def test_left_out_count_each_part() -> None:
-    """Each time, whatever the log says."""
+    """Each part that is left out is counted each time, logged or not."""
     counters = Counters()
     health = ServiceHealth(build_settings({}), counters, "The Config Service")
     for left_out in ([FLAG, OTHER], [], [FLAG]):

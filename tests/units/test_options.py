@@ -50,7 +50,7 @@ def test_option_has_the_type_of_its_setting(name: str) -> None:
     [InstanceResolver.__init__, get_resolver, resolve_instance, aresolve_instance],
 )
 def test_options_are_keyword_arguments(function: Callable[..., Any]) -> None:
-    """Whatever takes options says so to editors and type checkers."""
+    """Each function with options declares them for editors and type checkers."""
     assert function.__annotations__["options"] == "Unpack[Options]"
 
 

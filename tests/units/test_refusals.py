@@ -1,4 +1,4 @@
-"""Whom the service refused is remembered for a while, for him alone."""
+"""A refusal by the service is remembered for a while, for that user alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def refusals() -> Refusals[Any]:
 
 
 def test_of_one_user_and_id() -> None:
-    """A refusal is of this user and this id, nobody else and nothing else."""
+    """A refusal holds for this user and this id only."""
     refused = refusals()
     refused.note(OLGA, "acme")
     assert (LookupUser("olga"), "acme") in refused
@@ -25,7 +25,7 @@ def test_of_one_user_and_id() -> None:
 
 
 def test_service_is_not_the_anonymous() -> None:
-    """The site itself has no user id either, and is somebody else."""
+    """The site itself and the anonymous user have no id, but are told apart."""
     refused = refusals()
     refused.note(LookupUser.service(), "acme")
     assert (LookupUser.anonymous(), "acme") not in refused

@@ -50,7 +50,7 @@ def test_submit_returns_the_result() -> None:
 
 
 def test_submit_hands_over_any_exception() -> None:
-    """Even SystemExit goes to whoever waits, and the worker lives on."""
+    """Any exception, even SystemExit, goes to the waiting caller, and the worker lives on."""
     pool = DaemonPool("failing", 1)
     failed = pool.submit(sys.exit, 3)
     with pytest.raises(SystemExit):
@@ -119,7 +119,7 @@ def test_idle_worker_ends() -> None:
 
 
 def test_cancelled_job_is_not_run() -> None:
-    """A job that nobody wants any more is dropped from the line."""
+    """A cancelled job is dropped from the line and never run."""
     pool = DaemonPool("cancelling", 1)
     release, ran = threading.Event(), threading.Event()
     pool.submit(release.wait, 5)

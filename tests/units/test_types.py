@@ -137,7 +137,7 @@ def test_config_holds_on_to_no_mapping_of_its_maker() -> None:
 
 
 def test_config_has_no_worker_that_is_none() -> None:
-    """Whoever makes one by hand is told, without the URL: there may be a password in it."""
+    """A wrong worker URL raises without showing the URL: it may hold a password."""
     for make in (InstanceConfig, Studio):
         with pytest.raises(ValueError, match="no http") as caught:
             make(instance_id="a", worker_urls={"b": f"ftp://{KEY}"})

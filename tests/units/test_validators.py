@@ -176,7 +176,7 @@ def test_bad_value(complain: Callable[[Any], str | None], value: Any, sentence: 
     "path", ["nowhere.Thing", "os.nothing", "os", "", ".x", "..x.y", "a..b", "a b.c", "\0.x"]
 )
 def test_path_that_cannot_be_imported(complain: Callable[[Any], str | None], path: str) -> None:
-    """A typo in a dotted path is named with the path, whatever the import system makes of it."""
+    """A typo in a dotted path is reported with that path, for any import error."""
     complaint = complain(path)
     assert complaint is not None
     assert complaint.startswith(f"is {path!r}, which cannot be imported: ")

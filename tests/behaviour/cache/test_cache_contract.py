@@ -105,7 +105,7 @@ def test_set_bad_generation(call: Twin) -> None:
 
 
 def test_set_generation_outdated(cache: InstanceCache, call: Twin) -> None:
-    """Whoever fetched by himself cannot undo an invalidation since he read the generation."""
+    """A caller that read the generation, then fetched, cannot undo an invalidation in between."""
     generation = call(cache, "generation", "acme")
     call(cache, "invalidate", "acme")
     call(cache, "set", "acme", CONFIG, generation=generation)
@@ -190,7 +190,7 @@ def test_stored_form(cache: InstanceCache, alias: str) -> None:
 
 
 def test_reset_stats() -> None:
-    """Counting starts again at nought."""
+    """All counters start again at zero."""
     cache = InstanceCache()
     cache.get("acme")
     cache.reset_stats()

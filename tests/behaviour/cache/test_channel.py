@@ -1,4 +1,4 @@
-"""Invalidations that are heard: by whom, from when on, and what is not at hand after them."""
+"""Invalidations: which processes hear them, from when on, and what the near cache drops."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def there(alias: str) -> InstanceResolver:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_heard(any_backend: str, change: Callable[[InstanceResolver], object]) -> None:
-    """What is changed anywhere is at hand nowhere, with each client for Redis and Valkey."""
+    """A change in one process empties the near cache of the others, with each Redis client."""
     here, there = near_resolver(), near_resolver()
     before = settled(here)
     assert seen(here) == seen(there) == before
@@ -101,7 +101,7 @@ def test_heard(any_backend: str, change: Callable[[InstanceResolver], object]) -
 
 
 def test_silence_is_a_loss(own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
-    """A connection on which no answer comes for a second is given up, and nothing is at hand."""
+    """A connection without an answer for a second is closed, and the near cache is not used."""
     with near_caches(instances=near_config("django-redis", own_redis_server.url())):
         here = near_resolver()
         settled(here)
@@ -114,14 +114,14 @@ def test_silence_is_a_loss(own_redis_server: RedisServer, caplog: pytest.LogCapt
 def test_own_changes_are_known_at_once(
     here: InstanceResolver, change: Callable[[InstanceResolver], object]
 ) -> None:
-    """Whoever makes the change does not wait for the channel."""
+    """The process that makes a change drops its own copy at once, without the channel."""
     settled(here)
     change(here)
     assert at_hand(here) is None
 
 
 def test_near_hit_asks_nobody(here: InstanceResolver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is at hand is served without a look into the cache."""
+    """A copy in the near cache is served without a read of the shared cache."""
     before = settled(here)
     monkeypatch.setattr(here.cache.tiers.shared, "read", None)
     assert seen(here) == before
@@ -137,7 +137,7 @@ def test_missing_is_at_hand(here: InstanceResolver, monkeypatch: pytest.MonkeyPa
 
 
 def test_missing_that_is_created(here: InstanceResolver, there: InstanceResolver) -> None:
-    """Whoever creates it invalidates it, and then it is there."""
+    """An instance that is created and invalidated is served, though it was unknown before."""
     settled(here)
     for _ in range(2):
         assert seen(here, "beta") == "InstanceNotFound"
@@ -148,7 +148,7 @@ def test_missing_that_is_created(here: InstanceResolver, there: InstanceResolver
 
 
 def test_project_is_heard(here: InstanceResolver, there: InstanceResolver) -> None:
-    """Mappings of projects are at hand as well, and of them an instance's change says nothing."""
+    """Project mappings are kept near as well; a change of an instance does not drop them."""
     context = asks(OLGA, None, project_id="shop")
     here.resolve(context)
     wait_for_delivery()
@@ -170,7 +170,7 @@ def test_read_that_began_before(
     is_own: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A look into the cache that began before an invalidation has nothing at hand after it."""
+    """An entry read before an invalidation is not kept in the near cache after it."""
     settled(here)
     changer, tiers = (here if is_own else there), here.cache.tiers
     plain, old = tiers.shared.read, []
@@ -196,7 +196,7 @@ def test_read_that_began_before(
 def test_read_that_is_heard_of_later(
     here: InstanceResolver, there: InstanceResolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was at hand before the news came is not after it."""
+    """A copy that was near before the invalidation was heard is dropped when it is heard."""
     settled(here)
     heard, go_on = Event(), Event()
     plain = here.cache.tiers.hear
@@ -216,7 +216,7 @@ def test_read_that_is_heard_of_later(
 
 
 def test_missing_that_is_not_believed(here: InstanceResolver, there: InstanceResolver) -> None:
-    """What is kept in the cache while the service has lost everything is kept at hand as well."""
+    """A copy kept because the service lost everything is also kept in the near cache."""
     names = ["x", "y", "z"]
     here.backend.instances |= {name: {} for name in names}
     before = settled(here)
@@ -235,7 +235,7 @@ def test_missing_that_is_not_believed(here: InstanceResolver, there: InstanceRes
 
 
 def test_off(alias: str) -> None:
-    """With NEAR_CACHE_SIZE=0 nothing is at hand, and nothing is listened to."""
+    """With NEAR_CACHE_SIZE=0 nothing is kept near, and no process listens for invalidations."""
     here = near_resolver(near_cache_size=0)
     for _ in range(2):
         seen(here)
@@ -246,7 +246,7 @@ def test_off(alias: str) -> None:
 
 
 def test_locmem_off_by_default() -> None:
-    """Where no channel is, nothing is at hand unless that is wanted."""
+    """A cache without a channel has no near cache unless NEAR_CACHE_SIZE is set."""
     here = near_resolver("default")
     for _ in range(2):
         seen(here)
@@ -256,7 +256,7 @@ def test_locmem_off_by_default() -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_locmem_on(change: Callable[[InstanceResolver], object]) -> None:
-    """Where it is wanted, its own changes are known at once, and nobody vouches for others'."""
+    """With NEAR_CACHE_SIZE set, a process without a channel notices its own changes at once."""
     here = near_resolver("default", near_cache_size=10)
     for _ in range(2):
         seen(here)
@@ -277,7 +277,7 @@ def test_other_cache_of_the_same_process(alias: str) -> None:
 
 @pytest.mark.parametrize("asked", ["acme", "a:b", "*", "ä", "\udc80"])
 def test_ids_arrive(alias: str, asked: str) -> None:
-    """Whatever the pattern of ids lets pass."""
+    """Each id that the pattern of ids accepts arrives unchanged."""
     hearer = Hearer()
     channel().listen(hearer)
     wait_for_delivery()
@@ -330,7 +330,7 @@ def test_server_of_valkey_is_named_so() -> None:
 
 
 def test_server_behind_sentinel_is_named_by_its_service() -> None:
-    """Its address is whatever the sentinels say next."""
+    """Its address can change at each failover, so log lines name the service instead."""
     sentinel: Any = redis.Sentinel
     primary = sentinel([("10.0.0.5", 26379)]).master_for("site", password="hunter2")
     assert _server_of(primary) == "Redis, primary 'site' of Sentinel"

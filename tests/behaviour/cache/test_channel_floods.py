@@ -77,7 +77,7 @@ def subscriber(server: RedisServer) -> bytes:
 def test_message_that_names_no_id_means_all(
     message: bytes, alias: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Rather too much than too little, whatever it is, and without a line in the log."""
+    """An unreadable message drops the whole near cache, and nothing is logged."""
     here = near_resolver()
     settled(here)
     send(message)

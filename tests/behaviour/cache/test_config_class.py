@@ -112,12 +112,12 @@ def problem(kind: Any = STUDIO, **fields: Any) -> str:
     ],
 )
 def test_null_of_an_own_field_is_its_default(field: str) -> None:
-    """A Go service writes null for its nil maps, whoever declared the field."""
+    """A Go service writes null for its nil maps, also for fields of the project's own class."""
     assert getattr(read(**{field: None}), field) == getattr(StudioConfig(instance_id="a"), field)
 
 
 def test_null_that_an_own_field_takes_is_null() -> None:
-    """Where the class says that None is a value, it is one, whatever else is forgiven."""
+    """Null stays None for a field whose type allows None, even when other nulls are replaced."""
     for more in ({}, {"features": None}):
         config = read(limit=None, titled_limit=None, anything=None, **more)
         assert config.limit is config.titled_limit is None
@@ -138,7 +138,7 @@ def test_null_inside_an_own_field_is_its_default(sent: dict[str, Any], path: str
 
 
 def test_null_inside_an_own_dataclass_is_its_default() -> None:
-    """Whatever has fields with defaults."""
+    """A null becomes the default in each nested class whose fields have defaults."""
     config = read(plan={"seats": None}, address={"city": None})
     assert (config.plan, config.address) == (Plan(seats=1), {})
 
@@ -165,7 +165,7 @@ def test_own_date_is_read_as_msgspec_does() -> None:
 
 
 def test_field_of_another_type_has_no_rule_of_ours() -> None:
-    """What a project's class takes is not left out, whatever else is forgiven."""
+    """A field that the project's class accepts is never left out, even when others are."""
     for more in ({}, {"api_keys": None}):
         config = read(instance_kind(Elsewhere), features={"plan": "large"}, owner=3, **more)
         assert config.features == {"plan": "large"}

@@ -62,14 +62,14 @@ def test_document_is_the_same_out_of_the_cache(row: Row) -> None:
 
 @refused
 def test_document_is_refused_as_the_table_says(row: Row) -> None:
-    """Strict where a mistake could let somebody in, or a limit out."""
+    """Reading is strict where a mistake could let a user in or drop a limit."""
     with pytest.raises(Rejected):
         read_document(KIND, ID, row.body)
 
 
 @refused
 def test_document_is_refused_out_of_the_cache(row: Row) -> None:
-    """Whoever wrote it there."""
+    """A document in the cache is checked as strictly as one from the service."""
     with pytest.raises(Rejected):
         unpack(KIND, ID, packed(row))
 

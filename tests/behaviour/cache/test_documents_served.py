@@ -137,7 +137,7 @@ def test_not_modified_document_is_served(
 
 @pytest.mark.parametrize("owner", [True, 7.5, "7.0", [7]])
 def test_numeric_owner_is_one_number_only(owner: object) -> None:
-    """What is no number, or another one, lets nobody in."""
+    """An owner that is not a number, or is another number, lets no user in."""
     document = {**LENIENT, "metadata": {"owner": owner}}
     resolver = InstanceResolver(config_service_backend=DictConfigService({"acme": document}))
     for user in (OWNER, LookupUser("1"), LookupUser("True")):

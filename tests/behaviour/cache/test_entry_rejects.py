@@ -74,7 +74,7 @@ def test_unpack_rejects(stored: str | bytes) -> None:
 @example(packed().replace("300", "1e999"))
 @example(packed().replace("1000000.0", "-1e308"))
 def test_unpack_raises_nothing_else(stored: str | bytes) -> None:
-    """Whatever stands in the cache, reading it is an entry, nothing, or `Rejected`."""
+    """Reading any stored value gives an entry, nothing, or `Rejected`; it raises nothing else."""
     try:
         entry = unpacked(stored)
     except Rejected:
@@ -108,7 +108,7 @@ def test_unpack_of_a_damaged_entry(noise: bytes, at: int) -> None:
 @unhurried
 @given(json_values.map(json.dumps).map(str.encode) | st.binary())
 def test_read_document_raises_nothing_else(body: bytes) -> None:
-    """Whatever the Config Service sends, it is the document asked for or `Rejected`."""
+    """Any answer of the Config Service is the right document or `Rejected`, and nothing else."""
     try:
         accepted = read_document(INSTANCE, "acme", body)
     except Rejected:

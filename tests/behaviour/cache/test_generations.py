@@ -33,7 +33,7 @@ def other_process(resolver: InstanceResolver, alias: str, service: Service) -> I
 def test_invalidate_during_fetch(
     resolver: InstanceResolver, other_process: InstanceResolver, service: Service, everything: bool
 ) -> None:
-    """An answer that was under way when somebody invalidated is stored but never served."""
+    """An answer that was under way during an invalidation is stored but never served."""
 
     def change() -> None:
         service.instances["acme"] = acme("second")
@@ -51,7 +51,7 @@ def test_invalidate_during_fetch(
 def test_invalidate_during_fetch_that_fails(
     resolver: InstanceResolver, other_process: InstanceResolver, service: Service, clock: Clock
 ) -> None:
-    """A stale copy in hand is not served either once somebody has invalidated it."""
+    """A stale copy that a caller holds is not served once it was invalidated."""
     bucket(resolver)
     clock.now += 300
     service.failure = DOWN
@@ -207,7 +207,7 @@ def test_expire_and_failure(resolver: InstanceResolver, service: Service) -> Non
 def test_expire_during_fetch(
     resolver: InstanceResolver, other_process: InstanceResolver, service: Service
 ) -> None:
-    """An answer that was under way when somebody expired it is stale at once."""
+    """An answer that was under way when its id was expired is stale at once."""
 
     def change() -> None:
         service.instances["acme"] = acme("second")

@@ -31,5 +31,5 @@ def test_masked_hides_fields_of_a_projects_own_class() -> None:
     ],
 )
 def test_masked_url_hides_credentials(url: str, shown: str) -> None:
-    """User, password and query of a worker's URL are nobody's business, however it is written."""
+    """User, password and query of a worker's URL are never shown, however the URL is written."""
     assert masked_url(url) == shown

@@ -1,4 +1,4 @@
-"""What is different on memcached: short keys, small values, and clients that keep quiet.
+"""What is different on memcached: short keys, small values, clients that hide errors.
 
 Each test has a real server, see ``tests/support/memcached_server.py``.
 """
@@ -131,9 +131,9 @@ def test_value_of_that_size_is_taken_again(
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_hung_server(client: str, own_memcached_server: MemcachedServer, twin: Twin) -> None:
-    """It costs one lookup the timeout (three with pylibmc, which keeps quiet of reads), then none.
+    """One lookup waits for the timeout (three with pylibmc, which hides failed reads), later none.
 
-    An invalidation that it does not take is not acknowledged, and one after that counts.
+    An invalidation that the server does not take raises an error; a later one is effective.
     """
     with use_cache(client, memcached=own_memcached_server.location) as alias:
         resolver = resolver_on(alias)
@@ -175,7 +175,7 @@ def test_server_that_ended(
     told = ["works again" in line for line in lines(caplog)]
     changes = sum(told)
     assert told == [False] * changes + [True] * changes
-    # Reading; with pylibmc, which may keep quiet of the first read that fails, writing as well.
+    # Reading; with pylibmc, which may hide the first read that fails, writing as well.
     assert 1 <= changes <= (2 if client == "pylibmc" else 1)
 
 

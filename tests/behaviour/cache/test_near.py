@@ -1,4 +1,4 @@
-"""What is at hand: how much of it, for how long, and never what was read before a change."""
+"""The near cache: how much it holds, for how long, and never what was read before a change."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def near(clocks: Clocks) -> Near:
 
 
 def test_get_same_object(near: Near) -> None:
-    """What is at hand is the very object, not a copy."""
+    """The near cache returns the very object that was put in, not a copy."""
     whole = entry(at=WALL)
     near.put("acme", whole, 1000.0)
     assert near.get("acme") is whole
@@ -73,7 +73,7 @@ def test_get_same_object(near: Near) -> None:
 
 
 def test_put_again_newer(near: Near) -> None:
-    """The last that was read is what is at hand."""
+    """A second put replaces the first."""
     put(near, "acme")
     newer = entry(at=WALL + 1)
     near.put("acme", newer, 1001.0)
@@ -82,7 +82,7 @@ def test_put_again_newer(near: Near) -> None:
 
 
 def test_size_least_recently_used(near: Near) -> None:
-    """Whoever was not asked for the longest makes room."""
+    """The entry that was not read for the longest time is dropped for a new one."""
     put(near, "a", "b", "c")
     near.get("a")
     put(near, "d")
@@ -91,7 +91,7 @@ def test_size_least_recently_used(near: Near) -> None:
 
 
 def test_size_put_counts_as_used(near: Near) -> None:
-    """Whoever was read anew was asked for."""
+    """Putting an entry again counts as using it."""
     put(near, "a", "b", "c", "a", "d")
     assert kept(near, "a", "b", "c", "d") == {"a", "c", "d"}
 
@@ -106,7 +106,7 @@ def test_ttl(near: Near, clocks: Clocks, passed: float, is_kept: bool) -> None:
 
 @pytest.mark.parametrize("ttl", [0.5, 5.0])
 def test_ttl_wall_clock_put_back(near: Near, clocks: Clocks, ttl: float) -> None:
-    """The age at hand is of the monotonic clock, which nobody sets."""
+    """The age of a near entry is measured on the monotonic clock, which cannot be set back."""
     near = make(near_cache_ttl=ttl)
     put(near, "acme")
     clocks.passed = clocks.put_back = ttl
@@ -124,7 +124,7 @@ def test_share_of_the_entrys_own_ttl(clocks: Clocks, passed: float, is_kept: boo
 
 @pytest.mark.parametrize(("passed", "is_kept"), [(2.9, True), (3.0, False)])
 def test_share_none(clocks: Clocks, passed: float, is_kept: bool) -> None:
-    """Where nothing is refreshed ahead an entry is at hand while it is fresh, and no longer."""
+    """Without refresh ahead an entry is kept near for all of its ttl, and no longer."""
     near = make(refresh_ahead=None)
     put(near, "acme", ttl=3.0)
     clocks.passed = passed
@@ -234,7 +234,7 @@ CHANGES: dict[str, Callable[[Near], object]] = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("exists", [True, False])
 def test_bytes_are_given_back(change: str, exists: bool, clocks: Clocks) -> None:
-    """Whatever an entry is replaced by, dropped or pushed out for: its bytes are free again."""
+    """The bytes of an entry are free again when it is replaced, dropped or pushed out."""
     near = make(3, near_cache_bytes=1000)
     fill_up(near, "a", size=900, exists=exists)
     CHANGES[change](near)
@@ -285,7 +285,7 @@ def test_drop(near: Near, exists: bool) -> None:
 def test_in_doubt_for_a_second_only(
     clocks: Clocks, sure_until: float, passed: float, is_kept: bool
 ) -> None:
-    """Nobody vouching for it, an entry serves for a second; else for as long as somebody does."""
+    """An entry is used for one second when the channel is down, else as long as it is up."""
     channel: Any = SimpleNamespace(sure_until=1000.0 + sure_until)
     near = make(channel=channel)
     put(near, "acme")
@@ -344,7 +344,7 @@ def test_fill_read_before_a_change(near: Near, changed: str | None) -> None:
 
 
 def test_fill_another_id_changed(near: Near) -> None:
-    """A change of one id keeps no other from being at hand."""
+    """A change of one id does not keep another id out of the near cache."""
     epochs = Epochs(60, near)
     put(near, "beta")
     since = epochs.of("acme")

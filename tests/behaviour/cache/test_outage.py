@@ -148,7 +148,7 @@ def test_dropped_answer_is_gone(known: Known, clock: Clock) -> None:
 
 
 def test_latest_change_counts(known: Known) -> None:
-    """Of the id or of all, whichever came later."""
+    """The later of two changes counts: one of the id, or one of all ids."""
     known.forget("acme")
     assert known.forget(None) == known.since("acme")
     assert known.forget("acme") == known.since("acme")
@@ -165,7 +165,7 @@ def test_change_is_not_crowded_out(known: Known, clock: Clock) -> None:
 
 
 def test_changes_have_a_bound(known: Known) -> None:
-    """Whoever asks for made-up ids fills no memory."""
+    """Requests for made-up ids do not fill the memory."""
     for number in range(10_100):
         known.gone(f"x{number}", 1.0)
         known.forget(f"x{number}")
@@ -221,7 +221,7 @@ def test_copy_from_before_a_404_is_gone(known: Known, clock: Clock) -> None:
 
 
 def test_gone_until_the_cache_took_an_answer(known: Known, clock: Clock) -> None:
-    """From then on the generations tell, whatever becomes of the wall clock."""
+    """Once the cache took an answer the generations decide, not the wall clock."""
     known.taken("acme")
     known.gone("acme", clock.now)
     known.taken("acme")

@@ -26,7 +26,7 @@ def process(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proce
 
 
 def test_cache_that_failed_is_not_asked_for_a_while(process: Process) -> None:
-    """Not by anybody, for five seconds at a time, with one look in between."""
+    """After a failure no lookup reads the cache for five seconds, then one of them tries."""
     looks: list[str] = []
 
     def fail(verb: str, key: str) -> None:
@@ -108,7 +108,7 @@ def test_cache_that_takes_its_time_to_have_no_generation_is_skipped(
 
 @pytest.mark.usefixtures("refuses_at_once")
 def test_cache_that_is_back_and_full_is_asked(process: Process) -> None:
-    """The probe found out that it can be read, which is what it was for."""
+    """A probe that can read closes the breaker, even when the cache cannot be written."""
     with hooks(down):
         read_minted(process.cache, "acme")
     process.monotonic.now += 5
@@ -196,7 +196,7 @@ def test_look_finds_what_is_fresh(service: Service, monkeypatch: pytest.MonkeyPa
 
 
 def test_look_of_a_cache_that_is_down(process: Process, caplog: pytest.LogCaptureFixture) -> None:
-    """It finds nothing, and nobody looks for a while."""
+    """A look that fails finds nothing, and the cache is not read again for a while."""
     process.fetch()
     gets: list[str] = []
 
@@ -251,7 +251,7 @@ def test_look_leaves_to_a_read_what_cannot_be_read(process: Process) -> None:
 
 
 def test_look_during_which_something_changed(service: Service) -> None:
-    """What it found is not at hand afterwards; what did not change is."""
+    """What changed during the look is not kept near afterwards; what did not change is."""
     with override_settings(CACHES=hooked_caches()):
         process = Process(service, near_cache_size=10)
         process.fetch()

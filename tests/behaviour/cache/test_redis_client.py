@@ -102,7 +102,7 @@ def test_keys_are_the_aliass_own(config: dict[str, Any], change: dict[str, Any])
 
 
 def test_values_come_in_the_order_of_the_keys(cache: RedisClient) -> None:
-    """Whatever there is under each; ``None`` where there is nothing."""
+    """``get_many`` returns one value for each key, and ``None`` where there is nothing."""
     cache.set("b", "g2", None)
     cache.set("a", "g1", 60)
     assert cache.get_many(["a", "nothing", "b", "a"]) == [b"g1", None, b"g2", b"g1"]

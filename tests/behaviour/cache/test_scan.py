@@ -128,7 +128,7 @@ def test_scan_of_a_client_that_gives_text(redis_server: RedisServer) -> None:
 
 
 def test_scan_of_a_key_that_is_no_text(redis_server: RedisServer) -> None:
-    """Whatever somebody else wrote there, it keeps none of the others back."""
+    """A foreign key that is no text hides none of the other keys."""
     with near_caches(instances=near_config("redis", redis_server.url())):
         beginning = str(caches[ALIAS].make_key("instance_config:")).encode()
         client_of(caches[ALIAS]).set(beginning + b"\xff", "value")

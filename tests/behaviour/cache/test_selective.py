@@ -1,4 +1,4 @@
-"""A cache that takes some of what it is given, and a client that keeps quiet of what it does not.
+"""A cache that stores only some values, with a client that does not report the others.
 
 As memcached does and its clients do, here on a cache that a test can interrupt.
 """

@@ -72,7 +72,7 @@ def test_lives(store: Store) -> None:
 
 
 def test_lives_unknown_id(store: Store) -> None:
-    """Ids that nobody knows fill the cache for a short time only."""
+    """Unknown ids are kept in the cache for a short time only."""
     store.write_missing("acme", generation=generation(store), asked_at=NOW)
     assert HookedCache.lives[ENTRY] == 30
     assert HookedCache.lives[OWN] == 5 + 30 + 60
@@ -91,7 +91,7 @@ def test_lives_after_invalidation(store: Store) -> None:
     "asked", ["with space", "line\nbreak", "jörg@example.org", "x" * 300, "\x7f", "\udc80"]
 )
 def test_keys_of_odd_ids(asked: str, store: Store) -> None:
-    """Whatever INSTANCE_ID_PATTERN admits makes a key that memcached takes too."""
+    """Each id that INSTANCE_ID_PATTERN accepts makes a key that memcached accepts too."""
     with override_settings(
         CACHES={"default": {"BACKEND": "tests.behaviour.cache.test_store.MemcachedKeys"}}
     ):
@@ -179,7 +179,7 @@ def test_peek_foreign_entry(store: Store) -> None:
 
 @pytest.mark.parametrize(("raised", "fails"), [(EOFError, False), (OSError, True)])
 def test_peek_backend_raises(store: Store, raised: type[Exception], fails: bool) -> None:
-    """A value that nobody can read is told from a cache that nobody can reach."""
+    """A value that cannot be read is told apart from a cache that cannot be reached."""
 
     def fail(verb: str, key: str) -> None:
         raise raised

@@ -59,7 +59,7 @@ def test_backend_fails(
     use: Callable[[Store], object],
     raised: Exception,
 ) -> None:
-    """Whatever a backend raises comes out as CacheError, counted, without what it said."""
+    """Each error of a backend comes out as CacheError, counted, without the backend's message."""
 
     def fail(verb: str, key: str) -> None:
         raise raised

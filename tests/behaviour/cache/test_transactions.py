@@ -57,7 +57,7 @@ def test_lookup_in_a_transaction(resolver: InstanceResolver, service: Service) -
 def test_lookup_in_a_transaction_that_is_rolled_back(
     resolver: InstanceResolver, service: Service
 ) -> None:
-    """What the Config Service said remains true, whatever becomes of the caller's rows."""
+    """A cached answer of the Config Service stays when the caller's transaction is rolled back."""
     with transaction.atomic():
         resolver.resolve(asks())
         transaction.set_rollback(True)
@@ -74,7 +74,7 @@ def test_lookup_in_a_transaction_that_has_read(resolver: InstanceResolver) -> No
 
 
 def test_lookup_in_a_transaction_keeps_its_savepoints(resolver: InstanceResolver) -> None:
-    """Nothing of ours is done on the caller's connection, so nothing of his is lost."""
+    """A lookup does nothing on the caller's connection, so no savepoint of the caller is lost."""
     with transaction.atomic():
         with transaction.atomic():
             resolver.resolve(asks())

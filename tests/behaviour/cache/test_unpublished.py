@@ -164,7 +164,7 @@ def test_log_has_one_line(mute: str, caplog: pytest.LogCaptureFixture) -> None:
 def test_log_says_when_it_works_again(
     own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """So that whoever corrected the ACL sees it."""
+    """A log line says that publishing works again, for the person who corrected the ACL."""
     with denied(own_redis_server) as url, near_caches(instances=near_config("redis", url)):
         here = near_resolver()
         here.cache.invalidate("acme")

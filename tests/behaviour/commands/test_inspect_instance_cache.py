@@ -70,7 +70,7 @@ def test_inspect_fresh_entry(cached: ConfigService) -> None:
 
 @pytest.mark.parametrize("cache_kind", KINDS)
 def test_inspect_absent_entry_mints_nothing(cached: ConfigService) -> None:
-    """Looking at an id that nobody cached leaves no generation behind."""
+    """Looking at an id that is not cached writes no generation."""
     assert inspect_one("acme")["state"] == "absent"
     keys = ["instance_generation", "instance_generation:acme", "instance_config:acme"]
     assert caches[alias()].get_many(keys) == {}
@@ -78,7 +78,7 @@ def test_inspect_absent_entry_mints_nothing(cached: ConfigService) -> None:
 
 @pytest.mark.parametrize("cache_kind", REDIS)
 def test_inspect_changes_nothing(cached: ConfigService, redis_server: RedisServer) -> None:
-    """Whatever is there, every key, value and lifetime stays, and nothing is counted."""
+    """Inspecting leaves each key, value and lifetime as it is, and counts nothing."""
     redis = import_module("redis")  # by name: the other tests here need no extra
     client = redis.from_url(redis_server.url())
     resolver = get_resolver()
@@ -153,7 +153,7 @@ def test_inspect_bytes_are_counted(service: ConfigService) -> None:
 
 
 def test_inspect_foreign_object_is_unreadable(service: ConfigService) -> None:
-    """An object of somebody else's has no size that would mean anything."""
+    """A foreign object is reported as unreadable and without a size."""
     get_resolver().refresh("acme")
     caches["default"].set("instance_config:acme", {"api_keys": SECRET})
     found = inspect_one("acme")
@@ -175,7 +175,7 @@ def test_inspect_broken_pickle_is_unreadable_and_stays(
 
 
 def test_inspect_masks_secrets(service: ConfigService) -> None:
-    """The names of API keys are shown, nothing that lets somebody in ever is."""
+    """The names of API keys are shown, but never a key or a token."""
     get_resolver().refresh("acme")
     for output in ("text", "json"):
         done = inspect("acme", show_config=True, format=output)
@@ -215,7 +215,7 @@ def test_inspect_table(service: ConfigService) -> None:
 def test_inspect_table_fits_100_columns(
     service: ConfigService, instance_id: str, owner: str, verbosity: int, age: float
 ) -> None:
-    """Whatever the ages, and with ids as long as UUIDs."""
+    """The table fits 100 columns with all ages, and with ids as long as UUIDs."""
     store(instance_id, age=age, owner=owner)
     store("other", age=age, owner=owner)
     caches["default"].set("instance_config:globex", "no entry")
@@ -235,7 +235,7 @@ def test_inspect_table_shows_a_long_id_whole(service: ConfigService) -> None:
 
 
 def test_inspect_generation_is_shown_at_v_2(service: ConfigService) -> None:
-    """A word of 53 letters that few need does not cost everybody the width of a terminal."""
+    """The generation has 53 letters, so the table shows it only at verbosity 2."""
     store("acme", age=0)
     generation = inspect_one("acme")["generation"]
     assert generation not in inspect("acme").out
@@ -286,7 +286,7 @@ def test_inspect_stale_says_that_there_are_none(service: ConfigService) -> None:
 
 
 def test_inspect_control_characters_are_escaped(service: ConfigService) -> None:
-    """An owner's name does not get to move the cursor of whoever looks."""
+    """Control characters in an owner's name are escaped, so they cannot move the cursor."""
     odd = {**config("acme"), "metadata": {"owner": "\x1b[2Jü\nroot"}}
     service.scripts = {"/instances/acme": json_answer(odd)}
     get_resolver().refresh("acme")

@@ -70,7 +70,7 @@ def test_inspect_with_the_service_away(cached: ConfigService) -> None:
 @pytest.mark.parametrize("cache_kind", REDIS)
 @pytest.mark.parametrize("answer", OUTAGES)
 def test_inspect_with_the_service_failing(cached: ConfigService, answer: Answer) -> None:
-    """Whatever it answers instead of a list."""
+    """Any failed answer for the list is reported, and what is cached is still shown."""
     store("acme")
     cached.scripts = {"/instances": answer}
     done = inspect(format="json")

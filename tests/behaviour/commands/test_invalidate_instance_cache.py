@@ -47,7 +47,7 @@ def told() -> Iterator[list[tuple[str | None, bool]]]:
 
 @pytest.mark.parametrize("cache_kind", ["locmem", "db", "redis", "django-redis"])
 def test_invalidate_named_instances(cached: ConfigService) -> None:
-    """What is named is fetched anew, what is not named stays."""
+    """Named instances are fetched again; instances that are not named stay cached."""
     for instance_id in cached.ids:
         source(instance_id)
     done = invalidate("acme", "globex")
@@ -67,7 +67,7 @@ def test_invalidate_what_is_not_cached(service: ConfigService) -> None:
 
 
 def test_invalidate_works_while_the_service_is_down(service: ConfigService) -> None:
-    """Revoking a tenant needs nobody's help."""
+    """Invalidating one tenant works without the Config Service."""
     source("acme")
     service.server.stop()
     assert invalidate("acme").code == 0
@@ -273,7 +273,7 @@ def test_invalidate_all_without_a_service_in_json(service: ConfigService) -> Non
 def test_invalidate_all_force_does_it_without_a_service(
     service: ConfigService, told: list[tuple[str | None, bool]]
 ) -> None:
-    """--force asks nobody: whoever types it may be in a hurry."""
+    """--force does not ask the Config Service, so it works at once in an emergency."""
     service.server.stop()
     done = invalidate(all=True, interactive=False, force=True, format="json")
     assert done.code == 0

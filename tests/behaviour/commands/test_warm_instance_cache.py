@@ -44,7 +44,7 @@ def is_cached(instance_id: str) -> bool:
 
 @pytest.mark.parametrize("cache_kind", ["locmem", "filebased", "db", "redis", "django-redis"])
 def test_warm_stores_what_was_named(cached: ConfigService) -> None:
-    """What is warmed is served from the cache, whichever it is; nothing else is asked for."""
+    """Each named instance is warmed and served from the cache; no other one is asked for."""
     done = warm("acme", "globex")
     assert (done.code, done.out) == (0, "Warmed 2 instances.\n")
     assert is_cached("acme")
@@ -53,7 +53,7 @@ def test_warm_stores_what_was_named(cached: ConfigService) -> None:
 
 
 def test_warm_again_fetches_again(service: ConfigService) -> None:
-    """Warming asks the service whatever the cache holds."""
+    """Warming asks the service, also when the cache has an entry."""
     warm("acme")
     warm("acme")
     assert service.asked == ["/instances/acme"] * 2
@@ -125,7 +125,7 @@ def test_warm_without_ids_is_a_usage_error(service: ConfigService) -> None:
 
 
 def test_warm_malformed_ids_fail_alone(service: ConfigService, tmp_path: Path) -> None:
-    """Whatever a file holds, one bad id costs itself only and one printable line."""
+    """A bad id in a file fails alone, with one printable line."""
     file = tmp_path / "ids"
     file.write_bytes(b"../etc\nb\xffd\nacme\n" + b"x" * 500 + b"\na\x1b[31m\n")
     done = warm(file=str(file), format="text")
@@ -290,7 +290,7 @@ def test_warm_list_that_ends_in_a_404_is_broken_off(service: ConfigService, stat
 
 
 def test_warm_ttl_is_stored(service: ConfigService) -> None:
-    """--ttl decides how long the entries stay fresh, for everybody who reads them."""
+    """--ttl decides how long the entries stay fresh, for all processes that read them."""
     warm("acme", ttl=1234.0)
     entry = get_resolver().cache.get("acme")
     assert entry is not None
@@ -398,12 +398,12 @@ def test_warm_dry_run_reports_malformed_ids(service: ConfigService) -> None:
 
 
 def test_warm_locmem_is_warned_about(service: ConfigService) -> None:
-    """Warming a cache that lives in the command's own memory helps nobody, so it says so."""
+    """Warming a cache in the command's own memory has no effect, so the command warns."""
     assert "LocMemCache" in warm("acme").err
 
 
 def test_warm_asks_as_the_site(settings: Settings, service: ConfigService) -> None:
-    """The service sees CONFIG_SERVICE_USER_ID: nobody's configuration is fetched in his name."""
+    """The service sees CONFIG_SERVICE_USER_ID, so no fetch is made in the name of a user."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CONFIG_SERVICE_USER_ID": "warmer"}
     warm(all=True)
     assert {request.headers["X-User-ID"] for request in service.server.received} == {"warmer"}

@@ -89,7 +89,7 @@ def test_warm_terminal_shows_progress(site: Site, service: ConfigService) -> Non
 
 
 def test_warm_terminal_without_total_counts(site: Site, service: ConfigService) -> None:
-    """Where nobody knows how many there are, no bar pretends to."""
+    """Where the total is not known, a count is shown and no progress bar."""
     configure(site, service)
     master, slave = pty.openpty()
     with site.start(WARM, "--all", stderr=slave, stdout=subprocess.DEVNULL) as process:

@@ -101,7 +101,7 @@ def test_password_in_the_url_is_not_shown(settings: Settings) -> None:
 
 
 def test_password_of_the_proxy_is_not_shown(settings: Settings) -> None:
-    """Whatever is wrong with its URL."""
+    """The error for a bad proxy URL never shows the URL's password."""
     proxy = "https://u:hunter2@proxy.example.com"
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL, "CONFIG_SERVICE_PROXY": proxy}
     [error] = check_settings()

@@ -52,7 +52,7 @@ def bare(service: DictConfigService) -> Any:
 
 @pytest.fixture
 def users(db: None, service: DictConfigService) -> dict[str, User]:
-    """An owner, a stranger whom ``ACCESS_POLICY`` lets in, and the stranger's groups."""
+    """An owner, a stranger that ``ACCESS_POLICY`` lets in, and the stranger's groups."""
     users = {name: User.objects.create_user(name) for name in ("olga", "sam", "eve", "ada")}
     users["eve"].groups.add(Group.objects.create(name="editor"))
     users["ada"].groups.add(Group.objects.create(name="staff"))

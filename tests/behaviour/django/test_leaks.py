@@ -120,7 +120,7 @@ def test_rejected_document_shows_no_key(body: bytes) -> None:
 
 
 def test_rejected_project_names_the_place() -> None:
-    """The message says what was wrong and where, for whoever runs the Config Service."""
+    """The message says what is wrong in a project's document, and in which field."""
     with pytest.raises(Rejected, match=r"field `instance_id` of .*: Expected `str`, got `int`"):
         read_document(PROJECT, "p1", b'{"project_id": "p1", "instance_id": 5}')
 

@@ -105,7 +105,7 @@ async def test_refusal_in_the_loop_is_not_kept(request_: Any) -> None:
 
 
 async def test_error_after_the_await_is_raised_by_the_attribute(request_: Any) -> None:
-    """The attribute is plain then, whatever the answer was."""
+    """After ``await ainstance_config()`` the plain attribute raises the same error."""
     request_.user = SAM
     with pytest.raises(AccessDenied):
         await request_.ainstance_config()
@@ -173,12 +173,12 @@ def test_request_without_middleware_gets_the_lookup_on_demand(service: DictConfi
     lookup = lookup_for(request)
 
     assert lookup_for(request) is lookup
-    with pytest.raises(AccessDenied):  # no user at all is nobody
+    with pytest.raises(AccessDenied):  # a request without a user is anonymous
         str(request.instance_config.instance_id)
 
 
 def test_nobody_is_allowed_anything_before_a_lookup(request_: Any) -> None:
-    """A policy is asked about the user of a lookup; without one that is nobody."""
+    """Before a lookup there is no user that a policy could be asked about."""
     config = InstanceConfig(instance_id="acme")
 
     assert not lookup_for(request_).allows(IsAdmin(), config)

@@ -212,7 +212,7 @@ urlpatterns = [
 def test_what_a_copy_read_is_in_the_headers_of_the_response(
     db: None, service: DictConfigService, name: str, is_async: bool
 ) -> None:
-    """The page is of a tenant, whichever request object told so."""
+    """The response has the tenant's headers, also when a copy of the request was read."""
     olga = User.objects.create_user("olga")
     service.instances["acme"] = owned_by(olga)
 
@@ -228,7 +228,7 @@ def test_what_a_copy_read_is_in_the_headers_of_the_response(
 def test_page_of_a_copy_is_kept_out_of_djangos_page_cache(
     db: None, service: DictConfigService, is_async: bool
 ) -> None:
-    """Whichever of the two the page cache was given, and whichever the view has read."""
+    """The page is not shared, whether the request or its copy was read or given to the cache."""
     olga, sam = (User.objects.create_user(name) for name in ("olga", "sam"))
     service.instances["acme"] = owned_by(olga)
     assert Caller(is_async=is_async).login(olga)("cached_copy", "acme").content == b"acme"
@@ -398,7 +398,7 @@ def test_user_changed_in_place_is_asked_about_anew(
 def test_tenants_changed_in_place_are_asked_about_anew(
     service: Any, settings: Any, touch: Any
 ) -> None:
-    """A list is the same list, whatever was taken out of it."""
+    """A tenant removed from the user's list in place is noticed, and the user is refused."""
     policy = "tests.behaviour.django.test_lookup_changes.members_and_admins"
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "ACCESS_POLICY": policy}
     service.instances["acme"] = {"metadata": {"owner": "nobody", "tenant_id": "t"}}
@@ -748,7 +748,7 @@ async def test_user_replaced_while_it_is_asked_about_is_not_given_the_answer(
 async def test_what_changes_while_a_user_context_answers_is_noticed(
     request_: Any, settings: Any, change: str
 ) -> None:
-    """The principal, a header, the session: whatever it may have read before the change."""
+    """A change of the principal, a header or the session during ``USER_CONTEXT`` is noticed."""
     request_.session = SessionStore()
     answers = iter(["olga", "sam"])
 

@@ -228,7 +228,7 @@ def test_page_of_a_tenant_is_private(olga: User, path: str, is_async: bool) -> N
 
 
 def test_page_that_says_it_is_public_stays_so(olga: User) -> None:
-    """Whoever writes that knows that all tenants see the same."""
+    """A view that sets ``public`` itself keeps that: all tenants see the same page."""
     response = Caller(is_async=False).login(olga)("public", "acme")
 
     assert response.headers["Cache-Control"] == "public, max-age=60"

@@ -257,7 +257,7 @@ def test_refusals_are_logged_as_djangos_own(
 
 @pytest.mark.parametrize("is_async", CALLERS)
 def test_head_has_the_headers_and_no_body(sam: User, is_async: bool) -> None:
-    """A refusal looks the same to whoever asks for the headers only."""
+    """A refused HEAD request has the same headers as a refused GET request."""
     caller = Caller(is_async=is_async).login(sam)
     got, head = (caller("owners", "acme", method=method) for method in ("get", "head"))
 

@@ -78,7 +78,7 @@ def test_template_shows(request_: Any, source: str, text: str) -> None:
     ],
 )
 def test_template_shows_no_key(request_: Any, settings: Any, source: str) -> None:
-    """Nobody prints one by accident."""
+    """A template cannot print an API key by accident."""
     settings.DEBUG = True
 
     assert SECRET not in render(source, request_)

@@ -80,5 +80,5 @@ def test_service_is_told_the_trace_of_the_request(seen: dict[str, Any]) -> None:
 
 
 def test_threads_keep_nothing_of_the_request_that_started_them(seen: dict[str, Any]) -> None:
-    """Alice's scope, with her cookies, ends with her request, though the threads go on."""
+    """A user's scope ends with the request, though the threads that it started go on."""
     assert "alice" not in seen["scopes"]

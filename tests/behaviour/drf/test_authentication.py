@@ -1,4 +1,4 @@
-"""DRF authenticates inside the view, when the request may have been looked up for somebody else."""
+"""DRF authenticates inside the view, when a lookup for another user may have been made."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_session_and_token_user_never_get_each_others_config(
     early: str,
     status: int,
 ) -> None:
-    """In one request, each is asked about for himself."""
+    """Within one request each user gets only the answer of their own lookup."""
     caller = Caller(is_async=is_async)
     if session:
         caller.login(users[session])
@@ -77,14 +77,14 @@ def test_session_and_token_user_never_get_each_others_config(
     response = caller(path, "acme", **headers)
 
     assert response.headers["X-Early"] == early
-    # Without a permission nobody asks the anonymous to log in.
+    # Without a permission class anonymous users are not asked to log in.
     assert response.status_code == (403 if (status, path) == (401, "open") else status)
 
 
 @pytest.mark.usefixtures("touched")
 @pytest.mark.parametrize("is_async", CALLERS)
 def test_session_user_of_drf_is_the_same_user(users: dict[str, User], is_async: bool) -> None:
-    """Nothing is looked up twice where nobody else came."""
+    """Where DRF finds the same session user there is no second lookup."""
     response = Caller(is_async=is_async).login(users["olga"])("session_first", "acme")
 
     assert response.status_code == 200
@@ -126,7 +126,7 @@ def test_jwt_admin_is_who_the_token_says_outright(jwt: Caller, claim: object) ->
 
 
 def test_jwt_answers_any_attribute_but_not_for_us(jwt: Caller) -> None:
-    """``TokenUser`` returns a claim, or ``None``, whatever it is asked for."""
+    """``TokenUser`` returns a claim, or ``None``, for each attribute: none of them is used."""
     claims = {"profile": {"default_instance_id": "acme"}, "tenant_ids": "acme", "groups": ["admin"]}
     response = jwt("api", None, authorization=bearer("olga", **claims))
 

@@ -1,4 +1,4 @@
-"""With ``CONCEAL_DENIED`` an API tells a stranger nothing either, whichever handler it has."""
+"""With ``CONCEAL_DENIED`` an API tells strangers nothing, with each exception handler."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def cases() -> list[Any]:
 
 @pytest.mark.parametrize(("stage", "state", "ask", "view"), cases(), indirect=["stage"])
 def test_denied_reads_like_unknown(stage: Stage, state: State, ask: type[Ask], view: str) -> None:
-    """In a permission or in the view, for a user whom DRF authenticates there."""
+    """A denied instance reads like an unknown one when DRF authenticates the user in the view."""
     known, unknown = stage.both(state, ask_first, ask, view, **TOKEN)
     assert known == unknown
 
@@ -86,7 +86,7 @@ def test_in_the_browsable_api(stage: Stage, plot: Plot, view: str) -> None:
 @pytest.mark.parametrize("is_async", CALLERS)
 @pytest.mark.parametrize("sent", [{}, {"authorization": "Token nobody"}], ids=["none", "wrong"])
 def test_who_is_not_logged_in(stage: Stage, sent: dict[str, str], is_async: bool) -> None:
-    """They are asked to log in, whatever they name."""
+    """Anonymous users get 401 for each id that they name."""
     how: dict[str, Any] = {"logs_in": False, "is_async": is_async, **sent}
     with stage.world("api", **how) as world:
         fresh(world)

@@ -39,7 +39,7 @@ FAILURES = [(None, 400), ("a,b", 400), ("acme", 403), ("gone", 404), ("down", 50
 
 @pytest.fixture
 def sam(db: None, service: DictConfigService) -> Caller:
-    """A stranger with a token, and an instance that is not his."""
+    """A stranger with a token, and an instance that belongs to another user."""
     User.objects.create_user("sam")
     service.instances["acme"] = owned_by(Somebody("olga"))
     return Caller(is_async=False)
@@ -60,7 +60,7 @@ def test_failed_lookup_has_its_status(
     instance: str | None,
     status: int,
 ) -> None:
-    """In a permission and in the view, whichever handler, never to be stored."""
+    """Each handler gives the error's status and ``no-store``, in a permission and in a view."""
     settings.REST_FRAMEWORK = handler
     service.failure = DOWN if status == 503 else None
     response = Caller(is_async=is_async)(path, instance, authorization="Token sam")
@@ -157,7 +157,7 @@ def test_permissions_refusal_without_an_error_is_drfs(
 
 
 def test_broken_cache_management_is_left_alone() -> None:
-    """It is no failed lookup; nobody answers for it but Django's 500."""
+    """A ``CacheError`` is no failed lookup; Django answers it with 500."""
     request = APIRequestFactory().get("/")
 
     assert exception_handler(CacheError("broken"), {"request": request}) is None

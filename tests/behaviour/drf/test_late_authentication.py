@@ -37,7 +37,7 @@ pytestmark = pytest.mark.urls(__name__)
 
 
 def told(config: Any) -> Response:
-    """Tell what nobody else may know."""
+    """Respond with a key that only the owner may see."""
     return Response({"key": config.api_keys["ideogram"]})
 
 
@@ -296,7 +296,7 @@ def test_token_decides_in_templates(
 def test_session_decides_where_drf_takes_it(
     users: dict[str, User], session: str, bearer: str | None, status: int
 ) -> None:
-    """Late as well: DRF's first authentication class that knows somebody."""
+    """DRF's first authentication class that knows a user decides, also late."""
     caller = Caller(is_async=False).login(users[session])
 
     assert caller("name_or_session", "acme", **token(bearer)).status_code == status
@@ -411,7 +411,7 @@ class Refuses(BaseAuthentication):
 
 
 def test_exception_handler_authenticates_nobody(service: DictConfigService) -> None:
-    """A refusal before anybody was authenticated stays that refusal."""
+    """A refusal before any authentication is answered without authenticating."""
     request = drf_request(Somebody("olga"), Refuses())
     response = exception_handler(PermissionDenied("closed"), {"request": request})
 

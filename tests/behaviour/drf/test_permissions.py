@@ -80,7 +80,7 @@ def allows(permission: Any, user: Any, obj: object = None) -> bool:
 def test_permission_lets_in_whom_it_names(
     users: dict[str, User], path: str, allowed: set[str], is_async: bool
 ) -> None:
-    """Owner, admin, either, or whoever may where the feature is on."""
+    """Each permission lets in the owner, an admin, both, or no user while a feature is off."""
     for name in users:
         response = Caller(is_async=is_async)(path, "acme", authorization=f"Token {name}")
         assert response.status_code == (200 if name in allowed else 403), name

@@ -292,7 +292,7 @@ def test_browsable_page_has_forms_for_those_who_may_use_them(
     assert ("post-object-form" in response.text) is ((user, instance) == ("olga", "acme"))
 
 
-# -- anybody else who asks so --------------------------------------------------------------------
+# -- other callers that ask so -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("marked", ["clone", "swagger_fake_view"])

@@ -29,7 +29,7 @@ def gone(deletions: Deletions, *names: str) -> list[Fate]:
 
 
 def test_three_in_a_row_are_believed(deletions: Deletions) -> None:
-    """And no more, whichever ids those are."""
+    """Three deletions in a row are believed, and no more than three, of any ids."""
     assert BELIEVED == 3
     assert gone(deletions, "a", "b", "c", "d", "e") == [Fate.DROP] * 3 + [Fate.KEEP] * 2
 
@@ -47,7 +47,7 @@ def test_id_that_was_believed_stays_so(deletions: Deletions) -> None:
 
 
 def test_another_copy_of_an_id_is_told_again(deletions: Deletions) -> None:
-    """Somebody stored it meanwhile: that it is dropped once more is news, but no further id."""
+    """A copy stored again may be dropped again, and that does not count as a further id."""
     gone(deletions, "a", "b", "c")
     assert deletions.decide("a", 2.0) is Fate.DROP
     assert gone(deletions, "d") == [Fate.KEEP]

@@ -229,7 +229,7 @@ def test_id_rests_after_a_failure(process: Process, service: Service) -> None:
 
 
 def test_id_does_not_rest_after_an_invalidation(process: Process, service: Service) -> None:
-    """Whoever invalidates or expires wants it asked for."""
+    """An id whose fetch failed may be asked for again after an invalidation or expiry."""
     service.failure = DOWN
     process.fetch()
     process.cache.invalidate("acme")
@@ -283,7 +283,7 @@ def test_document_from_before_the_last_drop_proves_nothing(
 def test_backend_of_the_sites_own_is_logged_by_name(
     process: Process, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever its errors say, the line tells who failed, for what, and what follows."""
+    """For any error of a backend the log line says what failed, for which id, and what follows."""
     process.fetch()
     for failure in (InstanceNotFound("No such file."), ZeroDivisionError("of a backend")):
         service.failure = failure
@@ -307,7 +307,7 @@ def test_not_modified_without_a_copy_is_rejected() -> None:
 
 
 def test_not_modified_renews_the_copy(process: Process, service: Service) -> None:
-    """The document is the one held; its age starts anew."""
+    """A 304 keeps the document and makes it fresh for a whole ttl again."""
     process.fetch()
     service.calls.clear()
     outcome = process.fetch()

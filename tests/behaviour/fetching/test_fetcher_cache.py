@@ -43,7 +43,7 @@ def test_answer_is_used_again_while_the_cache_is_down(process: Process) -> None:
 def test_answer_from_before_an_invalidation_is_not_used_again(
     process: Process, service: Service
 ) -> None:
-    """It was under way when somebody invalidated, and the cache cannot tell."""
+    """An answer that was under way during an invalidation is not kept while the cache is down."""
     service.meanwhile = lambda: process.cache.forget("acme")
     with hooks(down):
         assert bucket(process.fetch()) == "first"
@@ -61,7 +61,7 @@ def test_missing_is_remembered_while_the_cache_is_down(process: Process, service
 
 
 def test_missing_is_kept_while_the_cache_is_down(process: Process) -> None:
-    """Whoever asks for made-up ids must not have the service asked each time."""
+    """An unknown id is remembered, so repeated requests for it do not reach the service."""
     with hooks(down):
         assert isinstance(process.fetch("nobody").error, InstanceNotFound)
         entry = read_minted(process.cache, "nobody").entry
@@ -72,7 +72,7 @@ def test_missing_is_kept_while_the_cache_is_down(process: Process) -> None:
 def test_missing_from_before_an_invalidation_is_not_kept(
     process: Process, service: Service
 ) -> None:
-    """It was under way when somebody made the instance, and said so."""
+    """A 404 that was under way while the instance was created is not kept."""
     service.meanwhile = lambda: process.cache.forget("nobody")
     with hooks(down):
         assert isinstance(process.fetch("nobody").error, InstanceNotFound)
@@ -137,7 +137,7 @@ def test_answer_under_way_is_not_kept_over_an_invalidation_that_was_taken(
 def test_cache_that_takes_its_time_not_to_store_is_skipped(
     process: Process, monkeypatch: pytest.MonkeyPatch, seconds: float, skipped: bool
 ) -> None:
-    """It would cost everybody that; one that says no at once can still be read."""
+    """A cache that is slow to fail is skipped; one that fails at once can still be read."""
     verbs: list[str] = []
 
     def slow(verb: str, key: str) -> None:

@@ -75,7 +75,7 @@ def test_call_of_another_user_is_waited_for_alone_for_half_of_the_time(
 def test_begun_between_the_look_and_the_call(
     resolver: InstanceResolver, server: ScriptedServer
 ) -> None:
-    """Two callers, of whom one looked before the generation was written, share one call."""
+    """Two callers share one call, though one of them looked before the generation was written."""
     gate = threading.Event()
 
     def script(request: Received) -> Script:

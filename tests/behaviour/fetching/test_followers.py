@@ -1,4 +1,4 @@
-"""Who waits for another's fetch has answers, refusals and a deadline of his own."""
+"""Callers that wait for another caller's fetch get their own answer, refusal and deadline."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def refusing(other: Callable[[Received], Script]) -> Callable[[Received], Script
 def led_by(
     resolver: InstanceResolver, server: ScriptedServer, leader: LookupUser
 ) -> ThreadPoolExecutor:
-    """Have somebody ask, and return the pool in which that is going on when the service knows."""
+    """Start a lookup of ``leader``; return its pool once the service has the request."""
     pool = ThreadPoolExecutor(1)
     pool.submit(resolver.resolve, asks(leader))
     wait_until(lambda: server.received)
@@ -171,7 +171,7 @@ def test_refusal_holds_for_a_lookup_under_way(
     with led_by(resolver, server, OLGA) as pool, ThreadPoolExecutor(1) as followers:
         following = followers.submit(resolver.resolve, asks(MALLORY))
         wait_until(waiting(resolver, 2))
-        resolver.cache.invalidate("acme")  # now whoever asks leads a fetch of his own
+        resolver.cache.invalidate("acme")  # now the next caller leads a new fetch
         with pytest.raises(AccessDenied):
             resolver.resolve(asks(MALLORY))
         refused.set()
@@ -205,7 +205,7 @@ def test_policy_is_asked_about_each_follower(server: ScriptedServer, alias: str)
 def test_follower_of_a_failed_leader_is_answered_in_time(
     server: ScriptedServer, alias: str, crowd: Crowd
 ) -> None:
-    """The leader's failure is everybody's answer, by the deadline of each."""
+    """All followers get the leader's failure, each by its own deadline."""
     server.answers = mute()
     with resolver_on(server, alias, config_service_timeout=1.0) as resolver:
         with led_by(resolver, server, OLGA), within(1.0):

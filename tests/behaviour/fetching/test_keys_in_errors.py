@@ -1,4 +1,4 @@
-"""An API key is in nothing that an error holds on to, whichever way a lookup fails."""
+"""No object that an error refers to holds an API key, however the lookup failed."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_unusable_answer(
     kind: str,
     call: Twin,
 ) -> None:
-    """Whatever the service sends beside a status, and however the rest of it gets lost."""
+    """No key is left in the error or the log, whichever unusable answer the service sends."""
     resolver = make()
     server.answers = ANSWERS[kind]
     error = error_of(call, resolver, "resolve", asks(ADA))

@@ -42,7 +42,7 @@ def down(verb: str, key: str) -> None:
 
 
 def test_one_takes_it() -> None:
-    """The others see that somebody is at it."""
+    """One process takes the lease; the others see that it is held."""
     first, second = lease(), lease()
     assert (first.take(), second.take(), second.is_free()) == (True, False, False)
 
@@ -68,7 +68,7 @@ def test_lease_whose_answer_was_lost_stops_no_fetch(monkeypatch: pytest.MonkeyPa
 
 
 def test_released_lease_is_free() -> None:
-    """For whoever wants it next."""
+    """A released lease can be taken by the next process."""
     first, second = lease(), lease()
     first.take()
     first.release()
@@ -86,13 +86,13 @@ def test_released_lease_is_free() -> None:
     ],
 )
 def test_of_one_document_and_generation(other: Lease) -> None:
-    """Whoever asks after an invalidation does not wait for an answer from before it."""
+    """A lookup after an invalidation does not wait for an answer from before it."""
     lease().take()
     assert other.take()
 
 
 def test_lives_as_long_as_a_fetch_may_take() -> None:
-    """A holder that was killed holds up nobody for longer. Caches count in whole seconds."""
+    """The lease of a killed holder ends when a fetch must have ended. Caches use whole seconds."""
     lease().take()
     assert list(HookedCache.lives.values()) == [3]
 

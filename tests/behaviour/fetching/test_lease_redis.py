@@ -57,7 +57,7 @@ def test_lease_that_was_taken_through_the_serializer(health: CacheHealth) -> Non
 
 
 def test_lease_that_cannot_be_read_is_held(health: CacheHealth) -> None:
-    """Whatever is written there: some process holds it."""
+    """A lease with an unreadable value counts as held by another process."""
     caches[ALIAS].set(lease_key(INSTANCE, "acme", UNDER), {"an": object}, 60)
     ours = lease(health)
     assert (ours.take(), ours.is_free()) == (False, False)

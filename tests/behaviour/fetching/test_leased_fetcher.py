@@ -56,7 +56,7 @@ def at_each_pause(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def held(process: Process, reading: Reading[InstanceConfig]) -> Lease:
-    """Return the lease for what was read, taken by somebody."""
+    """Return a lease for what was read, already taken."""
     assert reading.generation is not None
     lease = Lease("acme", reading.generation, health=process.cache.health)
     assert lease.take()
@@ -71,7 +71,7 @@ def fetch(
 
 
 def test_leader_fetches_and_gives_the_lease_back(ours: Process, service: Service) -> None:
-    """Who comes after it waits for nobody."""
+    """After the fetch the lease is free, so the next process does not wait."""
     seen = read_minted(ours.cache, "acme")
     assert bucket(fetch(ours, seen)) == "first"
     assert len(service.calls) == 1
@@ -194,7 +194,7 @@ def test_follower_of_one_that_gave_up_fetches(
 def test_follower_fetches_under_a_new_generation(
     ours: Process, theirs: Process, service: Service, at_each_pause: Callable[..., None]
 ) -> None:
-    """What the other is fetching was invalidated, and will be served to nobody."""
+    """When the generation changes, the follower fetches and does not wait for the old answer."""
     seen = read_minted(ours.cache, "acme")
     held(theirs, seen)
     at_each_pause(lambda: theirs.cache.invalidate("acme"))

@@ -89,7 +89,7 @@ def test_good_answer_replaces(resolver: InstanceResolver, service: Service, cloc
 
 
 def test_request_headers(make: Callable[..., InstanceResolver], service: Service) -> None:
-    """The service hears for whom it is asked, and by which request."""
+    """Each request to the service names the user and the id of the request."""
     make(**OPTIONS).resolve(asks(request_metadata=RequestMetadata(request_id="r-1")))
     make(config_service_user_id="the-site").refresh("acme")
     first, second = (request.headers for request in service.received)
@@ -120,7 +120,7 @@ def test_not_modified(resolver: InstanceResolver, service: Service, clock: Clock
 
 
 def test_not_modified_without_copy(resolver: InstanceResolver, service: Service) -> None:
-    """A 304 to somebody who holds nothing is a failure."""
+    """A 304 without a copy in the cache is a failure."""
     service.answers = Answer(304)
     with pytest.raises(ConfigServiceUnavailable) as caught:
         resolver.resolve(asks())
@@ -196,7 +196,7 @@ def test_retry_after(
 
 
 def test_refused_connection(make: Callable[..., InstanceResolver]) -> None:
-    """Nobody listens: 503."""
+    """A refused connection is the reason "unreachable"."""
     with pytest.raises(ConfigServiceUnavailable) as caught:
         make(config_service_url="http://127.0.0.1:9").resolve(asks())
     assert caught.value.details["reason"] == "unreachable"

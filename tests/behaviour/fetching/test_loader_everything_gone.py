@@ -163,7 +163,7 @@ def test_unknown_ids_are_answered_meanwhile(
 def test_unknown_ids_are_no_evidence(
     resolver: InstanceResolver, service: Service, clock: Clock
 ) -> None:
-    """Whoever asks for made-up ids keeps no deleted tenant alive."""
+    """Requests for made-up ids do not keep a deleted tenant in the cache."""
     fill(resolver, clock, "acme")
     service.gone = None
     for name in ("m1", "m2", "m3", "m4"):
@@ -175,7 +175,7 @@ def test_unknown_ids_are_no_evidence(
 def test_refresh_keeps_the_copy_meanwhile(
     resolver: InstanceResolver, service: Service, clock: Clock, twin: Twin
 ) -> None:
-    """Whoever asks whatever the cache holds is told why."""
+    """``refresh`` raises an error with the reason, and the copy is kept."""
     lost(resolver, service, clock, "a")
     with pytest.raises(ConfigServiceUnavailable) as caught:
         twin(resolver, "refresh", "a")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Odd(Service):
-    """A service that gives whatever it is told to."""
+    """A service that returns the value of ``answer``."""
 
     answer: Any = None
 
@@ -196,7 +196,7 @@ def test_backend_raises_anything(
     caplog: pytest.LogCaptureFixture,
     error: Exception,
 ) -> None:
-    """Whatever a backend raises counts as "no answer", and is logged with its traceback, once."""
+    """Any error of a backend counts as "no answer", and is logged with its traceback, once."""
     resolver.resolve(asks())
     service.failure = error
     resolver.cache.expire("acme")

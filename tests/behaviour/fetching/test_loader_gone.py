@@ -111,7 +111,7 @@ def test_page_for_an_expired_copy_keeps_it(
 def test_page_for_a_refresh_keeps_the_copy(
     resolver: InstanceResolver, service: Service, clock: Clock, twin: Twin
 ) -> None:
-    """Whoever asks whatever the cache holds is told, and the others go on."""
+    """``refresh`` raises an error, and other callers are still served the copy."""
     fill(resolver, clock, "acme", age=0)
     service.answers = PAGE
     with pytest.raises(ConfigServiceUnavailable) as caught:
@@ -123,7 +123,7 @@ def test_page_for_a_refresh_keeps_the_copy(
 def test_page_in_the_background_keeps_the_copy(
     resolver: InstanceResolver, service: Service, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A refresh ahead that goes wrong is nobody's loss."""
+    """A refresh ahead that fails is logged and costs no caller anything."""
     fill(resolver, clock, "acme", age=OLD)
     service.answers = PAGE
     assert outcome(resolver) == "cache"
@@ -231,7 +231,7 @@ def test_live_copy_that_is_dropped_is_a_warning(
 def test_unknown_id_is_no_warning(
     resolver: InstanceResolver, service: Service, caplog: pytest.LogCaptureFixture, twin: Twin
 ) -> None:
-    """Nobody loses anything by a made-up id, however often it is asked for."""
+    """A request for a made-up id logs nothing, however often it is repeated."""
     service.gone = None
     for name in ("a", "b", "c", "d", "e"):
         assert outcome(resolver, name, twin) == "not found"

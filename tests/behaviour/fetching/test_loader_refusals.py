@@ -142,7 +142,7 @@ def test_denied_late_and_by_policy(
 
 
 def test_denied_service_user(resolver: InstanceResolver, service: Service) -> None:
-    """The site itself may be refused too, and nobody else with it."""
+    """The site itself may be refused too; users are still served."""
     service.answers = Answer(403)
     with pytest.raises(AccessDenied):
         resolver.refresh("acme")

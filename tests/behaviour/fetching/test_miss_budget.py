@@ -43,7 +43,7 @@ BUDGET = 60
 
 
 class Gated(Service):
-    """A service that answers nobody before it is ``released``."""
+    """A service that answers no request before it is ``released``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ def test_coroutines_at_once(service: Gated) -> None:
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_others_are_served_as_before(open_service: Service, twin: Twin) -> None:
-    """Other users have budgets of their own, and what is cached costs nobody any."""
+    """Each user has their own budget, and answers from the cache cost none of it."""
     resolver = resolver_of(open_service)
     stopped(resolver)
     open_service.instances["sams"] = acme("sams", metadata={"owner": "sam"}, instance_id="sams")
@@ -173,7 +173,7 @@ def test_others_who_wait_for_the_same_id(service: Gated) -> None:
         service.released.set()
         assert {future.result(LONG) for future in first} == {InstanceNotFound}
         assert [future.result(LONG) for future in others] == [LookupResult] * 2
-        behind.result(LONG)  # whatever they are told
+        behind.result(LONG)  # the answer itself does not matter
 
 
 def test_answer_known_to_be_none_costs_nothing(open_service: Service) -> None:
@@ -221,7 +221,7 @@ def test_service_user_is_exempt(open_service: Service) -> None:
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_stale_copy_is_served(open_service: Service, twin: Twin) -> None:
-    """Whoever has spent his budget has what is there all the same."""
+    """A user whose budget is spent still gets the stale copy."""
     resolver = resolver_of(open_service)
     stopped(resolver)
     found = resolver.resolve(asks())
@@ -273,7 +273,7 @@ class TestAnswers:
     @pytest.mark.parametrize("accept", ["*/*", BROWSER])
     @pytest.mark.parametrize("is_async", CALLERS)
     def test_too_many_requests(self, *, path: str, is_async: bool, accept: str) -> None:
-        """429, with when to come back, as a problem or as a page, whatever the view."""
+        """The answer is 429 with ``Retry-After``, as a problem or as a page, in each view."""
         caller = Caller(is_async=is_async).login(User.objects.get())
         response = caller(path, "made-up-1", accept=accept)
         assert response.status_code == 429

@@ -1,4 +1,4 @@
-"""What is about to become stale is fetched anew behind the back of a caller who is answered."""
+"""Entries that are about to become stale are fetched in the background, without a wait."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def no_thread(thread: Thread) -> None:
 def test_old_entry_is_refreshed(
     resolver: InstanceResolver, service: Service, clock: Clock, call: Twin
 ) -> None:
-    """The caller has the copy, the next one the new configuration; nobody waited."""
+    """The caller gets the copy at once, and the next caller gets the new configuration."""
     service.instances["acme"] = acme("second")
     clock.now += OLD
     first: LookupResult = call(resolver, "resolve", asks())
@@ -107,7 +107,7 @@ def test_caller_does_not_wait(resolver: InstanceResolver, service: Service, cloc
 def test_young_entry_is_left_alone(
     resolver: InstanceResolver, service: Service, clock: Clock, age: float
 ) -> None:
-    """Before REFRESH_AHEAD of the ttl nobody is asked."""
+    """An entry younger than REFRESH_AHEAD of its ttl is not refreshed."""
     clock.now += age
     resolver.resolve(asks())
     assert (under_way(resolver), len(service.calls)) == (0, 1)
@@ -158,7 +158,7 @@ def test_denied_caller_starts_none(
 
 
 def test_owner_is_asked_for(resolver: InstanceResolver, service: Service, clock: Clock) -> None:
-    """The service may refuse whoever comes by, and that must not cost the others the entry."""
+    """A refresh asks in the owner's name: the service might refuse the caller, not the owner."""
     clock.now += OLD
     resolver.resolve(asks(ADA))
     landed(resolver)
@@ -211,7 +211,7 @@ def test_refusal_of_the_owner_is_not_the_callers(
 def test_refusal_of_the_owner_drops_the_entry(
     resolver: InstanceResolver, service: Service, clock: Clock
 ) -> None:
-    """Once the owner comes back: it would let in somebody whom the service does not."""
+    """The entry is dropped when its owner asks and the service refuses them."""
     service.failure = AccessDenied("no longer")
     clock.now += OLD
     resolver.resolve(asks(OLGA))
@@ -246,7 +246,7 @@ def test_no_thread_for_a_refresh(
     age: float,
     source: Source,
 ) -> None:
-    """Where the process can start no more threads, whoever has a copy gets it."""
+    """When no thread can be started for a refresh, callers are served the copy."""
     clock.now += age
     monkeypatch.setattr(pools.flights, "_crew", Crew(9, 9))  # one without idle threads
     monkeypatch.setattr(Thread, "start", no_thread)

@@ -75,7 +75,7 @@ def test_stale(resolver: InstanceResolver, call: Twin, clock: Clock, service: Se
 
 @pytest.mark.parametrize("user", [LookupUser.anonymous(), LookupUser(""), LookupUser("  ")])
 def test_anonymous(call: Twin, service: Service, user: LookupUser) -> None:
-    """Nobody is refused before anything is looked at: no id, no cache, no service."""
+    """Anonymous callers are refused before the id, the cache or the service is looked at."""
     resolver = InstanceResolver(config_service_backend=service, cache_alias=UNUSED_CACHE)
     for instance_id in ("acme", "nobody", "not an id"):
         with pytest.raises(AccessDenied, match="Anonymous callers"):
@@ -84,7 +84,7 @@ def test_anonymous(call: Twin, service: Service, user: LookupUser) -> None:
 
 
 def test_anonymous_allowed_still_needs_policy(call: Twin, service: Service) -> None:
-    """ALLOW_ANONYMOUS asks the policy; the default one lets nobody in."""
+    """ALLOW_ANONYMOUS lets the policy decide; the default policy lets no anonymous caller in."""
     resolver = InstanceResolver(config_service_backend=service, allow_anonymous=True)
     with pytest.raises(AccessDenied, match="instance 'acme'"):
         call(resolver, "resolve", asks(LookupUser.anonymous()))
@@ -163,7 +163,7 @@ def test_order_of_identifiers(resolver: InstanceResolver, call: Twin, service: S
 
 
 def test_refresh(resolver: InstanceResolver, call: Twin, service: Service) -> None:
-    """Refreshing asks whatever the cache holds, for the site itself, and stores the answer."""
+    """Refreshing asks the service for the site itself, and stores the answer."""
     call(resolver, "resolve", asks())
     service.instances["acme"] = acme("second")
     result = call(resolver, "refresh", "acme")

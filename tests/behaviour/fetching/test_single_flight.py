@@ -48,7 +48,7 @@ def make_flights(pool: Any) -> SingleFlight[Any]:
 
 
 class FailingPool:
-    """One whose worker has failed before it came to the job, and before anybody looks."""
+    """A pool whose worker fails before it starts the job."""
 
     def submit(self, *job: Any, **lane: Any) -> Future[None]:
         future: Future[None] = Future()
@@ -104,7 +104,7 @@ def test_different_keys_fly_apart(flights: SingleFlight[Any]) -> None:
 
 
 def test_error_is_everybodys(flights: SingleFlight[Any]) -> None:
-    """Whoever waits gets it, and nobody waits for ever."""
+    """All callers that wait for a flight get its error."""
     error, release = ValueError("?"), Event()
 
     def work() -> None:
@@ -168,7 +168,7 @@ def test_follower_who_stops_waiting_ends_nothing(flights: SingleFlight[Any]) -> 
 def test_no_thread_can_be_started(
     flights: SingleFlight[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is an error at once, and nobody joins a flight that never began."""
+    """When no thread can be started the caller gets the error, and no flight is left to join."""
 
     def refuse(thread: Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -191,7 +191,7 @@ def test_fork(state: str, fork: str) -> None:
 def test_pool_that_fails_before_the_work(
     flights: SingleFlight[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who waits for that gets the error at once, and the next one flies anew."""
+    """The waiting caller gets the error at once, and the next caller starts a new flight."""
     upset = OSError("the database's driver is upset")
 
     def close_old_connections() -> None:
@@ -206,7 +206,7 @@ def test_pool_that_fails_before_the_work(
 
 
 def test_pool_that_has_failed_already() -> None:
-    """The one who asks is told so as well, and does not wait for himself."""
+    """The caller that starts the flight gets the pool's error and does not wait for ever."""
     flights, errors = make_flights(FailingPool()), []
     asking = Thread(
         target=lambda: errors.append(flights.join("acme", bool).future.exception(5)), daemon=True
@@ -258,7 +258,7 @@ def test_no_more_than_so_many_beside_the_first(flights: SingleFlight[Any]) -> No
 
 
 def test_flight_under_another_name(flights: SingleFlight[Any]) -> None:
-    """What is found out to be the same is joined under both names, and gone under both."""
+    """A flight that is renamed is joined under both names, and removed under both."""
     release = Event()
     flight = flights.join("acme", lambda: release.wait(5))
     assert flights.rename("acme", "acme.1", None) is None

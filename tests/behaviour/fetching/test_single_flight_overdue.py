@@ -51,7 +51,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
 def test_overdue_flight_is_replaced(
     flights: SingleFlight[Any], told: list[str], clock: Monotonic, passed: float, is_overdue: bool
 ) -> None:
-    """Nobody joins a fetch whose backend does not keep its deadline."""
+    """A caller does not join a fetch whose backend has missed its deadline."""
     release = Event()
     stuck = flights.join("acme", lambda: release.wait(5) and "stuck")
     wait_until(lambda: stuck.has_begun)
@@ -108,7 +108,7 @@ def test_overdue_flight_that_lands_leaves_its_successor(
 
 
 class Stuck(Service):
-    """A service whose backend hangs, whatever its deadline, until ``release``."""
+    """A service whose backend hangs, past its deadline, until ``release``."""
 
     def __init__(self) -> None:
         super().__init__()

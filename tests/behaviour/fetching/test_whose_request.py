@@ -93,7 +93,7 @@ def lines() -> Iterator[Lines]:
 
 
 def as_request(who: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call it as the request of somebody would, and return what it returns or raises."""
+    """Call ``function`` in the context of ``who``'s request; return its result or its error."""
 
     def serve() -> Any:
         WHO.set(who)

@@ -103,7 +103,7 @@ def test_invalid_etag_of_an_answer_is_dropped(
 
 
 def test_403_is_denied(mock: responses.RequestsMock, service: HttpConfigService) -> None:
-    """The user may not have it, whatever the cache holds."""
+    """A 403 means that this user may not have the instance."""
     mock.get(f"{URL}/instances/acme", status=403)
     error = failure(service)
     assert isinstance(error, AccessDenied)

@@ -124,7 +124,7 @@ def test_broken_answer_is_unreachable(script: Fault, error: str) -> None:
 
 
 def test_refused_connection_is_unreachable() -> None:
-    """Nobody listens."""
+    """A refused connection is reported as unreachable."""
     details = failure(f"http://127.0.0.1:{free_port()}").details
     assert (details["reason"], details["error"]) == ("unreachable", "ConnectionRefusedError")
 
@@ -188,7 +188,7 @@ def test_gzip_bomb_is_not_unpacked() -> None:
     ],
 )
 def test_encoding_that_is_refused_is_named(encoding: str, named: str) -> None:
-    """Whoever looks after the service learns which header to switch off."""
+    """The error names the encoding, so that the service's operator knows what to switch off."""
     with ScriptedServer(Answer(200, KEY, {"Content-Encoding": encoding})) as server:
         error = failure(server.url)
     assert str(error).endswith(f"rejected (200, Content-Encoding: {named}).")

@@ -106,7 +106,7 @@ def test_failure_tells_where_and_what() -> None:
 
 
 def test_long_type_is_cut() -> None:
-    """A header is as long as somebody else likes, a log line is not."""
+    """A very long header of the service is cut in the error message."""
     found = error(Answer(404, PAGE, {"Content-Type": "x" * 5000}))
     assert len(str(found)) < 400
 
@@ -159,13 +159,13 @@ def test_body_that_is_too_long_is_not_read() -> None:
 
 
 def test_encoded_body_is_a_failure() -> None:
-    """Nobody asked for gzip, and what cannot be read is not believed."""
+    """A 404 with gzip, which was not asked for, is a failure and not believed."""
     encoded = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     assert error(Answer(404, PROBLEM, encoded)).details["reason"] == "not_the_service"
 
 
 def test_dripping_body_ends_at_the_deadline() -> None:
-    """A page that never comes to its end holds nobody for longer than any other answer."""
+    """A body that never ends is given up at the deadline, as any other answer is."""
     head = HEAD + b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
     with (
         ScriptedServer(drip(b" " * 1000, first=head)) as server,
@@ -188,7 +188,7 @@ def test_connection_is_used_again() -> None:
 
 @pytest.mark.parametrize("body", [b"", PROBLEM, PAGE, b'{"instances": ["a"]}'])
 def test_list_that_is_missing_is_as_ever(body: bytes) -> None:
-    """Whatever its body: it is the list that is not there, and no page of one."""
+    """A 404 for the list is a plain error, with each kind of body."""
     answer = Answer(404, body, headers_of("application/json"))
     with ScriptedServer(answer) as server, pytest.raises(ConfigServiceUnavailable) as caught:
         http_service(server.url).list_instances(query())

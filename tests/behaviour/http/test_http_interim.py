@@ -59,7 +59,7 @@ def test_interim_answer_that_drips_is_passed_over(route: Route) -> None:
 def test_interim_answer_hides_no_status(
     route: Route, status: int, error: type[InstanceLookupError]
 ) -> None:
-    """Whatever the final answer is."""
+    """After an interim answer the final status is used."""
     route.server.answers = linger(HINTS + encode(Answer(status)))
     with pytest.raises(error):
         route.service().get_instance("acme", query())

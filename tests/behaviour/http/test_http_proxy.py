@@ -67,7 +67,7 @@ def test_https_service_is_asked_through_a_tunnel(tls: tuple[ssl.SSLContext, str]
 def test_certificate_of_the_service_is_verified_through_a_tunnel(
     tls: tuple[ssl.SSLContext, str],
 ) -> None:
-    """A proxy that answers in the service's name is found out."""
+    """A proxy that answers in the service's name fails the check of the certificate."""
     with (
         ScriptedServer(Answer(200, b"{}"), tls=tls[0]) as server,
         ScriptedServer(tunnel(server.port)) as proxy,

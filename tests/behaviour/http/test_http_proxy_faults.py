@@ -206,7 +206,7 @@ BROKEN = {"closes": send(b""), "reset": reset(), "no HTTP": send(b"SSH-2.0-x\r\n
 
 @pytest.mark.parametrize("script", BROKEN.values(), ids=BROKEN)
 def test_tunnel_that_breaks_is_the_fault_of_the_proxy(script: Fault) -> None:
-    """Whatever it says instead of 200."""
+    """Any answer but 200 to CONNECT is reported as unreachable, with the proxy's address."""
     with ScriptedServer(script) as proxy:
         details = failure(SECURE_URL, proxy.url).details
     assert (details["reason"], details["proxy"]) == ("unreachable", f"127.0.0.1:{proxy.port}")

@@ -67,7 +67,7 @@ def test_own_authority_is_trusted(context: ssl.SSLContext, bundle: str) -> None:
 
 
 def test_directory_of_authorities_is_accepted(context: ssl.SSLContext, tmp_path: Path) -> None:
-    """An empty one trusts nobody."""
+    """An empty directory of authorities is accepted, and trusts no certificate."""
     with ScriptedServer(Answer(200, b"{}"), tls=context) as server:
         error = error_of(server.url, ca_bundle=str(tmp_path))
     assert error.details["error"] == "SSLCertVerificationError"
@@ -108,7 +108,7 @@ def test_certificate_of_another_host_is_refused(ca: trustme.CA, bundle: str) -> 
 
 
 def test_missing_bundle_is_unreachable(context: ssl.SSLContext, tmp_path: Path) -> None:
-    """A wrong path never means "trust anybody"."""
+    """A wrong path to the bundle trusts no certificate."""
     with ScriptedServer(Answer(200, b"{}"), tls=context) as server:
         error = error_of(server.url, ca_bundle=str(tmp_path / "missing.pem"))
     assert error.details["reason"] == "unreachable"

@@ -115,7 +115,7 @@ def test_host_without_any_address_is_a_connection_error(
 def test_host_without_a_name_is_a_connection_error(
     session: DeadlineSession, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """Whatever the resolver raises in its thread comes out as an error of requests."""
+    """Any error of the name lookup in its thread comes out as an error of requests."""
 
     def fail(*args: object) -> None:
         raise error
@@ -145,7 +145,7 @@ def test_stuck_name_lookup_ends_at_the_deadline(
             session.get(f"http://{host}", timeout=timeout)
     release.set()
     pools.names.submit(str).result(5)
-    assert asked == ["first.example"]  # nobody waits for the second any more
+    assert asked == ["first.example"]  # the second lookup was dropped with its caller
 
 
 def test_connections_over_the_pool_size_do_not_queue(session: DeadlineSession) -> None:

@@ -158,7 +158,7 @@ def test_contract_of_a_backend_with_instances_only() -> None:
 
 
 def test_contract_without_a_backend() -> None:
-    """Whoever forgets it is told."""
+    """A contract without ``backend`` fails with a message; its other methods skip their tests."""
     with pytest.raises(NotImplementedError, match="context manager"):
         ConfigServiceContract().backend({}, {})
     for verb in ("break_down", "hang"):

@@ -17,7 +17,7 @@ def statuses(answers: Answers) -> list[int]:
 
 
 def test_one_answer_for_all() -> None:
-    """Whatever is asked."""
+    """A server with one answer gives it to each request."""
     assert statuses(Answer(204)) == [204, 204]
 
 

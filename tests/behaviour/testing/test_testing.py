@@ -201,7 +201,7 @@ def test_override_holds_in_a_live_server() -> None:
     "policy", [IsOwner(), IsAdmin(), IsTenantMember(), HasRole("editor"), IsOwner() & IsAdmin()]
 )
 def test_everybody_passes_for_everything(policy: Any) -> None:
-    """Whoever asks may: a test of access says ``enforce_access``."""
+    """Each policy lets each user in; a test of access sets ``enforce_access``."""
     with override_instance_config(metadata={"owner": "olga"}) as config:
         assert get_resolver().permits(policy, LookupUser.anonymous(), config)
 
@@ -214,7 +214,7 @@ def test_features_are_looked_at() -> None:
 
 
 def test_enforced_access_is_the_projects_own() -> None:
-    """``ACCESS_POLICY`` and the refusal of nobody."""
+    """With ``enforce_access`` the project's ``ACCESS_POLICY`` decides, and anonymous is refused."""
     with override_instance_config(enforce_access=True, metadata={"owner": "olga"}) as config:
         assert resolve_instance(LookupContext(LookupUser("olga"))) is config
         assert get_resolver().permits(IsOwner(), LookupUser("olga"), config)

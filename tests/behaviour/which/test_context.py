@@ -169,7 +169,7 @@ async def test_user_that_is_there(user: object) -> None:
 
 
 def test_request_without_user() -> None:
-    """Where no middleware sets one, there is nobody."""
+    """Without a middleware that sets a user there is no user."""
     assert current_user(RequestFactory().get("/")) is None
 
 

@@ -188,7 +188,7 @@ def test_nested_subdomain_never_falls_through() -> None:
 )
 @pytest.mark.parametrize("turn", [1, -1])
 def test_explicit_ids_that_disagree(url: str, extra: dict[str, Any], turn: int) -> None:
-    """Neither is a safe guess, in whichever order they are asked."""
+    """Two different explicit ids are an error, in either order."""
     with pytest.raises(InvalidContext, match=r"names two instances: '[ab]' and '[ab]'"):
         select(context_of(url, **extra), *EXPLICIT[::turn])
 

@@ -163,7 +163,7 @@ def test_instance_and_project_agree(
 
 
 class Refusing(Service):
-    """A service that refuses a project to everybody."""
+    """A service that refuses one project to all users."""
 
     def get_project(self, project_id: str, query: Query) -> Document | NotModified:
         if project_id == "refused":
@@ -191,10 +191,10 @@ def test_instance_does_not_lead_past_the_project(
 ) -> None:
     """The view works on the URL's project: it must not run in the instance of header or body.
 
-    Another's project reads the same as nobody's, and as one that the service refuses.
+    The error is the same for another user's project, an unknown one and a refused one.
     """
     resolver = InstanceResolver(config_service_backend=refusing, near_cache_size=size)
-    for _ in range(2):  # the second time the instance is at hand
+    for _ in range(2):  # the second time the instance is in the near cache
         call(resolver, "resolve", asks(OLGA, "own"))
     for _ in range(2):
         with pytest.raises(InvalidContext) as caught:
@@ -225,7 +225,7 @@ def test_project_is_not_told_to_a_stranger(
 def test_project_of_an_unknown_instance(
     refusing: Refusing, call: Twin, project_id: str, names: Names
 ) -> None:
-    """What does not exist is "not found", whatever the project."""
+    """An unknown instance is "not found", with each project."""
     resolver = InstanceResolver(config_service_backend=refusing)
     with pytest.raises(InstanceNotFound, match="Instance 'gone' does not exist"):
         call(resolver, "resolve", names("gone", url={"project_id": project_id}))

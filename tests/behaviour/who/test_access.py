@@ -135,7 +135,7 @@ def test_composition_with_what_is_no_policy(other: Any) -> None:
 
 
 def test_policies_are_neither_true_nor_false() -> None:
-    """`IsOwner() and HasFeature("x")` would be the latter alone, and let everybody in."""
+    """A policy used with "and" raises: `IsOwner() and X` would be X alone, and let others in."""
     for policy in (IsOwner(), ~IsOwner(), IsOwner() | ADMIN):
         with pytest.raises(TypeError, match=r"compose with \|, & and ~, not with or, and, not"):
             bool(policy)
@@ -144,7 +144,7 @@ def test_policies_are_neither_true_nor_false() -> None:
 @pytest.mark.parametrize("answer", [None, 1, "yes", object()])
 @pytest.mark.parametrize("wrap", [lambda p: p, lambda p: ~p, lambda p: p | NO, lambda p: p & YES])
 def test_answer_that_is_no_bool(answer: object, wrap: Any) -> None:
-    """Something that merely counts as true lets nobody in, however it is wrapped."""
+    """A policy that returns a true value other than True raises, and lets no user in."""
     with pytest.raises(TypeError, match=r"allows\(\) must return True or False, not"):
         authorize(LookupUser("7"), config_of(), wrap(Says(answer)))
 
@@ -152,7 +152,7 @@ def test_answer_that_is_no_bool(answer: object, wrap: Any) -> None:
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("wrap", [lambda p: p, lambda p: ~p, lambda p: p | NO, lambda p: p & YES])
 def test_async_policy_is_refused(wrap: Any) -> None:
-    """A coroutine nobody awaited is true: a policy that says no would let everybody in."""
+    """An async policy raises: its coroutine counts as true and would let each user in."""
     with pytest.raises(TypeError, match="must return True or False, not coroutine"):
         authorize(LookupUser("7"), config_of("7"), wrap(AsyncPolicy()))
 

@@ -61,7 +61,7 @@ def test_owner_costs_no_query(django_assert_num_queries: DjangoAssertNumQueries)
 
 @pytest.mark.django_db
 def test_others_cost_one_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    """One query a user, however many configs he is asked about."""
+    """The groups of a user cost one query, however many configs are checked."""
     user = User.objects.create_user("ada")
     user.groups.add(Group.objects.create(name="ops"))
     policy = bind(owner_or_admin, Settings())

@@ -342,7 +342,7 @@ def test_near_copy_of_the_former_owner(service: Gated, call: Twin, clock: Clock)
 def test_project_beside_an_own_instance(
     resolver: InstanceResolver, call: Twin, service: Gated, project_id: str
 ) -> None:
-    """Whether another's project exists is not to be found out with an instance of one's own."""
+    """A user cannot learn with their own instance whether another user's project exists."""
     resolver.resolve(asks(OLGA, None, project_id="shop"))
     service.projects["mine"] = "sams"
     assert came_of(call, resolver, asks(SAM, "sams", project_id="mine")) == "sams"

@@ -94,7 +94,7 @@ def stage(
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_denied_reads_like_unknown(stage: Stage, state: State, plot: Plot, ask: type[Ask]) -> None:
-    """Whatever the cache holds, whatever is left of the budget, and while the service is down."""
+    """A stranger gets the same answers for a tenant's id and for an unknown one, in each state."""
     is_async = stage.redis_url is not None
     known, unknown = stage.both(
         state, plot, ask, "arequired" if is_async else "plain", is_async=is_async
@@ -130,7 +130,7 @@ def test_budget_of_a_stranger(stage: Stage, ask: type[Ask]) -> None:
 
 @pytest.mark.parametrize("stage", ["locmem"], indirect=True)
 def test_scan_of_many_ids(stage: Stage) -> None:
-    """Nobody finds the tenants among made-up ids, though the budget for those is spent."""
+    """A scan of many ids finds no tenant, though the budget is spent."""
     with stage.world("plain") as world:
         fresh(world)
         world.spend(ByInstance)
@@ -168,7 +168,7 @@ def test_anonymous_stranger(stage: Stage, state: State, plot: Plot) -> None:
 @pytest.mark.parametrize("stage", ["locmem"], indirect=True)
 @pytest.mark.parametrize("plot", PLOTS, ids=name_of)
 def test_refused_by_the_service_alone(stage: Stage, plot: Plot) -> None:
-    """Where the policy lets everybody in, and the service decides: its 403 tells no more."""
+    """Where the policy lets all in and the service refuses, its 403 tells no more than a 404."""
     stage.options = {"ACCESS_POLICY": IsOwner() | ~IsOwner()}
     known, unknown = stage.both(refused, plot, ByInstance, "plain")
     assert known == unknown

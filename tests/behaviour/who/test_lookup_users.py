@@ -1,4 +1,4 @@
-"""An answer is kept for the user it was made for, and for nobody else."""
+"""An answer is kept for the user that it was made for, and for no other user."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_attribute_after_another_authentication_is_looked_up_anew(request_: Any)
 
 
 def test_error_of_an_earlier_user_is_not_the_next_ones(request_: Any) -> None:
-    """What was refused to nobody is not refused to whom DRF authenticates later."""
+    """A refusal of the anonymous user does not hold for the user that DRF authenticates later."""
     request_.user = AnonymousUser()
     with pytest.raises(AccessDenied):
         str(request_.instance_config.instance_id)
@@ -56,7 +56,7 @@ def test_equal_users_are_looked_up_apart(request_: Any) -> None:
 
 
 def test_anonymous_users_share_one_lookup(request_: Any, settings: Any) -> None:
-    """DRF puts its own anonymous user in the place of Django's: nobody is nobody."""
+    """Django's anonymous user and DRF's share one lookup."""
     serve(settings, ALLOW_ANONYMOUS=True).instances["acme"] = owned_by(OLGA)
     for _ in range(2):
         request_.user = AnonymousUser()
@@ -69,7 +69,7 @@ def test_anonymous_users_share_one_lookup(request_: Any, settings: Any) -> None:
 def test_users_of_a_kind_of_the_projects_own_are_looked_up_apart(
     request_: Any, settings: Any
 ) -> None:
-    """``USER_CONTEXT`` may know somebody whom Django calls anonymous: a device, say."""
+    """``USER_CONTEXT`` may know a user that Django calls anonymous: a device, say."""
     context = {"USER_CONTEXT": lambda user, request: LookupUser(user.pk)}
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, **context}
     request_.user = SimpleNamespace(pk="olga", is_authenticated=False)
@@ -86,7 +86,7 @@ def test_users_of_a_kind_of_the_projects_own_are_looked_up_apart(
 def test_login_in_the_view_means_a_new_lookup(
     users: dict[str, User], is_async: bool, path: str
 ) -> None:
-    """Whoever logs in is asked about for himself."""
+    """After a login in the view the new user has a lookup of their own."""
     response = Caller(is_async=is_async).login(users["olga"])(path, "acme")
 
     assert response.content == b"acme denied"
@@ -149,7 +149,7 @@ ODD = {
 @pytest.mark.parametrize("user", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("is_async", CALLERS)
 def test_odd_user_is_refused(request_: Any, user: Any, is_async: bool) -> None:
-    """Whatever an authentication of the site's own puts there: a 403, and no 500."""
+    """Any unusual user object of the site's own authentication gives a 403, and no 500."""
     request_.user = user
     lookup = lookup_for(request_)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What refusals tell, who hears of lookups, and what nobody ever sees."""
+"""What refusals tell, which receivers hear of lookups, and what no caller ever sees."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Denying(Service):
 
 
 class Everybody(Policy):
-    """Lets everybody in."""
+    """A policy that lets each user in."""
 
     def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
         return True
@@ -101,7 +101,7 @@ def hearing(signal: Signal, *, is_async: bool = False) -> Iterator[list[dict[str
 
 
 def told(error: InstanceLookupError, name: str) -> tuple[object, ...]:
-    """Return all that a caller sees of an error, with the name he used blanked out."""
+    """Return all that a caller sees of an error, with ``name`` replaced by "?"."""
     details = {key: str(value).replace(name, "?") for key, value in error.details.items()}
     message = str(error).replace(name, "?")
     return type(error), error.type, error.status_code, message, error.args[1:], details
@@ -159,7 +159,7 @@ def test_every_source_is_authorized(
 
 
 def test_refusal_by_service_drops_copy(call: Twin, clock: Clock) -> None:
-    """A copy that lets in whom the service refuses is out of service at once."""
+    """A refusal by the service drops the copy, which would still let that user in."""
     service = Denying()
     resolver = InstanceResolver(config_service_backend=service, access_policy=Everybody())
     call(resolver, "resolve", asks())
@@ -189,7 +189,7 @@ def test_refusal_by_service_and_cache_down(call: Twin, clock: Clock) -> None:
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_signal_resolved(resolver: InstanceResolver, call: Twin, is_async: bool) -> None:
-    """Each answer is announced, whatever becomes of the receivers."""
+    """Each answer is announced by a signal, even when other receivers fail."""
     with hearing(instance_resolved, is_async=is_async) as heard:
         call(resolver, "resolve", asks(request_metadata=RequestMetadata(request_id="r-1")))
         call(resolver, "resolve", asks(ADA))
@@ -234,7 +234,7 @@ def test_no_signal_without_answer(resolver: InstanceResolver, call: Twin) -> Non
 
 
 def test_policy_that_fails(call: Twin, service: Service) -> None:
-    """A policy that raises, or forgets to decide, lets nobody in."""
+    """A policy that returns neither True nor False lets no user in."""
 
     class Broken(Policy):
         def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
@@ -267,7 +267,7 @@ def test_no_secret_anywhere(
 
 
 class Suspended(LookupUser):
-    """A project's own idea of nobody."""
+    """A user that the project's own code treats as anonymous."""
 
     @property
     def is_anonymous(self) -> bool:
@@ -276,7 +276,7 @@ class Suspended(LookupUser):
 
 @pytest.mark.parametrize("size", [0, 10])
 def test_anonymous_by_the_projects_own_idea(size: int) -> None:
-    """Whether the answer is near or not: ``ALLOW_ANONYMOUS`` is what lets nobody in."""
+    """``ALLOW_ANONYMOUS`` is checked with and without an answer in the near cache."""
     resolver = InstanceResolver(config_service_backend=Service(), near_cache_size=size)
     for _ in range(2):
         resolver.resolve(asks())
@@ -285,7 +285,7 @@ def test_anonymous_by_the_projects_own_idea(size: int) -> None:
 
 
 def test_refused_whatever_is_near() -> None:
-    """Whom the service refused is not served what another has at hand."""
+    """A user that the service refused is not served another user's copy from the near cache."""
     resolver = InstanceResolver(
         config_service_backend=Denying(), access_policy=Everybody(), near_cache_size=10
     )

@@ -75,7 +75,7 @@ def test_lookup_user_refuses_a_string_of_names(field: str) -> None:
     ],
 )
 def test_who_is_anonymous(user: LookupUser, anonymous: bool, service: bool) -> None:
-    """Absent and blank ids are nobody; the site itself is neither nobody nor a user."""
+    """A user without an id is anonymous; the site itself is neither anonymous nor a user."""
     assert (user.is_anonymous, user.is_service) == (anonymous, service)
 
 
@@ -85,7 +85,7 @@ def test_service_is_not_equal_to_anonymous() -> None:
 
 
 def test_lookup_user_has_empty_defaults() -> None:
-    """Whoever builds one names what there is."""
+    """A ``LookupUser`` needs only an id; all else is empty."""
     user = LookupUser("7")
     assert (user.email, user.default_instance_id) == (None, None)
     assert (user.roles, user.tenant_ids) == ((), ())
@@ -104,7 +104,7 @@ def test_lookup_user_has_empty_defaults() -> None:
     ],
 )
 def test_user_context_of_nobody(user: object) -> None:
-    """Nobody, the inactive and the unsaved are anonymous, whatever their id."""
+    """No user, an inactive user and an unsaved user are anonymous, with any id."""
     assert user_context(user) == LookupUser.anonymous()
 
 

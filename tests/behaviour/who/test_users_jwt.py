@@ -33,7 +33,7 @@ def token_user(**claims: Any) -> TokenUser:
 def test_token_user_answers_any_attribute(
     claims: dict[str, Any], django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    """What a token answers for an attribute nobody gave it, or gave another type, is nothing."""
+    """An attribute that a token lacks, or has with another type, counts as empty."""
     who = user_context(token_user(**claims))
     with django_assert_num_queries(0):
         assert (who.user_id, who.email, who.default_instance_id) == ("7", None, None)
@@ -49,5 +49,5 @@ def test_token_user_with_proper_claims() -> None:
 
 
 def test_token_user_with_a_number_for_an_id() -> None:
-    """Ids are strings, whatever the token's JSON made of them."""
+    """The id is a string, also when the token's JSON has a number."""
     assert user_context(token_user(user_id=7)).user_id == "7"
