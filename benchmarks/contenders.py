@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class World(NamedTuple):
-    """Where a contender caches, and how it fetches a document."""
+    """The caches that a contender uses, and the function with which it fetches a document."""
 
     redis_url: str
     fetch: Callable[[str], bytes]

@@ -28,7 +28,7 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Load(Struct):
-    """What came of it: requests a second of each path, round by round."""
+    """The result of a load: requests per second for each path, round by round."""
 
     per_second: dict[str, list[float]]
     busy: float | None = None
@@ -38,7 +38,7 @@ class Load(Struct):
 
 
 class Order(Struct):
-    """What load to make."""
+    """The load that is to be made."""
 
     port: int
     headers: dict[str, str]
@@ -62,7 +62,7 @@ def wrk(order: Order) -> Load:
 
 
 def put(order: Order) -> Load:
-    """Do so with our own generator, in a process on the cores that this one is pinned to."""
+    """Make the load with our own generator, in a process on the cores of this one."""
     given = msgspec.json.encode(order).decode()
     return msgspec.json.decode(_said([sys.executable, "-m", "benchmarks.load", given]), type=Load)
 
@@ -79,7 +79,7 @@ def _read_wrk(said: str) -> float:
 
 
 class Connection:
-    """One connection that has one request under way."""
+    """One connection, which has one request under way."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)

@@ -18,7 +18,7 @@ BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
 class Report(Struct, kw_only=True):
-    """What ran where, and what came of it."""
+    """The machine, and the results of all scenarios that ran on it."""
 
     machine: dict[str, str]
     quick: bool = False

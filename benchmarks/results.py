@@ -10,7 +10,7 @@ from benchmarks.rounds import Sample
 
 
 class Bound(Struct, frozen=True, omit_defaults=True):
-    """What must hold of one contender. It is reported, and fails nothing: machines are noisy."""
+    """A limit for one contender. It is reported and fails nothing, since machines are noisy."""
 
     of: str
     limit: float
@@ -47,7 +47,7 @@ class Bound(Struct, frozen=True, omit_defaults=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """One table."""
+    """One table of a report."""
 
     title: str
     unit: str

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Sample(Struct, frozen=True):
-    """What the rounds of one contender came to."""
+    """The measurements of one contender, one for each round."""
 
     rounds: tuple[float, ...]
 

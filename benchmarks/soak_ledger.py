@@ -27,7 +27,7 @@ RECOVERY = RETRY_INTERVAL + 10.0
 
 @dataclass
 class Ledger:
-    """Of all threads. Times are monotonic."""
+    """What all threads note in a soak. Times are monotonic."""
 
     answers: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)

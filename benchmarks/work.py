@@ -41,7 +41,7 @@ class Metadata(msgspec.Struct):
 
 
 class Config(msgspec.Struct):
-    """What a peer's user would write: typed, but neither frozen nor hiding its keys, so cheaper."""
+    """The config class of a peer's user: typed, not frozen, keys not hidden, and so cheaper."""
 
     instance_id: str
     api_keys: dict[str, str]

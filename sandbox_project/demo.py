@@ -29,7 +29,7 @@ LATER: Final = {"Retry-After": True}
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One request and what it should be answered."""
+    """One request, and the answer that is expected."""
 
     title: str
     do: Callable[[], requests.Response]

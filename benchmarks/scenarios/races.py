@@ -31,7 +31,7 @@ OLD, NEW = "old", "new"
 
 
 class Source:
-    """What each instance is at present: old, until its first fetch is under way."""
+    """The present document of each instance: the old one, until its first fetch is under way."""
 
     def __init__(self, redis_url: str) -> None:
         self.redis_url = redis_url

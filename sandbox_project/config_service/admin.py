@@ -57,7 +57,7 @@ class ProjectAdmin(RowAdmin):
 
 @admin.register(Switches)
 class SwitchesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """One form, no list."""
+    """The switches: there is one row, so one form and no list."""
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         Switches.objects.get_or_create(pk=Switches.ONLY_ID)

@@ -65,7 +65,7 @@ class InstanceView(APIView):
 
 
 class JobSerializer(serializers.Serializer[Any]):
-    """What to do, and which worker is to do it."""
+    """A task, and the worker that is to do it."""
 
     worker = serializers.CharField(max_length=64, default="render")
     task = serializers.CharField(max_length=500)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Worker(ThreadingHTTPServer):
-    """Takes ``POST /jobs`` on a free port. ``customers`` are their names by key."""
+    """A worker: takes ``POST /jobs`` on a free port. ``customers`` maps keys to names."""
 
     def __init__(self, customers: Mapping[str, str]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

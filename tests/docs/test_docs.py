@@ -73,7 +73,7 @@ def passed_by_pytest(site: Site) -> dict[str, int]:
 
 
 def test_page_about_testing(tmp_path: Path) -> None:
-    """Its examples are tests, and pass on the README's site."""
+    """The examples of the page are tests, and pass on the README's site."""
     readme = [block for block in blocks("README.md") if block.file != "mysite/tests.py"]
     site = Site(tmp_path, [*readme, *blocks("testing.md")])
     assert passed(site) == 8
@@ -189,7 +189,7 @@ def test_signals(build: Callable[[str, str], Site], caplog: pytest.LogCaptureFix
 
 
 def test_secrets(build: Callable[[str, str], Site]) -> None:
-    """What the page asserts about secrets holds."""
+    """The assertions of the page about secrets hold."""
     with build("security.md", "Secrets").running():
         assert import_module("mysite.secrets").config.instance_id == "acme"
 
@@ -208,7 +208,7 @@ def test_revoking_in_a_transaction(
 
 
 def test_encryption(build: Callable[[str, str], Site], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With keys no API key is readable in the cache, and without them no entry is."""
+    """With keys no API key in the cache is readable, and without them no entry is."""
     from cryptography.fernet import Fernet
 
     keys = [Fernet.generate_key().decode() for _ in range(2)]

@@ -118,7 +118,7 @@ def test_block_is_run_or_says_why_not(block: Block) -> None:
 
 
 def test_few_blocks_are_not_run() -> None:
-    """Leaving one out stays the exception."""
+    """At most three blocks of the README are not run."""
     assert len([block for block in ALL if not block.runs]) <= 3
 
 
@@ -195,7 +195,7 @@ def test_views_of_the_readme(build: Callable[..., Site]) -> None:
 
 @uses_extras
 def test_drf_is_installed_where_it_is_used(build: Callable[..., Site]) -> None:
-    """Else its pages for the browser lack their templates."""
+    """DRF is in INSTALLED_APPS of the README: else its browsable pages lack their templates."""
     with build().running():
         assert "rest_framework" in import_module("mysite.settings").INSTALLED_APPS
 
@@ -241,7 +241,7 @@ def test_commands_do_what_they_say(
 
 @uses_extras
 def test_production_settings(production: Site, service: ScriptedServer) -> None:
-    """They leave the checks nothing to say, and the second lookup does not ask the service."""
+    """With the production settings all checks pass, and the second lookup is from the cache."""
     context = LookupContext(LookupUser("1"), instance_id="acme")
     with production.running("mysite.settings_production"), emptied("default"):
         assert ours() == []

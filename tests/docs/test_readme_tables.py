@@ -64,7 +64,7 @@ ANSWERS = [
 def test_table_of_answers_with_a_copy(
     service: ScriptedServer, answer: Answer, does: str, copy: str
 ) -> None:
-    """What a caller gets for each answer while the cache holds a copy, and what becomes of that."""
+    """The table says what a caller gets for each answer while a copy is cached."""
     resolver = InstanceResolver(config_service_url=service.url)
     assert outcome(resolver) == "service"
     resolver.cache.expire("acme")
@@ -80,7 +80,7 @@ def test_table_of_answers_with_a_copy(
 def test_table_of_answers_without_a_copy(
     service: ScriptedServer, answer: Answer, does: str, copy: str
 ) -> None:
-    """What a caller gets for each answer where nothing is cached."""
+    """The table says what a caller gets for each answer when nothing is cached."""
     service.answers = answer
     expected = {"served": "service", "the stale": "503", "403": "403", "404": "404"}
     found = outcome(InstanceResolver(config_service_url=service.url))
@@ -94,7 +94,7 @@ def test_table_of_answers_without_a_copy(
 
 @pytest.mark.parametrize(("column", "options"), [(1, []), (2, ["--expire"])])
 def test_table_of_revocation(service: ScriptedServer, column: int, options: list[str]) -> None:
-    """What each way of revoking leaves for an outage is what its column says."""
+    """The table says what each way of revoking leaves for an outage."""
     _, then, outage = (row[column] for row in table("README.md", "Command"))
     assert then == "asks the service"
     with override_settings(INSTANCE_LOOKUP={"CONFIG_SERVICE_URL": service.url}):

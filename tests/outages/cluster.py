@@ -27,7 +27,7 @@ OPTIONS = {
 
 
 class ClusterNode(RedisServer):
-    """One node; the nodes talk to each other on a port of their own."""
+    """One node; the nodes talk to each other on a second port."""
 
     def __init__(self) -> None:
         self.bus = str(free_port())

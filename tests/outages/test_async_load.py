@@ -144,7 +144,7 @@ def test_near_hit_of_a_request(resolver: InstanceResolver, hops: list[str], user
 async def test_shared_hit(
     kind: str, size: int, request: pytest.FixtureRequest, hops: list[str]
 ) -> None:
-    """What another process has fetched takes one hop, to a thread of ours."""
+    """An entry that another process fetched costs one change to a thread."""
     with shared_cache(kind, request) as alias:
         one, other = (
             InstanceResolver(
@@ -180,7 +180,7 @@ async def test_shared_hits_share_a_hop(
 
 
 async def test_shared_hit_of_a_request(service: Service, hops: list[str]) -> None:
-    """The same through ``request.ainstance_config()``."""
+    """A shared hit by ``request.ainstance_config()`` costs one change to a thread."""
     resolver = InstanceResolver(config_service_backend=service)
     resolver.resolve(asks())
     hops.clear()

@@ -81,7 +81,7 @@ def came_of(resolver: InstanceResolver, context: LookupContext, call: Twin = SYN
 
 @pytest.mark.parametrize("script", POISONS.values(), ids=POISONS)
 def test_id_that_fails_refuses_no_other(script: Script) -> None:
-    """However often it is asked for, and however it fails: it concerns those who ask for it."""
+    """An id that always fails affects only its own callers, however it fails."""
     with ScriptedServer(poisoned(script)) as server:
         resolver = make(server.url, config_service_timeout=1.5)
         later = Later(resolver)
@@ -108,7 +108,7 @@ def test_id_that_fails_without_healthy_ones_between_refuses_no_other(script: Scr
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_id_that_fails_is_left_alone(twin: Twin) -> None:
-    """Without a copy, once it goes on failing; callers are told at once, with the seconds left."""
+    """An id without a copy that goes on failing rests; callers get the seconds left."""
     with ScriptedServer(Answer(500)) as server:
         resolver = make(server.url, **PATIENT)
         later = Later(resolver)
@@ -244,7 +244,7 @@ def test_user_whose_budget_is_spent_leaves_nothing_in_the_cache() -> None:
 
 
 def test_user_with_many_slow_instances_leaves_threads_to_others() -> None:
-    """Of what a process has under way a quarter may be of one user; the rest of theirs waits."""
+    """One user has a quarter of a process's fetches at most; their other lookups wait."""
     many, served = 150, threading.Event()
 
     def slow(request: Received) -> Script:
@@ -370,7 +370,7 @@ def ignoring_case(request: Received) -> Script:
 @pytest.mark.parametrize("twin", TWINS)
 @pytest.mark.parametrize("kind", ["instance_id", "project_id"])
 def test_other_spelling_does_not_exist(kind: str, twin: Twin) -> None:
-    """There is no such id; that is remembered, and counted."""
+    """An id in another case does not exist, and this is remembered and counted as a miss."""
 
     def asked(name: str) -> LookupContext:
         return asks(OLGA, **{"instance_id": None, kind: name})
@@ -393,6 +393,6 @@ def test_other_spelling_does_not_exist(kind: str, twin: Twin) -> None:
 
 @pytest.mark.parametrize("body", [b'{"instance_id": "acme2"}', b'{"instance_id": "a-c-m-e"}'])
 def test_other_id_is_no_answer(body: bytes) -> None:
-    """It is another tenant's: 503, as for any answer that breaks the contract."""
+    """A document with another id is rejected: 503."""
     with ScriptedServer(Answer(200, body)) as server:
         assert outcome(make(server.url, **PATIENT)) == "rejected"

@@ -149,7 +149,7 @@ def counted_tries(
 def test_subscribe_denied_is_one_warning(
     denied: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It goes on trying, less and less often, and says so once."""
+    """A denied subscription is tried again, less and less often, with one warning."""
     with counted_tries(monkeypatch, lambda _: None) as pauses:
         here = near_resolver()
         seen(here), seen(here)
@@ -219,7 +219,7 @@ def test_connection_closed(alias: str, own_redis_server: RedisServer) -> None:
 
 
 def test_partition(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
-    """One worker cut off serves what others invalidate for a second at most; then all is well."""
+    """A process cut off from Redis serves invalidated entries for a second at most."""
     here, there = near_resolver(), near_resolver("elsewhere")
     settled(here)
     seen(there)
@@ -239,7 +239,7 @@ def test_partition(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_partition_that_nobody_notices(proxy: Proxy) -> None:
-    """What was published while it was cut off arrives, or all is forgotten: no matter which."""
+    """After an unnoticed cut either the messages arrive or the near cache is emptied."""
     here, there = near_resolver(), near_resolver("elsewhere")
     settled(here)
     wait_until(lambda: settled(there, "elsewhere") is not None, LONG)

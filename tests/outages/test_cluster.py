@@ -56,7 +56,7 @@ def source(resolver: InstanceResolver, asked: str) -> Source:
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_miss_hit_and_invalidation(resolver: InstanceResolver, twin: Twin) -> None:
-    """Wherever the keys of an id are."""
+    """Hits, misses and invalidations work in each slot of the cluster."""
 
     def sources() -> set[Source]:
         return {twin(resolver, "resolve", asks(instance_id=name)).source for name in NAMES}

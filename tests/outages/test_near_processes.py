@@ -75,7 +75,7 @@ def test_change_elsewhere(here: InstanceResolver, peer: Peer, change: tuple[str,
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_change_here(here: InstanceResolver, peer: Peer, change: tuple[str, ...]) -> None:
-    """Nor does the other process serve what is changed here."""
+    """A change in this process reaches the near cache of another within a second."""
     before = settled(here)
     assert peer("settle") == before
     peer.tell("watch")
@@ -120,7 +120,7 @@ def test_fork(here: InstanceResolver, config: dict[str, Any], fork: str) -> None
 def test_fork_has_nothing_at_hand_for_long(
     here: InstanceResolver, config: dict[str, Any], fork: str
 ) -> None:
-    """What a child was born with serves for a second, as it does not hear yet."""
+    """Entries that a child inherits are served for a second: it does not listen yet."""
     with Peer(config, forks=fork) as peer:
         peer("at_hand", child=True)  # by now it is born
         with within(1):
@@ -144,7 +144,7 @@ def test_child_that_looks_up_nothing_is_no_hindrance(
 
 
 def test_one_thread_for_many(here: InstanceResolver) -> None:
-    """One listener for a process and alias, however many resolvers and caches there are."""
+    """A process has one listener for an alias, however many resolvers and caches it has."""
     more = [near_resolver() for _ in range(5)]
     for resolver in (here, *more):
         settled(resolver)
@@ -152,7 +152,7 @@ def test_one_thread_for_many(here: InstanceResolver) -> None:
 
 
 def test_one_thread_when_many_begin(here: InstanceResolver) -> None:
-    """Also where they begin at the same moment."""
+    """A process has one listener, also when resolvers begin at the same moment."""
     together = threading.Barrier(8)
 
     def begin() -> None:

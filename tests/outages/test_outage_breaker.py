@@ -63,7 +63,7 @@ def test_breaker_opens(script: Script | None) -> None:
 
 @pytest.mark.parametrize("answer", [Answer(403), Answer(404), HTML], ids=["403", "404", "html"])
 def test_breaker_stays_closed(answer: Answer) -> None:
-    """What is said of one id or user says that the service is there."""
+    """Answers about one id or user show that the service is there, and open no breaker."""
     with service(answer) as client:
         resolver = make(client, breaker_failures=2, **PATIENT)
         for name in "abcde":
@@ -74,7 +74,7 @@ def test_breaker_stays_closed(answer: Answer) -> None:
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_breaker_half_open(twin: Twin) -> None:
-    """One probe goes through; the others are told at once. Its success closes the breaker."""
+    """One probe goes through; other callers are refused at once. Its success closes the breaker."""
     with ScriptedServer(Answer(500)) as server:
         resolver = make(server.url, breaker_failures=2, **PATIENT)
         later = Later(resolver)
@@ -96,7 +96,7 @@ def test_breaker_half_open(twin: Twin) -> None:
 
 
 def test_breaker_probe_fails() -> None:
-    """It opens for another BREAKER_RESET: one call a time, not BREAKER_FAILURES."""
+    """A probe that fails opens the breaker for another BREAKER_RESET."""
     with service(Answer(500)) as client:
         resolver = make(client, breaker_failures=2, breaker_reset=10, **PATIENT)
         later = Later(resolver)
@@ -136,7 +136,7 @@ def test_retry_after_holds_for_all(twin: Twin) -> None:
 
 @pytest.mark.parametrize("late", [lambda _: Answer(500), healthy], ids=["failure", "answer"])
 def test_retry_after_outlives_who_was_under_way(late: Callable[[Received], Script]) -> None:
-    """What another call, begun before, has for an answer does not take it back."""
+    """The answer to an older call does not end a Retry-After."""
     gate = Event()
 
     def answer(request: Received) -> Script:

@@ -42,7 +42,7 @@ def bench(kind: str, own_redis_server: RedisServer) -> Iterator[Bench]:
 @down
 @pytest.mark.parametrize("twin", TWINS)
 def test_service_answers(outage: Outage, twin: Twin, bench: Bench) -> None:
-    """One short timeout, and none for those who come after."""
+    """One lookup waits for a short timeout; later lookups skip the cache."""
     bench.resolver.resolve(asks())
     bench.service.instances["acme"] = acme("second")
     with outage(bench.server), within(TIMEOUT):
@@ -55,7 +55,7 @@ def test_service_answers(outage: Outage, twin: Twin, bench: Bench) -> None:
 
 @down
 def test_answers_are_reused(outage: Outage, bench: Bench) -> None:
-    """For NEAR_CACHE_TTL, else an outage of the cache were a stampede on the service."""
+    """While the cache is down an answer is used again for NEAR_CACHE_TTL."""
     with outage(bench.server):
         for asked in (1, 2, 3):
             for _ in range(10):
@@ -179,7 +179,7 @@ def test_missing_outlives_what_redis_holds(twin: Twin, bench: Bench) -> None:
 
 @down
 def test_others_missing_do_not_cost_an_answer(outage: Outage, bench: Bench) -> None:
-    """What is said of one id meanwhile takes nothing from what is kept of another."""
+    """A 404 for one id does not drop the kept answer of another."""
 
     def meanwhile() -> None:
         with pytest.raises(InstanceNotFound):

@@ -46,7 +46,7 @@ def bench(kind: str, own_redis_server: RedisServer) -> Iterator[Bench]:
 
 @pytest.fixture
 def faults(bench: Bench) -> Iterator[CacheFaults]:
-    """What is asked of the Redis, as it is asked."""
+    """Notes each command that is sent to Redis, and can make it fail."""
     with faulty_cache(bench.alias) as faults:
         yield faults
 
@@ -132,7 +132,7 @@ only_django_redis = pytest.mark.parametrize("kind", ["django-redis"])
 def test_swallowed_failures_are_an_outage(
     outage: Outage, twin: Twin, bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One waits, then the cache is skipped and the answer reused; one line, and one at the end."""
+    """Failures that the client hides are noticed: one lookup waits, two lines are logged."""
     twin(bench.resolver, "resolve", asks())
     bench.service.instances["acme"] = acme("second")
     with outage(bench.server), within(TIMEOUT):
@@ -149,7 +149,7 @@ def test_swallowed_failures_are_an_outage(
 @only_django_redis
 @down
 def test_swallowed_invalidation(outage: Outage, bench: Bench) -> None:
-    """It is an error nevertheless, and nothing older is served during the outage."""
+    """An invalidation whose failure the client hides raises, and nothing older is served."""
     bench.resolver.resolve(asks())
     bench.service.instances["acme"] = acme("second")
     with outage(bench.server):

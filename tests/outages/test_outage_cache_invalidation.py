@@ -73,7 +73,7 @@ def test_answer_reused_is_invalidated(outage: Outage, bench: Bench) -> None:
 def test_command_leaves_with_3(
     outage: Outage, arguments: list[str], bench: Bench, settings: Settings
 ) -> None:
-    """So that a script which revokes a key notices that it did not."""
+    """The command leaves with 3, so that a script notices a failed revocation."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_BACKEND": bench.service, "CACHE_ALIAS": bench.alias}
     get_resolver().resolve(asks())
     with outage(bench.server), pytest.raises(CommandError) as caught:

@@ -40,7 +40,7 @@ def test_unwritable_cache_is_read(outage: Outage, bench: Bench) -> None:
 def test_answers_not_stored_are_reused(
     outage: Outage, known: bool, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For NEAR_CACHE_TTL, or a full Redis were a stampede on the service."""
+    """An answer that cannot be stored is used again for NEAR_CACHE_TTL."""
     clock = Clock(monkeypatch)
     if known:
         bench.resolver.resolve(asks())
@@ -58,7 +58,7 @@ def test_answers_not_stored_are_reused(
 def test_answer_not_stored_is_invalidated_elsewhere(
     outage: Outage, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is reused hears the invalidation of another process, once that can be written."""
+    """A kept answer is dropped by another process's invalidation once that can be written."""
     clock = Clock(monkeypatch)
     bench.resolver.resolve(asks())
     clock.now += 300
@@ -71,7 +71,7 @@ def test_answer_not_stored_is_invalidated_elsewhere(
 
 @unwritable
 def test_back_but_unwritable(outage: Outage, bench: Bench) -> None:
-    """After an outage it is read again, also where the one who finds out wants to write."""
+    """A cache that is back but cannot be written is read again."""
     bench.resolver.resolve(asks())
     with hung(bench.server):
         bench.resolver.resolve(asks())

@@ -141,7 +141,7 @@ def test_one_call_per_retry_interval(clock: Clock) -> None:
 def test_recovery_is_visible(
     script: Script | None, twin: Twin, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not later than RETRY_INTERVAL after it, and told in one line."""
+    """A recovery is noticed within RETRY_INTERVAL, and logged once."""
     with ScriptedServer(script or Answer(500)) as server:
         resolver = make(server.url, retry_interval=60, config_service_timeout=2, soft_timeout=5)
         later = Later(resolver)

@@ -70,7 +70,7 @@ def test_stale_copy_bridges(
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_without_copy(twin: Twin, resolver: InstanceResolver) -> None:
-    """503, and when to try again."""
+    """Without a copy the answer is 503 with Retry-After."""
     with pytest.raises(ConfigServiceUnavailable) as caught:
         twin(resolver, "resolve", asks())
     assert caught.value.retry_after == 30

@@ -58,7 +58,7 @@ class Tenants(Service):
 
 @dataclass
 class Seen:
-    """What the readers were answered."""
+    """The answers that the readers got."""
 
     sources: Counter[Source] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)

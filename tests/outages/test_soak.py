@@ -48,7 +48,7 @@ def test_soak_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_service_is_ended_and_comes_back(tmp_path: Path) -> None:
-    """On the same port, and a hung one is ended as well."""
+    """The service is started again on the same port, and a hung one can be ended."""
     with Service(tmp_path) as service:
         port = service.port
         service.stop()
@@ -61,14 +61,14 @@ def test_service_is_ended_and_comes_back(tmp_path: Path) -> None:
 def test_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], well: bool
 ) -> None:
-    """What CI looks at; the seed is chosen, and shown, where none is given."""
+    """The exit code is 0 if all is well, else 1; the seed is printed."""
     monkeypatch.setattr(soak, "soak", lambda seconds, **kwargs: (Ledger(), "report", well))
     assert soak.main(["--minutes", "1"]) == (0 if well else 1)
     assert capsys.readouterr().out.startswith("seed:")
 
 
 def test_current_version_is_right(ledger: Ledger) -> None:
-    """Also one that is newer than what was invalidated."""
+    """A current version, or a newer one, is right."""
     ledger.check("acme", 2, monotonic())
     ledger.check("acme", 3, monotonic())
     ledger.check("other", 1, monotonic())
@@ -76,7 +76,7 @@ def test_current_version_is_right(ledger: Ledger) -> None:
 
 
 def test_invalidated_version_is_wrong(ledger: Ledger) -> None:
-    """From the moment that the invalidation was acknowledged, not before."""
+    """A version is wrong for requests that began after the invalidation was acknowledged."""
     ledger.check("acme", 1, monotonic() - 1)
     assert ledger.wrong == []
     ledger.check("acme", 1, monotonic())
@@ -84,7 +84,7 @@ def test_invalidated_version_is_wrong(ledger: Ledger) -> None:
 
 
 def test_invalidation_that_was_not_acknowledged_promises_nothing() -> None:
-    """The operator was told so."""
+    """An invalidation that was not acknowledged makes no version wrong."""
     ledger = Ledger()
     ledger.invalidated({"acme": 2}, "503")
     ledger.check("acme", 1, monotonic())
@@ -93,7 +93,7 @@ def test_invalidation_that_was_not_acknowledged_promises_nothing() -> None:
 
 @pytest.mark.parametrize(("later", "late"), [(0.0, 1), (NEAR_BOUND + 0.1, 0)])
 def test_invalidated_version_while_redis_is_down(ledger: Ledger, later: float, late: int) -> None:
-    """Is excused for as long as a process may answer from memory, and no longer."""
+    """While Redis is down an invalidated version may be served for as long as documented."""
     with ledger.disturbed("redis hung", redis=True):
         ledger.check("acme", 1, monotonic() + later)
     assert (ledger.late, len(ledger.wrong)) == (late, 1 - late)
@@ -107,7 +107,7 @@ def test_outage_of_the_service_excuses_nothing(ledger: Ledger) -> None:
 
 
 def test_outage_long_ago_excuses_nothing(ledger: Ledger) -> None:
-    """All processes use the cache again."""
+    """An outage that ended long ago excuses no invalidated version."""
     with ledger.disturbed("redis hung", redis=True):
         pass
     long_after = monotonic() + DOWN_FOR + 1
@@ -137,7 +137,7 @@ def test_refusal_in_a_calm_time(ledger: Ledger, seconds: float, is_well: bool) -
 
 
 def test_refusal_after_an_outage_is_not_held_against_the_site(ledger: Ledger) -> None:
-    """For as long as it may take to notice that all is well again."""
+    """A refusal shortly after an outage is excused."""
     with ledger.disturbed("service stopped", redis=False):
         pass
     ledger.owner_answered("acme", monotonic() - RECOVERY + 1, refused=True)
@@ -145,7 +145,7 @@ def test_refusal_after_an_outage_is_not_held_against_the_site(ledger: Ledger) ->
 
 
 def test_forgotten_connections_are_reset_at_their_next_packet(tmp_path: Path) -> None:
-    """Those that are idle; a connection made later works."""
+    """A forgotten idle connection is reset at its next packet; a new connection works."""
     with Service(tmp_path) as service, Balancer(service.port) as balancer:
         question = b"GET /instances/acme HTTP/1.1\r\nHost: a\r\n\r\n"
         with socket.create_connection(("127.0.0.1", balancer.port), 5) as old:

@@ -81,7 +81,7 @@ def sources(told: Sequence[Told]) -> set[object]:
 
 @pytest.mark.parametrize("crowd", CROWDS)
 def test_stale_copy_waits_for_no_lease(server: ScriptedServer, alias: str, crowd: Crowd) -> None:
-    """Another process is fetching: those who have a copy do not wait for what comes of it."""
+    """Callers with a stale copy do not wait for another process's fetch."""
     with resolver_on(server, alias, soft_timeout=LONG) as resolver:
         stale(server, resolver)
         under = resolver.cache.tiers.shared.read("acme").generation

@@ -66,7 +66,7 @@ def test_entry_with_the_service_down(shared: Site, call: Twin, age: int) -> None
 @both_caches
 @both_twins
 def test_failures_do_not_extend_a_life(shared: Site, call: Twin) -> None:
-    """Nor does serving it: what was served as stale a second ago is gone at the age limit."""
+    """Serving a stale copy does not extend its life: at the age limit it is gone."""
     shared.resolver.resolve(asks())
     shared.service.failure = DOWN
     shared.passes(TTL)
@@ -79,7 +79,7 @@ def test_failures_do_not_extend_a_life(shared: Site, call: Twin) -> None:
 @both_caches
 @both_twins
 def test_without_stale_copies(clock: Clock, cache_alias: str, call: Twin) -> None:
-    """Where the project wants none there is none, from the first second after the ttl on."""
+    """Without USE_STALE_ON_ERROR nothing is served after the ttl."""
     site = Site(clock, cache_alias=cache_alias, use_stale_on_error=False)
     site.resolver.resolve(asks())
     site.service.failure = DOWN
@@ -91,7 +91,7 @@ def test_without_stale_copies(clock: Clock, cache_alias: str, call: Twin) -> Non
 
 @both_twins
 def test_age_counts_from_the_question(site: Site, call: Twin) -> None:
-    """However long the answer takes: it may be as old as that."""
+    """An answer's age counts from when it was asked for, however long it took."""
     sent_at = site.wall.now
     site.service.meanwhile = lambda: site.passes(4)
     result: LookupResult = call(site.resolver, "resolve", asks())
@@ -105,7 +105,7 @@ def test_age_counts_from_the_question(site: Site, call: Twin) -> None:
 @both_twins
 @around(TTL)
 def test_project_mapping(site: Site, call: Twin, passed: int, is_over: bool) -> None:
-    """It lives as long as a configuration does."""
+    """A project's mapping lives as long as a configuration."""
     question = asks(instance_id=None, project_id="shop")
     site.resolver.resolve(question)
     site.service.calls.clear()
@@ -126,7 +126,7 @@ def test_missing(
     is_over: bool,
     failure: InstanceLookupError | None,
 ) -> None:
-    """What does not exist is asked for again after NEGATIVE_TTL, and is no answer from then on."""
+    """An unknown id is asked for again after NEGATIVE_TTL."""
     assert shared.asked(call, instance_id="new") is InstanceNotFound
     shared.service.instances["new"] = acme("new", instance_id="new")
     shared.service.failure = failure
@@ -139,7 +139,7 @@ def test_missing(
 @both_caches
 @both_twins
 def test_missing_leaves_no_copy(shared: Site, call: Twin) -> None:
-    """What was deleted is not back once the answer that said so is too old."""
+    """The copy of a deleted instance does not come back when the 404 is too old."""
     shared.resolver.resolve(asks())
     del shared.service.instances["acme"]
     shared.passes(TTL)
@@ -172,7 +172,7 @@ def moments(site: Site, call: Twin, names: list[str], ages: list[float]) -> dict
 def test_refresh_ahead(
     clock: Clock, cache_alias: str, call: Twin, share: float, begins: int
 ) -> None:
-    """Never before that share of the ttl, always by its end, and not all at the same moment."""
+    """A refresh comes after its share of the ttl, before the end, at a moment of each id."""
     site = Site(clock, cache_alias=cache_alias, refresh_ahead=share)
     names = [f"tenant{number}" for number in range(16)]
     site.service.instances = {name: acme(name, instance_id=name) for name in names}

@@ -41,7 +41,7 @@ def test_entry_is_asked_about_after_a_jump(shared: Site, call: Twin, jump: int) 
     [(-HOUR, Source.STALE_CACHE), (HOUR, ConfigServiceUnavailable)],
 )
 def test_copy_after_a_jump(shared: Site, call: Twin, jump: int, after: object) -> None:
-    """One from the future is still a copy; one that seems too old is none."""
+    """A copy from the future is served stale; one that seems too old is not."""
     shared.resolver.resolve(asks())
     shared.service.failure = DOWN
     shared.jumps(jump)
@@ -54,7 +54,7 @@ def test_copy_after_a_jump(shared: Site, call: Twin, jump: int, after: object) -
     [(jump, 0) for jump in BACK + AHEAD] + [(-200, 200)],
 )
 def test_answer_is_never_fresh_for_long(site: Site, call: Twin, jump: int, longer: int) -> None:
-    """Not beyond the ttl after its fetch, but for a clock put back by less than the ttl.
+    """An answer is fresh for the ttl at most, unless the clock is put back by less than the ttl.
 
     Such a step cannot be noticed: the entry lives longer by the length of the step, and no more.
     """
@@ -87,7 +87,7 @@ def test_copy_ends_after_a_jump_back(site: Site, call: Twin) -> None:
 @both_twins
 @jumping
 def test_entry_stored_by_a_wrong_clock(shared: Site, call: Twin, jump: int) -> None:
-    """Once it is right again, what was stored meanwhile is asked about."""
+    """An entry that a wrong clock stored is asked for again once the clock is right."""
     shared.jumps(jump)
     shared.resolver.resolve(asks())
     shared.service.instances["acme"] = acme("second")
@@ -100,7 +100,7 @@ def test_entry_stored_by_a_wrong_clock(shared: Site, call: Twin, jump: int) -> N
 @both_twins
 @jumping
 def test_missing_after_a_jump(shared: Site, call: Twin, jump: int) -> None:
-    """That it does not exist is no immortal answer either."""
+    """After a jump of the clock an unknown id is asked for again."""
     assert shared.asked(call, instance_id="new") is InstanceNotFound
     shared.service.instances["new"] = acme("new", instance_id="new")
     shared.jumps(jump)
@@ -122,7 +122,7 @@ def test_jump_during_a_fetch(site: Site, call: Twin, jump: int) -> None:
 @both_twins
 @jumping
 def test_answer_kept_ages_by_the_wall_clock(site: Site, call: Twin, jump: int) -> None:
-    """As an entry does: the monotonic clock alone does not make it fresh."""
+    """A kept answer ages by the wall clock as well, as an entry does."""
     with hooks(cache_down):
         assert site.asked(call) is Source.SERVICE
         site.jumps(jump)

@@ -28,7 +28,7 @@ def test_answer_kept_while_the_cache_is_down(
     is_over: bool,
     failure: InstanceLookupError | None,
 ) -> None:
-    """It bridges NEAR_CACHE_TTL and no more: no copy that cannot hear an invalidation lasts."""
+    """While the cache is down an answer is kept for NEAR_CACHE_TTL, and no longer."""
     with hooks(cache_down):
         assert site.asked(call) is Source.SERVICE
         site.service.failure = failure
@@ -41,7 +41,7 @@ def test_answer_kept_while_the_cache_is_down(
 @both_twins
 @around(CACHE_SKIPPED)
 def test_cache_that_failed(site: Site, call: Twin, passed: int, is_over: bool) -> None:
-    """It is not touched for so long, and then asked again."""
+    """A cache that failed is not used for a while, then asked again."""
     touched: list[str] = []
 
     def down(verb: str, key: str) -> None:
@@ -74,7 +74,7 @@ def test_refusal(shared: Site, call: Twin, passed: int, is_over: bool) -> None:
 @both_twins
 @around(RETRY_INTERVAL)
 def test_rest_after_a_failure(shared: Site, call: Twin, passed: int, is_over: bool) -> None:
-    """With a copy in hand the service is left alone for RETRY_INTERVAL; then it has recovered."""
+    """With a copy the service is not asked for RETRY_INTERVAL after a failure, then it is."""
     shared.resolver.resolve(asks())
     shared.passes(TTL)
     shared.service.failure = DOWN
@@ -120,7 +120,7 @@ def test_open_breaker(clock: Clock, call: Twin, passed: int, is_over: bool) -> N
 @both_twins
 @around(20)
 def test_retry_after(site: Site, call: Twin, passed: int, is_over: bool) -> None:
-    """What the service itself asked for holds to the second, after a single failure."""
+    """Retry-After of the service holds to the second, after a single failure."""
     site.service.failure = ConfigServiceUnavailable("later", reason="status", retry_after=20)
     assert site.asked(call) is ConfigServiceUnavailable
     site.service.failure = None

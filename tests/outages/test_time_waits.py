@@ -55,7 +55,7 @@ def test_refusal_is_not_moved(site: Site, call: Twin, jump: int) -> None:
 @both_twins
 @pytest.mark.parametrize("jump", [*BACK, HOUR / 2])
 def test_rest_is_not_moved(site: Site, call: Twin, jump: int) -> None:
-    """After a failure the service has its peace while there is a copy, and recovers in time."""
+    """With a copy the service rests for RETRY_INTERVAL, though the wall clock jumps."""
     site.resolver.resolve(asks())
     site.passes(TTL)
     site.service.failure = DOWN
@@ -143,7 +143,7 @@ def test_deadline_is_not_moved(clock: Clock, call: Twin, jump: int) -> None:
 @both_twins
 @pytest.mark.parametrize("jump", [*BACK, HOUR / 2])
 def test_soft_timeout_is_not_moved(clock: Clock, call: Twin, jump: float) -> None:
-    """Who has a copy gets it long before the deadline."""
+    """The stale copy is served after the soft timeout, though the wall clock jumps."""
     with Hanging(clock, jump).site(timeout=10) as site:
         site.passes(TTL)
         before = clock.now
@@ -155,7 +155,7 @@ def test_soft_timeout_is_not_moved(clock: Clock, call: Twin, jump: float) -> Non
 @both_twins
 @jumping
 def test_follower_is_not_moved(clock: Clock, call: Twin, jump: int) -> None:
-    """Who waits for another process fetches half way to the deadline, and not before."""
+    """A follower makes its own call half way to the deadline, though the wall clock jumps."""
     with override_settings(CACHES=hooked_caches()):
         site = Site(clock, config_service_timeout=2)
         tiers = site.resolver.cache.tiers

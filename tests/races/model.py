@@ -33,7 +33,7 @@ NEVER = float("-inf")
 
 
 class Known(NamedTuple):
-    """Up to which version of a tenant nothing may be served, or not as fresh."""
+    """Up to which version of a tenant nothing may be served, or nothing as fresh."""
 
     invalidated: int = 0
     expired: int = 0
@@ -69,7 +69,7 @@ class ManualPool:
 
 
 class World:
-    """What both processes share. Every fault lasts for a number of lookups."""
+    """What both processes share. Each fault lasts for a number of lookups."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -171,7 +171,7 @@ def _count_down(faults: dict[Any, int]) -> None:
 
 
 class Backend(DictConfigService):
-    """What one process sees of the service."""
+    """The service as one process sees it."""
 
     def __init__(self, world: World, process: int) -> None:
         super().__init__()

@@ -36,7 +36,7 @@ def close_gate(race: Race) -> None:
 
 
 def foreground(race: Race) -> None:
-    """Nothing is cached."""
+    """A lookup with nothing cached."""
     race.seen(race.here)
 
 
@@ -101,13 +101,13 @@ WAYS = (foreground, stale, refresh_ahead, background, cancelled, warming, by_han
 
 
 def invalidate(race: Race) -> None:
-    """It has changed, and what was is not to be served again."""
+    """The instance changes and is invalidated: the old version must not be served again."""
     race.service.instances["acme"] = acme("second")
     race.there.invalidate_cache("acme")
 
 
 def invalidate_all(race: Race) -> None:
-    """The same, of everything."""
+    """The instance changes and everything is invalidated."""
     race.service.instances["acme"] = acme("second")
     race.there.invalidate_all_caches()
 
@@ -119,14 +119,14 @@ def refill(race: Race) -> None:
 
 
 def see_deleted(race: Race) -> None:
-    """It is deleted, and another process is told so."""
+    """The instance is deleted, and another process gets the 404."""
     race.service.instances.clear()
     with suppress(InstanceNotFound):
         race.there.refresh("acme")
 
 
 def expire(race: Race) -> None:
-    """It has changed."""
+    """The instance changes and is expired."""
     race.service.instances["acme"] = acme("second")
     race.there.cache.expire("acme")
 

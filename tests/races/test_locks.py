@@ -76,7 +76,7 @@ def test_child_works_while_the_lock_is_held(name: str, fork: str) -> None:
 
 @pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
 def test_holder_that_forks_goes_on_in_the_child(fork: str) -> None:
-    """Who forks in the middle releases the lock that it took, and can take it again."""
+    """A thread that forks while it holds a lock can release and take it in the child."""
     script = (
         "import os, signal, sys\n"
         "from instance_lookup.cache.stats import Counters\n"
@@ -93,7 +93,7 @@ def test_holder_that_forks_goes_on_in_the_child(fork: str) -> None:
 
 
 def test_locks_are_renewed_at_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a child inherits stays as it was, but for the lock."""
+    """In a child an object keeps its state and gets a new lock."""
     counters = Counters()
     counters.add("hits")
     before = counters._lock
@@ -149,7 +149,7 @@ def test_threads_that_notice_a_fork_together_share_one_lock(
 
 
 def test_child_adds_nothing_while_all_start_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is made at that moment is made for the child, after the others."""
+    """An object made while all locks are renewed is added after that, for the child."""
     shared = Slow()
     everything = {shared}
     monkeypatch.setattr(forks, "_all", everything)

@@ -123,7 +123,7 @@ def test_deleted(race: Race, fetch: Do, point: str, act: Do) -> None:
 
 @every_race(expire)
 def test_expired(race: Race, fetch: Do, point: str, act: Do) -> None:
-    """What was expired is not served again without the service having been asked."""
+    """An expired entry is not served again before the service was asked."""
     run(race, fetch, point, act)
     assert race.seen_by_both() == {"second"}
 
@@ -206,7 +206,7 @@ def test_copy_of_failed_call(patient: Race, ask: Ask, point: str, act: Do) -> No
 
 @every("ask, point, act", [ask, aask], ["before the second look"], [*INVALIDATIONS, see_deleted])
 def test_copy_of_slow_call(race: Race, ask: Ask, point: str, act: Do) -> None:
-    """Who would be answered by the soft timeout waits, once there is nothing to answer with."""
+    """A caller whose copy is invalidated during the soft timeout waits for the answer."""
 
     def act_and_go_on() -> None:
         act(race)

@@ -68,7 +68,7 @@ def test_follower_of_deleted(race: Race, by: str) -> None:
 @every_cache
 @by_both_acts
 def test_follower_that_waits(race: Race, monkeypatch: pytest.MonkeyPatch, act: Do) -> None:
-    """Who waits for another process's answer does not get it once it is invalidated."""
+    """A caller that waits for another process does not get its answer once that is invalidated."""
     waits = Event()
     store: Any = race.there.cache.tiers.shared
     read = store.read

@@ -48,7 +48,7 @@ def invalidate_in_vain(race: Race, act: str) -> None:
 @pytest.mark.parametrize("point", [point for point in POINTS if point != "in the store"])
 @by_both_verbs
 def test_while_cache_is_down(hooked: Race, fetch: Do, point: str, act: str) -> None:
-    """What is kept in the process, while the cache is down, is no older than an invalidation."""
+    """An answer kept while the cache is down is never older than an invalidation."""
     with hooks(fail):
         hooked.service.interrupt(hooked.here, point, lambda: invalidate_in_vain(hooked, act))
         fetch(hooked)

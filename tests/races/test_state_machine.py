@@ -256,7 +256,7 @@ class Lookups(RuleBasedStateMachine):
 
 
 def test_state_machine() -> None:
-    """Never an invalidated version, another's, one too old or deleted; never to a denied user."""
+    """No caller gets an entry that is invalidated, another's, too old, deleted or denied."""
     steps = int(os.environ.get("INSTANCE_LOOKUP_STEPS", str(STEPS)))
     run_state_machine_as_test(
         Lookups,

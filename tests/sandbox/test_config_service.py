@@ -30,7 +30,7 @@ def test_instance_body_has_every_field(api: Api, instance_id: str) -> None:
 
 
 def test_instance_dates_are_rfc_3339_in_utc(api: Api, instance_id: str) -> None:
-    """Dates name their offset."""
+    """All dates have the offset Z."""
     metadata = api.ask(f"/instances/{instance_id}").json()["metadata"]
 
     for field in ("created_at", "updated_at"):
@@ -39,7 +39,7 @@ def test_instance_dates_are_rfc_3339_in_utc(api: Api, instance_id: str) -> None:
 
 
 def test_instance_blank_metadata_is_null(api: Api, service_admin: ServiceAdmin) -> None:
-    """What is not recorded is null, not an empty string that could match another one."""
+    """Metadata that is not recorded is null: two empty strings could match each other."""
     name = fresh_id()
     service_admin.set(f"instance/{name}")
     metadata = api.ask(f"/instances/{name}").json()["metadata"]
@@ -71,7 +71,7 @@ def test_project_body_names_its_instance(
 def test_instance_deleted_is_404_with_its_projects(
     api: Api, service_admin: ServiceAdmin, instance_id: str
 ) -> None:
-    """What is deleted is unknown at once, and no project leads there."""
+    """A deleted instance is 404 at once, and so are its projects."""
     project_id = fresh_id()
     service_admin.set(f"project/{project_id}", instance_id=instance_id)
     service_admin.remove(instance_id)
@@ -81,7 +81,7 @@ def test_instance_deleted_is_404_with_its_projects(
 
 
 def test_instance_id_in_another_case_is_404(api: Api) -> None:
-    """Ids are compared exactly."""
+    """An id in another case is another id."""
     assert api.ask("/instances/Studio-A").status_code == 404
 
 
@@ -139,7 +139,7 @@ def test_etag_of_changed_instance_is_another(
 
 @pytest.mark.parametrize("user_id", [None, "7", "somebody", "j%C3%B6rg", "x" * 200])
 def test_body_does_not_depend_on_the_user(api: Api, user_id: str | None) -> None:
-    """One answer is shared by all users of a site, so it must not be one user's view."""
+    """A document is the same for each user, since all users of a site share one answer."""
     answer = api.ask("/instances/studio-a", X_User_ID=user_id)
 
     assert answer.content == api.ask("/instances/studio-a").content
@@ -213,7 +213,7 @@ def test_user_malformed_is_400(api: Api, user_id: str) -> None:
     ],
 )
 def test_credential_missing_or_wrong_is_401(api: Api, header: str | None, challenge: str) -> None:
-    """Nothing is said to a client without the token, and it is told what is asked for."""
+    """A client without the token gets 401, and learns nothing but what is asked for."""
     for path in ("/instances/studio-a", "/instances/nowhere", "/projects/film-42", "/instances"):
         answer = api.ask(path, Authorization=header)
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, challenge)
@@ -233,7 +233,7 @@ def test_method_that_writes_is_405(api: Api, method: str) -> None:
 
 
 def test_method_head_has_the_headers_alone(api: Api) -> None:
-    """HEAD is GET without the body."""
+    """HEAD answers like GET without the body."""
     full, head = api.ask("/instances/studio-a"), api.ask("/instances/studio-a", "HEAD")
 
     assert (head.status_code, head.content) == (200, b"")
@@ -253,7 +253,7 @@ def test_method_head_has_the_headers_alone(api: Api) -> None:
     ],
 )
 def test_path_unknown_is_a_404_problem(api: Api, path: str) -> None:
-    """Also where no resource is, the answer is in the API's format, and no redirect."""
+    """An unknown path gets a 404 in the API's format, and no redirect."""
     answer = api.ask(path)
 
     assert answer.headers["Content-Type"] == "application/problem+json"

@@ -44,7 +44,7 @@ def test_switch_down_without_retry_after_names_no_time(
 
 
 def test_switch_off_serves_again(api: Api, switch: Callable[..., None]) -> None:
-    """Switches are read on every request."""
+    """Switches are read on each request, so the service works again at once."""
     switch(down=True)
     assert api.ask("/instances").status_code == 503
     switch()
@@ -70,7 +70,7 @@ def test_switch_slow_delays_every_answer_side_by_side(
 def test_switch_errors_answers_the_chosen_status(
     api: Api, switch: Callable[..., None], status: int, told: str | None
 ) -> None:
-    """At 100 % each request gets the status; Retry-After goes with 429 and 503 alone."""
+    """At 100 % each request gets the status; Retry-After is sent with 429 and 503 only."""
     switch(errors=100, errors_status=status, retry_after=9)
     answers = [api.ask("/instances/studio-a") for _ in range(5)]
 
@@ -211,7 +211,7 @@ def test_admin_list_masks_api_keys(admin_pages: AdminPages, instance_id: str) ->
 
 
 def test_admin_keeps_the_id_of_an_instance(admin_pages: AdminPages) -> None:
-    """Another id is another instance, so the form has no field for it."""
+    """The form for an existing instance has no field for its id."""
     new = admin_pages.page("config_service/instance/add/")
     old = admin_pages.page("config_service/instance/studio-a/change/")
 
@@ -220,7 +220,7 @@ def test_admin_keeps_the_id_of_an_instance(admin_pages: AdminPages) -> None:
 
 
 def test_admin_pages_are_closed_without_the_password(config_service: ServerProcess) -> None:
-    """Only the superuser gets in."""
+    """The admin lets in only the superuser."""
     with pytest.raises(AssertionError, match="logged in"):
         AdminPages(config_service.url, "wrong")
 

@@ -40,7 +40,7 @@ def test_listing_has_every_instance_once(api: Api, instance_id: str, limit: int)
 def test_listing_is_stable_while_instances_come_and_go(
     api: Api, service_admin: ServiceAdmin
 ) -> None:
-    """What is there all the while appears once, even if the last of the first page is deleted."""
+    """Instances that exist all the time are listed once, though others come and go."""
     first, early = "0" + fresh_id(), "00" + fresh_id()
     service_admin.set(f"instance/{first}")
     stay = set(api.ask("/instances?limit=1000").json()["instances"]) - {first}

@@ -20,7 +20,7 @@ from tests.support.documents import ROOT, commands, section
 
 
 def test_server_stops_on_sigterm(tmp_path: Path) -> None:
-    """A polite kill is no failure."""
+    """SIGTERM stops the server with exit code 0."""
     with start_config_service(tmp_path, seed=False) as server:
         server.process.terminate()
         assert server.process.wait(10) == 0
@@ -104,7 +104,7 @@ def test_server_on_a_taken_port_says_so(config_service: ServerProcess, tmp_path:
 
 
 def test_server_log_holds_no_secret(api: Api, config_service: ServerProcess) -> None:
-    """Neither tokens nor API keys are logged."""
+    """The server's log holds no token and no API key."""
     assert api.ask("/instances/studio-a").json()["api_keys"]["render"] == "sandbox-key-of-studio-a"
     log = config_service.log.read_text()
 
@@ -117,7 +117,7 @@ def test_server_log_holds_no_secret(api: Api, config_service: ServerProcess) -> 
 
 
 def test_request_id_is_echoed_and_logged(api: Api, config_service: ServerProcess) -> None:
-    """Both sides can find the call in the other's log."""
+    """A request id is returned and logged, so both sides can find the call."""
     request_id = fresh_id()
 
     answer = api.ask("/instances/nowhere", X_Request_ID=request_id)
@@ -129,7 +129,7 @@ def test_request_id_is_echoed_and_logged(api: Api, config_service: ServerProcess
 
 @pytest.mark.parametrize("request_id", [None, "", "a b", "x" * 201, "\x1b[31m", "\xe9"])
 def test_request_id_malformed_is_replaced(api: Api, request_id: str | None) -> None:
-    """What could forge a line of the log does not get there."""
+    """A malformed request id is replaced: it could forge a line of the log."""
     given = api.ask("/instances", X_Request_ID=request_id).headers["X-Request-ID"]
 
     assert re.fullmatch("[0-9a-f]{32}", given)

@@ -119,7 +119,7 @@ def told(said: str) -> None:
 
 
 def test_demo_tells_the_story(tmp_path: Path) -> None:
-    """With the cache in the process: each step as it should be, exit code 0, nothing left."""
+    """With the cache in the process each step is as expected, the exit code 0, nothing is left."""
     with demo(tmp_path) as process:
         said = output(process)
 
@@ -130,7 +130,7 @@ def test_demo_tells_the_story(tmp_path: Path) -> None:
 
 
 def test_demo_on_redis_stays_until_ctrl_c(tmp_path: Path, redis_server: RedisServer) -> None:
-    """With the cache in Redis; then all is put back, and the printed curl works as it stands."""
+    """With Redis the demo runs until Ctrl-C, all is put back, and the printed curl works."""
     with demo(tmp_path, "--serve", f"--redis={redis_server.url()}") as process:
         said = read_until(process, "Ctrl-C stops everything")
         answer = ask_like_curl(said)
@@ -176,7 +176,7 @@ def ask_like_curl(said: str) -> dict[str, str]:
 
 
 def test_demo_that_goes_wrong_says_so(tmp_path: Path) -> None:
-    """With a wrong token the service refuses the studio: a step that fails fails the demo."""
+    """A step that fails, here by a wrong token, makes the demo fail."""
     with demo(tmp_path, STUDIO_SERVICE_TOKEN="wrong") as process:
         said = output(process)
 

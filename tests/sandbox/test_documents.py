@@ -39,7 +39,7 @@ def is_taken(field: str, value: Any) -> bool:
 
 @pytest.mark.parametrize("row", TABLE, ids=name)
 def test_contract_allows_what_the_table_says(row: Row) -> None:
-    """What a service may write is all read as written; what the client forgives is not in it."""
+    """The contract allows what the table says, and not what the client forgives."""
     assert SCHEMA.is_valid(row.document) is row.is_contract
 
 
@@ -47,7 +47,7 @@ def test_contract_allows_what_the_table_says(row: Row) -> None:
     "row", [row for row in TABLE if row.fields and row.fields.keys() <= CHECKS.keys()], ids=name
 )
 def test_reference_service_takes_what_the_contract_allows(row: Row) -> None:
-    """What cannot be saved there cannot be served."""
+    """The reference service accepts exactly what the contract allows."""
     taken = all(is_taken(field, value) for field, value in row.fields.items())
     assert taken is row.is_contract
 
@@ -68,7 +68,7 @@ def test_pattern_of_worker_urls_is_one() -> None:
 def test_limit_typed_as_a_float_is_served_as_an_integer(
     api: Api, service_admin: ServiceAdmin, instance_id: str
 ) -> None:
-    """To the admin's form 60.0 is another number than 60."""
+    """A limit typed as 60.0 is stored and served as 60."""
     limits = {"render": {"rpm": 60.0, "daily": 5.0}}
     service_admin.set(f"instance/{instance_id}", rate_limits=limits)
 

@@ -102,7 +102,7 @@ def test_answer_is_as_documented(
 def test_trouble_is_as_documented(
     openapi: OpenAPI, api: Api, ids: dict[str, str], switch: Callable[..., None], status: int
 ) -> None:
-    """What the service answers when it is told to fail has its headers and body too."""
+    """The answers to switched-on faults match the documented headers and bodies."""
     paths = [path for path, documented in DOCUMENTED if documented == status]
     switch(errors=100, errors_status=status, retry_after=5)
     answers = [api.ask(path.format(**ids)) for path in paths]

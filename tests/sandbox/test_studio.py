@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def test_page_of_the_owner_says_who_which_why_and_what(people: dict[str, Visitor]) -> None:
-    """One page answers: who am I, which instance, why, where from, how old, what it allows."""
+    """The page shows the user, the instance, why it was chosen, its source, age and limits."""
     page = people["owner"].page("/")
 
     assert page.status_code == 200
@@ -40,7 +40,7 @@ def test_page_of_the_owner_says_who_which_why_and_what(people: dict[str, Visitor
 
 
 def test_page_says_where_the_configuration_came_from(people: dict[str, Visitor], mine: str) -> None:
-    """First the service, then the cache."""
+    """The page says that the configuration is from the service, then from the cache."""
     first, second = (people["owner"].page(f"/instances/{mine}/").text for _ in range(2))
 
     assert "The Config Service was asked just now." in first
@@ -142,7 +142,7 @@ def test_page_during_an_outage_with_a_copy(
 
 
 def test_pages_never_show_a_key(people: dict[str, Visitor], mine: str) -> None:
-    """Of API keys the names are shown, and to all users the names only."""
+    """Pages and the API show the names of API keys, never a key."""
     for path in ("/", f"/instances/{mine}/", "/cache/"):
         page = people["admin"].page(path).text
         assert not [secret for secret in SECRETS if secret in page]
@@ -171,7 +171,7 @@ def test_page_is_not_kept_by_the_browser(people: dict[str, Visitor]) -> None:
     ],
 )
 def test_picker_leads_to_the_page(people: dict[str, Visitor], query: str, leads_to: str) -> None:
-    """The form needs no script."""
+    """The form of the picker works without a script."""
     browser = people["owner"]
     answer = browser.get(f"{browser.url}/pick/?{query}", allow_redirects=False, timeout=10)
 
@@ -205,7 +205,7 @@ def test_icon_is_there(server: str, request: pytest.FixtureRequest) -> None:
 
 @pytest.mark.parametrize("path", ["/static/studio/studio.css", "/static/admin/css/base.css"])
 def test_stylesheets_are_served(studio: ServerProcess, path: str) -> None:
-    """Without a web server in front, and without DEBUG."""
+    """Stylesheets are served without a web server in front, and without DEBUG."""
     answer = requests.get(studio.url + path, timeout=10)
 
     assert answer.status_code == 200
@@ -256,7 +256,7 @@ def test_panel_shows_the_state_of_an_entry(people: dict[str, Visitor], mine: str
 
 
 def test_panel_invalidates(people: dict[str, Visitor], mine: str) -> None:
-    """After it the service is asked, and only after it."""
+    """After "invalidate" in the panel the service is asked, and not before."""
     sources = [people["owner"].instance(X_Instance_ID=mine).json()["source"] for _ in range(2)]
     people["admin"].cache("invalidate", mine)
     sources.append(people["owner"].instance(X_Instance_ID=mine).json()["source"])

@@ -36,7 +36,7 @@ def test_api_tells_where_the_caller_stands(people: dict[str, Visitor], mine: str
 
 
 def test_api_takes_the_session_too(people: dict[str, Visitor]) -> None:
-    """Who has logged in on the page may use the API from there."""
+    """A user who is logged in on the pages may use the API."""
     answer = people["neighbour"].instance(Authorization=None)
 
     assert answer.json()["instance_id"] == "studio-b"
@@ -72,7 +72,7 @@ def test_api_asks_nobody_to_log_in(studio: ServerProcess, path: str) -> None:
 def test_api_answers_problems(
     people: dict[str, Visitor], headers: dict[str, str], status: int, kind: str
 ) -> None:
-    """Failed lookups are problem details."""
+    """Failed lookups are answered with problem details."""
     answer = people["stranger"].instance(**headers)
 
     assert answer.status_code == status
@@ -108,7 +108,7 @@ def test_job_reaches_the_worker_with_the_key(people: dict[str, Visitor], mine: s
 
 
 def test_job_for_a_stranger_is_not_routed(people: dict[str, Visitor], mine: str) -> None:
-    """Who may not have the instance may not use its keys."""
+    """A stranger's job is refused, so the instance's keys are not used."""
     assert job(people["stranger"], instance_id=mine, task="a tree").status_code == 403
 
 
@@ -241,7 +241,7 @@ def test_seeding_twice_changes_nothing(studio: ServerProcess) -> None:
 
 
 def test_server_on_a_taken_port_says_so(studio: ServerProcess, tmp_path: os.PathLike[str]) -> None:
-    """A reason, not a traceback."""
+    """A server whose port is taken prints the reason, and no traceback."""
     done = manage(tmp_path, "serve", f"--port={studio.port}")
 
     assert done.returncode == 1

@@ -31,28 +31,28 @@ def calls(which: InstanceConfig, *moments: float) -> list[float | None]:
 
 
 def test_limit_of_none_lets_everything_through() -> None:
-    """No limit recorded, no limit."""
+    """Without a recorded limit each call is let through."""
     assert calls(config(), *[NOON] * 5) == [None] * 5
 
 
 def test_limit_of_a_minute_holds_to_its_end() -> None:
-    """One too many waits for the next minute, and is told how long."""
+    """A call over the limit of a minute is refused with the seconds until the next minute."""
     assert calls(config(rpm=2), NOON, NOON + 1, NOON + 2, NOON + 60) == [None, None, 58.0, None]
 
 
 def test_limit_of_zero_is_a_pause() -> None:
-    """An instance can be paused."""
+    """A limit of zero refuses each call."""
     assert calls(config(rpm=0), NOON + 45) == [15.0]
 
 
 def test_limit_of_a_day_holds_beside_the_minute() -> None:
-    """The day ends at midnight UTC."""
+    """A daily limit holds beside that of the minute, until midnight UTC."""
     which = config(rpm=9, daily=1)
     assert calls(which, NOON, NOON + 3600) == [None, 39_600.0]
 
 
 def test_limit_counts_each_instance_for_itself() -> None:
-    """A tenant's calls are not another's."""
+    """Each instance's calls are counted separately."""
     assert calls(config(rpm=1), NOON) == calls(config(rpm=1), NOON) == [None]
 
 
@@ -114,6 +114,6 @@ def test_step_that_went_wrong_says_what_differs(
 
 
 def test_step_that_went_well_says_nothing() -> None:
-    """What is as expected is no difference."""
+    """A step with the expected answer has no differences."""
     seen = {**WELL, "a": 1, "detail": "x"}
     assert list(differences(step(body={"a": 1}), seen)) == []

@@ -67,7 +67,7 @@ urlpatterns = [*urls.urlpatterns, *in_projects(urls.urlpatterns, VIEWS)]
 
 @dataclass(frozen=True)
 class Asked:
-    """What a stranger names."""
+    """The instance or project that a stranger names."""
 
     instance: str | None = None
     project: str | None = None
@@ -211,7 +211,7 @@ def fresh(world: World) -> None:
 
 
 def near(world: World) -> None:
-    """In the memory of the process, too."""
+    """Have the entry in the near cache as well."""
     for _ in range(3):
         fresh(world)
     assert at_hand(world.resolver, TENANT) is not None
@@ -305,7 +305,7 @@ CASES = (
 
 
 def ask_first(world: World, asked: Asked, ask: type[Ask]) -> None:
-    """What it costs, and what an outage shows of what the stranger has been told before."""
+    """Ask for the id first, and see what it costs and what an outage shows afterwards."""
     for _ in range(2):
         world.ask(asked)
     world.spend(ask)
@@ -353,7 +353,7 @@ def name_of(value: Any) -> str:
 
 @dataclass
 class Stage:
-    """Where worlds are made, one after the other."""
+    """Makes worlds, one after the other."""
 
     caplog: pytest.LogCaptureFixture
     service: FakeConfigService

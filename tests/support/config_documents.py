@@ -17,7 +17,7 @@ MOMENT = DAY.replace(hour=9, minute=30)
 
 
 class Row(NamedTuple):
-    """One configuration, and what becomes of it."""
+    """One configuration, and how the client reads it."""
 
     name: str
     fields: dict[str, Any]

@@ -118,7 +118,7 @@ def config_service() -> ScriptedServer:
 
 
 class Site:
-    """What ``startproject`` makes, and in it the blocks in the order of the pages."""
+    """A project from ``startproject``, with the blocks of the pages in their order."""
 
     def __init__(self, directory: Path, parts: Iterable[Block]) -> None:
         self.directory = directory

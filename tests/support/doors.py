@@ -33,7 +33,7 @@ class Somebody(User):
         self.__dict__.update(fields)
 
     def __repr__(self) -> str:
-        """The same in each worker: pytest makes names of tests of it."""
+        """Return the same text in each worker, since pytest makes test names of it."""
         return f"Somebody({self.pk!r})"
 
 

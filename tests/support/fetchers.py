@@ -25,7 +25,7 @@ OLGA = Asker((False, "olga"), "olga", "r1")
 
 
 class Process:
-    """What one process has: on one cache there may be several."""
+    """The objects of one process; several may share one cache."""
 
     def __init__(self, service: DictConfigService, **options: Any) -> None:
         settings, counters = build_settings(options), Counters()

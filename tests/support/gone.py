@@ -24,7 +24,7 @@ PAGE = Answer(404, b"<h1>404 Not Found</h1>", {"Content-Type": "text/html"})
 GONE = Answer(404, b'{"status": 404}', {"Content-Type": "application/problem+json"})
 ETAG = {"ETag": '"1"'}
 OLD = 299.999
-"""An age at which every entry is due for a refresh ahead."""
+"""A service that knows each instance and project that is not in ``gone``."""
 SYNC = Twin(is_async=False)
 
 

@@ -30,7 +30,7 @@ def test_pause_begins_when_it_goes_on_failing(backoff: Backoff, clock: Monotonic
 
 
 def test_pause_that_was_asked_for(backoff: Backoff, clock: Monotonic) -> None:
-    """What the service asks for holds from the first failure on, and if it is more."""
+    """A pause that the service asks for holds from the first failure on, if it is longer."""
     backoff.failed("acme", at_least=20)
     assert (backoff.pause("acme"), backoff.rests("acme")) == (20, True)
     clock.now += 19
@@ -42,7 +42,7 @@ def test_pause_that_was_asked_for(backoff: Backoff, clock: Monotonic) -> None:
 
 
 def test_failures_are_forgotten(backoff: Backoff, clock: Monotonic) -> None:
-    """After a while without any, the next one is a first one."""
+    """After some time without a failure the next one counts as the first."""
     backoff.failed("acme")
     backoff.failed("acme")
     clock.now += 60
@@ -80,7 +80,7 @@ def test_rest_begins_with_the_first_failure(backoff: Backoff, clock: Monotonic) 
 
 
 def test_others_are_asked(backoff: Backoff) -> None:
-    """Each is left alone for itself."""
+    """A failure of one id does not pause another."""
     for _ in range(3):
         backoff.failed("acme")
     assert (backoff.pause("beta"), backoff.rests("beta")) == (0, False)

@@ -20,7 +20,7 @@ LONG = 30
 
 
 class Source:
-    """What is looked at: it finds keys that begin with "a", and has what begins with "b"."""
+    """A cache: a look finds keys that begin with "a", a read also those that begin with "b"."""
 
     def __init__(self) -> None:
         self.looks: list[list[str]] = []
@@ -76,7 +76,7 @@ async def all_of(gathering: Getting, *keys: str) -> list[str]:
 
 
 async def test_one_look_for_all(gathering: Getting, source: Source) -> None:
-    """Of the same and of different keys, in one of our threads."""
+    """Several keys asked for at once are looked up together, in one of our threads."""
     found = await all_of(gathering, "a1", "a2", "a1", "a3")
     assert found == ["seen a1", "seen a2", "seen a1", "seen a3"]
     assert (source.looks, source.reads) == ([["a1", "a2", "a3"]], [])
@@ -84,13 +84,13 @@ async def test_one_look_for_all(gathering: Getting, source: Source) -> None:
 
 
 async def test_one_key_is_read(gathering: Getting, source: Source) -> None:
-    """However many want it: a look might find nothing, and would have been for nothing."""
+    """A single key is read without a look, however many callers want it."""
     assert await all_of(gathering, "a1", "a1") == ["read a1"] * 2
     assert (source.looks, source.reads) == ([], ["a1"])
 
 
 async def test_what_a_look_does_not_find_is_read(gathering: Getting, source: Source) -> None:
-    """Each by itself, once."""
+    """Each key that the look does not find is read once."""
     assert await all_of(gathering, "a1", "b1", "b2", "b1") == [
         "seen a1",
         "read b1",
@@ -128,7 +128,7 @@ async def test_no_more_than_so_many_in_one_look(gathering: Getting, source: Sour
 
 
 async def test_whoever_comes_later_is_looked_up_later(gathering: Getting, source: Source) -> None:
-    """What was asked for while a look was under way is not answered with what that found."""
+    """A key asked for during a look is not answered by that look."""
     source.gate.clear()
     first = [asyncio.create_task(gathering.get(key)) for key in ("a1", "a2")]
     await asyncio.to_thread(source.looking.wait, LONG)
@@ -186,7 +186,7 @@ def test_loop_that_is_closed_meanwhile(source: Source, gathering: Getting) -> No
 
 
 def test_loops_of_several_threads(gathering: Getting) -> None:
-    """Each gathers its own."""
+    """Each event loop gathers its own keys."""
     keys = [f"a{number}" for number in range(10)]
 
     def crowd(_: int) -> list[str]:
@@ -239,7 +239,7 @@ async def test_error_that_nobody_waits_for(gathering: Getting, source: Source) -
 async def test_whoever_fails_to_begin_is_in_nobodys_way(
     gathering: Getting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with a stack that is too deep just there: the others would join what never sets off."""
+    """When a caller fails to start the look, the next caller starts one."""
     loop = asyncio.get_running_loop()
 
     def fail(*args: object) -> None:

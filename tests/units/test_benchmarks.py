@@ -47,7 +47,7 @@ def test_rounds_are_interleaved() -> None:
 
 
 def test_first_round_warms_up() -> None:
-    """It counts nothing, unless it is to be the only one."""
+    """The first round is not counted, unless it is the only one."""
     assert in_turn({"a": lambda: 1}, rounds=2) == {"a": [1, 1]}
     assert in_turn({"a": iter([7, 8]).__next__}, rounds=1) == {"a": [8]}
     assert in_turn({"a": iter([7, 8]).__next__}, rounds=1, warm_up=False) == {"a": [7]}
@@ -70,7 +70,7 @@ def test_ratio_is_of_rounds() -> None:
     ],
 )
 def test_bound(result: Result, bound: Bound, found: float, *, holds: bool) -> None:
-    """Of a ratio and a difference the median counts, of a value the worst round."""
+    """A bound compares the median of a ratio or difference, and the worst round of a value."""
     assert bound.found(result.samples) == found
     assert bound.holds(found) is holds
 
@@ -87,7 +87,7 @@ def test_report_as_text(result: Result) -> None:
 
 
 def test_report_goes_into_a_page(result: Result, tmp_path: Path) -> None:
-    """Only what is between the markers changes, and a second time gives the same page."""
+    """Only the text between the markers changes, and writing twice gives the same page."""
     page = tmp_path / "page.md"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     for _ in range(2):
@@ -111,7 +111,7 @@ def test_page_takes_the_report() -> None:
 
 
 def test_json_is_read_again(result: Result, tmp_path: Path) -> None:
-    """With the summaries that others read, which follow from the rounds."""
+    """The JSON has the rounds and their summaries, and can be read back."""
     path = tmp_path / "bench.json"
     whole = Report(machine={"Python": "3"}, results={"race": [result]})
     report.save(whole, path)
@@ -122,7 +122,7 @@ def test_json_is_read_again(result: Result, tmp_path: Path) -> None:
 
 
 def test_peer_that_is_not_installed() -> None:
-    """It does not take part, and the others do."""
+    """A peer that is not installed is left out, and the others take part."""
 
     def make() -> int:
         raise ModuleNotFoundError(name="gone")

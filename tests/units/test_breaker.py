@@ -42,7 +42,7 @@ def test_closed_until_failures_in_a_row(breaker: Breaker) -> None:
 
 
 def test_success_begins_the_row_anew(breaker: Breaker) -> None:
-    """Failures count in a row only."""
+    """A success starts the count of failures again."""
     fail(breaker, 2)
     breaker.succeeded()
     fail(breaker, 2)
@@ -61,7 +61,7 @@ def test_open_for_reset_seconds(breaker: Breaker, clock: Monotonic) -> None:
 
 
 def test_half_open_lets_exactly_one_through(half_open: Breaker) -> None:
-    """One probe finds out; the others are not sent into a timeout with it."""
+    """Of many callers exactly one is let through as the probe."""
     with ThreadPoolExecutor(20) as threads:
         entered = [threads.submit(half_open.enter) for _ in range(100)]
     assert sum(future.result() for future in entered) == 1
@@ -75,7 +75,7 @@ def test_probe_that_succeeds_closes(half_open: Breaker) -> None:
 
 
 def test_probe_that_succeeds_forgets_all_failures(half_open: Breaker) -> None:
-    """It takes the full number to open it again."""
+    """After a successful probe the full number of failures is needed to open again."""
     assert half_open.enter()
     half_open.succeeded()
     fail(half_open, 2)
@@ -83,7 +83,7 @@ def test_probe_that_succeeds_forgets_all_failures(half_open: Breaker) -> None:
 
 
 def test_probe_that_fails_opens_again(half_open: Breaker, clock: Monotonic) -> None:
-    """For another ``reset`` seconds, and then for one probe again."""
+    """A failed probe opens the breaker for ``reset`` seconds, then one probe is let through."""
     assert half_open.enter()
     half_open.failed()
     assert half_open.wait() == 10.0
@@ -111,7 +111,7 @@ def test_silent_probe_is_given_up(half_open: Breaker, clock: Monotonic) -> None:
 
 
 def test_late_success_does_not_close(breaker: Breaker, clock: Monotonic) -> None:
-    """Where every other call fails, the answers of those under way would have it flap."""
+    """A late success of an older call does not close the breaker, which would go on and off."""
     assert breaker.enter()
     fail(breaker, 3)
     breaker.succeeded()
@@ -132,7 +132,7 @@ def test_late_success_between_two_probes_does_not_close(
 
 
 def test_probe_given_up_may_still_succeed(half_open: Breaker, clock: Monotonic) -> None:
-    """It was let through to find out, and it did."""
+    """A probe that took too long closes the breaker when it succeeds."""
     assert half_open.enter()
     clock.now += 5.1
     half_open.succeeded()
@@ -141,7 +141,7 @@ def test_probe_given_up_may_still_succeed(half_open: Breaker, clock: Monotonic) 
 
 @pytest.mark.parametrize("timeout", [0.4, 5.0])
 def test_probe_of_a_service_is_the_only_one(timeout: float) -> None:
-    """One that takes until its deadline, and a moment to say so, has none beside it."""
+    """No second probe starts before the first has passed its deadline and a moment more."""
     settings = build_settings({"config_service_timeout": timeout, "breaker_failures": 1})
     service = ServiceHealth(settings, Counters(), "The Config Service").breaker
     clock = Monotonic(service)
@@ -161,7 +161,7 @@ def test_late_failure_keeps_it_open(breaker: Breaker, clock: Monotonic) -> None:
 
 
 def test_one_thing_that_always_fails_does_not_open(breaker: Breaker) -> None:
-    """It says nothing about the rest."""
+    """An id that always fails does not open the breaker alone."""
     for _ in range(100):
         breaker.failed("poisoned")
     fail(breaker, 1)
@@ -171,7 +171,7 @@ def test_one_thing_that_always_fails_does_not_open(breaker: Breaker) -> None:
 
 
 def test_retry_after_for_one_thing_holds_for_no_other(breaker: Breaker) -> None:
-    """It may be that one thing that is too much for the service."""
+    """Retry-After for one id does not stop calls for others."""
     for _ in range(10):
         breaker.failed("a", retry_after=60)
     assert breaker.enter()
@@ -179,7 +179,7 @@ def test_retry_after_for_one_thing_holds_for_no_other(breaker: Breaker) -> None:
 
 
 def test_retry_after_for_two_things_holds_though_closed(breaker: Breaker, clock: Monotonic) -> None:
-    """Then it is the service that asks, and what it asks for is done at once."""
+    """Retry-After for two ids holds for all ids, though the breaker is closed."""
     breaker.failed("a", retry_after=60)
     breaker.failed("b", retry_after=7)
     clock.now += 59.9
@@ -216,7 +216,7 @@ def test_retry_after_outlasts_what_else_comes_in(breaker: Breaker) -> None:
 
 
 def test_success_without_failures_takes_no_lock(breaker: Breaker) -> None:
-    """As most calls do."""
+    """A success without failures before it takes no lock."""
     with breaker._lock:
         breaker.succeeded()
     assert breaker.enter()

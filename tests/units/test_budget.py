@@ -38,7 +38,7 @@ def test_no_budget(clock: Monotonic) -> None:
 
 
 def test_wait_until_the_next(clock: Monotonic) -> None:
-    """One more is allowed after a share of a minute, and it is said when."""
+    """After its share of a minute one more miss is allowed, and the wait is known."""
     budget = MissBudget(60, clock=clock)
     spent(budget)
     assert budget.wait("olga") == pytest.approx(1.0)
@@ -66,7 +66,7 @@ def test_overspent(clock: Monotonic) -> None:
 
 
 def test_refund(clock: Monotonic) -> None:
-    """What turned out to be no miss is given back, once."""
+    """A lookup that was no miss is given back, once."""
     budget = MissBudget(3, clock=clock)
     for _ in range(3):
         budget.spend("olga")
@@ -85,7 +85,7 @@ def test_refund_is_never_more_than_the_budget(clock: Monotonic) -> None:
 
 
 def test_refund_without_a_budget(clock: Monotonic) -> None:
-    """Where no user pays, there is nothing to give back, and none has to wait."""
+    """Without a budget a refund does nothing."""
     budget = MissBudget(None, clock=clock)
     budget.refund("olga")
     assert budget.wait("olga") == 0
@@ -120,7 +120,7 @@ def test_active_user_is_not_dropped(clock: Monotonic) -> None:
 
 
 def test_threads_lose_nothing(clock: Monotonic) -> None:
-    """Of many who spend at once each counts."""
+    """Misses of many threads at once are all counted."""
     budget = MissBudget(100, clock=clock)
     start = threading.Barrier(10)
 
@@ -168,7 +168,7 @@ def test_reserved_and_spent(clock: Monotonic) -> None:
 
 
 def test_reserved_without_a_budget(clock: Monotonic) -> None:
-    """Where no user pays, there is always one more."""
+    """Without a budget a miss is always allowed."""
     budget = MissBudget(None, clock=clock)
     for _ in range(100):
         assert budget.take("olga") == 0

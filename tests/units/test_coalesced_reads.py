@@ -19,7 +19,7 @@ LONG = 30
 
 
 class Source:
-    """What is read: numbers, one higher each time. Each read waits until it is let go."""
+    """A source of numbers that go up; each read waits until its gate is opened."""
 
     def __init__(self) -> None:
         self.reads: list[str] = []
@@ -71,7 +71,7 @@ def test_one_after_the_other(rounds: CoalescedReads[int], source: Source) -> Non
 def test_those_who_come_meanwhile_share_the_next(
     rounds: CoalescedReads[int], source: Source
 ) -> None:
-    """Not the present one, which may have read what was changed before they came."""
+    """Callers that come during a read share the next one, which sees later changes."""
     source.gates = {1: Event(), 2: Event()}
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(rounds.get, "a", source.read)
@@ -102,7 +102,7 @@ def test_keys_do_not_wait_for_each_other(rounds: CoalescedReads[int], source: So
 
 
 def test_failure_is_for_whoever_made_it(rounds: CoalescedReads[int], source: Source) -> None:
-    """Those who waited for it try for themselves, and those who come later are not held up."""
+    """A failed read is raised in its own caller; followers read by themselves."""
     source.gates = {1: Event(), 2: Event()}
     source.fails = {1, 2}
     with ThreadPoolExecutor(8) as pool:
@@ -143,7 +143,7 @@ def test_nobody_waits_for_a_thread_that_hangs(source: Source) -> None:
 
 @pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
 def test_fork_in_the_middle(fork: str) -> None:
-    """Neither waits for a thread that the child does not have, nor ends a round of another."""
+    """A child neither waits for a thread of its parent nor ends its rounds."""
     script = """
 import os, signal, sys, threading
 from instance_lookup.concurrency.coalescing import CoalescedReads
@@ -181,7 +181,7 @@ def test_reading_while_reading(rounds: CoalescedReads[int], source: Source) -> N
 
 
 class Interrupted(BaseException):
-    """As of a signal that ends a job."""
+    """An error like the one that a signal raises to end a job."""
 
 
 def test_leader_who_leaves(rounds: CoalescedReads[int], source: Source) -> None:
@@ -249,7 +249,7 @@ def test_round_that_is_gone_before_it_is_waited_for(rounds: CoalescedReads[int])
 def test_round_that_is_gone_when_it_would_be_overtaken(
     rounds: CoalescedReads[int], source: Source
 ) -> None:
-    """As in the child of a fork: its other rounds are left alone."""
+    """A round that a fork removed while it was waited for does no harm to later rounds."""
     source.gates = {1: Event()}
     with ThreadPoolExecutor(4) as pool:
         hangs = pool.submit(rounds.get, "a", source.read)

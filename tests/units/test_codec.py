@@ -51,7 +51,7 @@ def test_decode_gives_back_what_was_encoded(options: dict[str, Any], text: str) 
 
 
 def test_plain_is_stored_as_it_is() -> None:
-    """Without either option the cache holds readable JSON."""
+    """Without encryption and compression the cache holds readable JSON."""
     assert codec().encode(TEXT.encode()) == TEXT
 
 
@@ -91,20 +91,20 @@ def test_rotation_of_keys() -> None:
     "stored", [TEXT, TEXT.encode(), compressed(TEXT.encode()), "", "é", b"\xff"]
 )
 def test_plain_is_refused_with_encryption_on(stored: str | bytes) -> None:
-    """Who can write to the cache, but has no key, could otherwise forge an entry."""
+    """With encryption on, plain text is refused: a writer without a key must not forge entries."""
     with pytest.raises(ValueError, match=r"not encrypted|ASCII"):
         codec(**SEALED).decode(stored)
 
 
 def test_tampered_token_is_refused() -> None:
-    """One changed character is enough."""
+    """A token with one changed character is refused."""
     stored = codec(**SEALED).encode(TEXT.encode())
     with pytest.raises(ValueError, match="not encrypted with one of ENCRYPTION_KEYS"):
         codec(**SEALED).decode(stored[:40] + ("A" if stored[40] != "A" else "B") + stored[41:])
 
 
 def test_encrypted_is_not_read_with_encryption_off() -> None:
-    """It comes out as the text it is, which is no entry; it is never taken for one."""
+    """With encryption off, an encrypted value stays the text it is, which is no entry."""
     stored = codec(**SEALED).encode(TEXT.encode())
     assert codec().decode(stored) == stored
 
@@ -136,7 +136,7 @@ def test_damaged_entry_is_refused(stored: str | bytes) -> None:
 
 @pytest.mark.parametrize("size", [10**6 + 65_536, 10**6 + 65_537, 200 * 2**20])
 def test_decompression_bomb(size: int) -> None:
-    """It is unpacked up to what an honest entry may have, and no further."""
+    """A value is decompressed up to the largest allowed size, and no further."""
     stored = compressed(b"\0" * size)
     reader = codec(config_service_max_bytes=10**6)
     if size == 10**6 + 65_536:
@@ -158,13 +158,13 @@ def test_decode_raises_nothing_else(stored: str | bytes) -> None:
 
 
 def test_encryption_refuses_other_types() -> None:
-    """What is neither text nor bytes was not made by any key."""
+    """A value that is neither text nor bytes is refused."""
     with pytest.raises(ValueError, match="not encrypted with one of ENCRYPTION_KEYS"):
         Encryption([NEW]).decrypt(5)  # type: ignore[arg-type]
 
 
 def test_encryption_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who lacks the package is told what to install."""
+    """Without the package the error names the extra to install."""
     monkeypatch.setitem(sys.modules, "instance_lookup.cache.encryption", None)
     with pytest.raises(ImproperlyConfigured, match=r"the extra instance-lookup\[encryption\]"):
         codec(**SEALED)

@@ -36,7 +36,7 @@ class Moody(access.Policy):
 
 @pytest.fixture
 def calls() -> Iterator[list[str]]:
-    """Which callbacks were called; their receivers are taken off again."""
+    """The names of the callbacks that were called; they are disconnected after the test."""
     before = list(setting_changed.receivers)
     yield []
     setting_changed.receivers[:] = before
@@ -49,7 +49,7 @@ def messages(**options: Any) -> list[str]:
 
 @override_settings(INSTANCE_LOOKUP={})
 def test_defaults_are_the_documented_ones() -> None:
-    """Nothing has to be set, and every default is what the docs say."""
+    """The defaults are the documented ones, and no setting is required."""
     settings = get_settings()
     assert settings.config_service_timeout == 5.0
     assert settings.config_service_max_bytes == 1_048_576
@@ -168,7 +168,7 @@ def test_setting_that_is_no_string() -> None:
 
 
 def test_every_problem_is_named() -> None:
-    """One run shows all there is to mend."""
+    """One error names all wrong settings."""
     with pytest.raises(ImproperlyConfigured) as caught:
         build_settings({"cache_ttl": 0, "allow_anonymous": "no"})
     assert str(caught.value) == (
@@ -218,7 +218,7 @@ def test_setting_that_cannot_be_hashed() -> None:
     ],
 )
 def test_problem_shows_no_secret(options: dict[str, Any]) -> None:
-    """What is wrong with a token or key is said without it."""
+    """An error about a token or key does not show it."""
     with pytest.raises(ImproperlyConfigured) as caught:
         build_settings(options)
     assert TOKEN not in str(caught.value)
@@ -265,7 +265,7 @@ def test_id_regex_is_the_pattern(candidate: str, matches: bool) -> None:
 
 
 def test_on_change_calls_every_callback(calls: list[str]) -> None:
-    """Also two of one name, such as the `clear` of two dicts."""
+    """Each callback is called, also two of one name, such as ``clear`` of two dicts."""
     first, second = {"a": 1}, {"b": 2}
     conf.on_change(first.clear)
     conf.on_change(second.clear)

@@ -7,7 +7,7 @@ from instance_lookup.types import CacheStats
 
 
 def test_counts_start_at_nought() -> None:
-    """Nothing was counted yet."""
+    """All counters start at zero."""
     assert Counters().read() == CacheStats()
 
 
@@ -20,7 +20,7 @@ def test_add_counts_one_field() -> None:
 
 
 def test_read_is_a_snapshot() -> None:
-    """What was read does not go on counting."""
+    """``read`` returns a snapshot that does not change."""
     counters = Counters()
     before = counters.read()
     counters.add("errors")
@@ -28,7 +28,7 @@ def test_read_is_a_snapshot() -> None:
 
 
 def test_reset_starts_again() -> None:
-    """After it, only what came later counts."""
+    """After ``reset`` only later events are counted."""
     counters = Counters()
     counters.add("rejected")
     counters.reset()

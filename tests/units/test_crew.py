@@ -58,7 +58,7 @@ def test_user_has_so_many_side_by_side(jobs: Jobs) -> None:
 
 
 def test_users_do_not_wait_for_each_other(jobs: Jobs) -> None:
-    """Nor does work that is of no user."""
+    """A user's waiting jobs hold up neither another user's nor those without a user."""
     for name in "abc":
         jobs.submit(name)
     jobs.submit("d", "sam")
@@ -78,7 +78,7 @@ def test_lane_is_full(jobs: Jobs) -> None:
 
 
 def test_all_is_full(jobs: Jobs) -> None:
-    """With as many jobs as the pool may have, all users are told at once."""
+    """When the pool is full each user's job is refused at once."""
     for name, lane in zip("abcde", ["olga", "sam", "ada", "eve", None], strict=True):
         jobs.submit(name, lane)
     for user in ("olga", "bob", None):
@@ -101,7 +101,7 @@ def test_narrow_job_waits_for_a_wide_one(jobs: Jobs) -> None:
 
 
 def test_job_that_fails_makes_room(jobs: Jobs) -> None:
-    """What it raised is in its future."""
+    """A job that fails has its error in its future, and frees its place."""
 
     def fail() -> None:
         raise OSError("upset")
@@ -112,7 +112,7 @@ def test_job_that_fails_makes_room(jobs: Jobs) -> None:
 
 
 def test_job_that_waited_is_done_in_the_context_of_its_caller(jobs: Jobs) -> None:
-    """Not in that of the job whose end it waited for, which may be another request's."""
+    """A job that waited runs in its own caller's context, not in that of the job before it."""
     request: ContextVar[str] = ContextVar("request")
     seen: list[str | None] = []
 
@@ -157,7 +157,7 @@ def test_job_that_waited_needs_no_other_thread(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_job_that_comes_as_the_last_of_its_lane_ends_is_not_left_behind() -> None:
-    """It was queued behind one that ran, and nothing else would ever start it."""
+    """A job queued at the moment when the last of its lane ends is started."""
     crew: Any = Crew(most=9, waiting=9)
     first, second = (Job(copy_context(), print, "olga", 1) for _ in range(2))
     crew.add(first)

@@ -63,7 +63,7 @@ def test_freshness(age: float, state: Freshness) -> None:
     [(0, 0, STALE), (-1, 0, STALE), (7200, 3599, FRESH), (7200, 3600, PURGED)],
 )
 def test_freshness_of_odd_ttls(ttl: float, age: float, state: Freshness) -> None:
-    """No ttl outlives the total age."""
+    """A long ttl ends at the limit of the total age."""
     assert freshness(cached_at=NOW - age, ttl=ttl, stale_max_age=3600, now=NOW) is state
 
 
@@ -108,7 +108,7 @@ def test_unpack_purged() -> None:
     "present", [Generation("new", "own"), Generation("all", "new"), Generation("al", "l.own")]
 )
 def test_unpack_of_another_generation(present: Generation) -> None:
-    """What was stored before an invalidation is as if absent."""
+    """An entry of an older generation counts as absent."""
     assert unpacked(packed(), generation=present) is None
 
 
@@ -128,7 +128,7 @@ def test_unpack_expired(stored_under: str, present: str, state: Freshness) -> No
 
 
 def test_unpack_expired_and_old() -> None:
-    """Expiry makes nothing younger."""
+    """An old entry that is also expired is stale, and too old at the age limit."""
     entry = unpacked(packed(), generation=GENERATION._replace(expiry="e"), now=NOW + 400)
     assert entry is not None
     assert entry.freshness is STALE
@@ -169,7 +169,7 @@ def test_project_entry_has_honest_names() -> None:
 
 @pytest.mark.parametrize("generation", [Generation("a", "b"), Generation("a", "b", "c")])
 def test_generation_survives_its_token(generation: Generation) -> None:
-    """What `generation()` hands out, `set()` takes back."""
+    """The token of a generation can be parsed back."""
     assert Generation.parse(str(generation)) == generation
 
 

@@ -110,7 +110,7 @@ def test_forget_locals_of_the_whole_chain() -> None:
 
 
 def test_forget_locals_leaves_frames_that_run() -> None:
-    """Those of the caller are in use."""
+    """Frames that still run, those of the caller, keep their variables."""
     mine = "in use"
     with pytest.raises(ValueError, match="of mine") as caught:
         fail_with_the_key(ValueError("of mine"))

@@ -17,21 +17,21 @@ def items(clock: Monotonic) -> Expiring[str]:
 
 
 def test_item_is_kept(items: Expiring[str]) -> None:
-    """Under its key, and no other."""
+    """An item is found under its own key only."""
     items.put("a", "one")
     assert (items.get("a"), items.get("b")) == ("one", None)
 
 
 @pytest.mark.parametrize(("passed", "kept"), [(29.9, "one"), (30, None), (31, None)])
 def test_item_ends(items: Expiring[str], clock: Monotonic, passed: float, kept: str | None) -> None:
-    """After ``ttl`` seconds, to the moment."""
+    """An item ends exactly after ``ttl`` seconds."""
     items.put("a", "one")
     clock.now += passed
     assert items.get("a") == kept
 
 
 def test_item_put_again_lives_from_then_on(items: Expiring[str], clock: Monotonic) -> None:
-    """With its new value."""
+    """An item that is put again has the new value and a whole new ttl."""
     items.put("a", "one")
     clock.now += 20
     items.put("a", "two")
@@ -68,7 +68,7 @@ def test_ttl_too_short_to_tell() -> None:
 
 
 def test_drop_forgets_one(items: Expiring[str]) -> None:
-    """It tells whether there was one: what is not there may be dropped too."""
+    """``drop`` removes one item, and tells whether there was one."""
     items.put("a", "one")
     items.put("b", "two")
     assert [items.drop("a") for _ in range(2)] == [True, False]
@@ -76,7 +76,7 @@ def test_drop_forgets_one(items: Expiring[str]) -> None:
 
 
 def test_clear_forgets_all(items: Expiring[str]) -> None:
-    """As ``invalidate_all`` needs it."""
+    """``clear`` removes all items."""
     items.put("a", "one")
     items.clear()
     assert items.get("a") is None

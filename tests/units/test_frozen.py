@@ -47,14 +47,14 @@ def test_frozen_dict_refuses_change(kind: type[FrozenDict], change: str) -> None
 
 @pytest.mark.parametrize("kind", [FrozenDict, SecretDict])
 def test_frozen_dict_takes_no_attributes(kind: type[FrozenDict]) -> None:
-    """It has no `__dict__` to leave something in for the next request."""
+    """A frozen dict takes no attributes, so that no request leaves something for the next."""
     with pytest.raises(AttributeError):
         kind().note = "mine"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", [FrozenDict, SecretDict])
 def test_frozen_dict_copies_are_itself(kind: type[FrozenDict]) -> None:
-    """What cannot change need not be copied, and secrets should not be."""
+    """A copy of a frozen dict is the same object."""
     frozen = kind({"a": [1]})
     assert copy.copy(frozen) is frozen
     assert copy.deepcopy(frozen) is frozen
@@ -117,7 +117,7 @@ def test_secret_dict_hides_in_what_is_derived_from_it(
 
 @pytest.mark.parametrize("derive", ["copy", "or", "or itself", "ror", "ror of a frozen one"])
 def test_mapping_made_of_a_secret_dict_is_one(derive: str) -> None:
-    """So it refuses changes and pickle, and hides in what is made of it in turn."""
+    """A mapping derived from a ``SecretDict`` is a ``SecretDict`` too."""
     assert type(DERIVED[derive](SecretDict({"a": "sk-SECRET"}))) is SecretDict
 
 
@@ -134,7 +134,7 @@ def test_secret_dict_merges_like_a_dict() -> None:
 
 
 def test_secret_dict_views_do_what_views_of_a_dict_do() -> None:
-    """They are iterated, forth and back, compared, counted and searched."""
+    """The views can be iterated, reversed, compared, counted and searched."""
     plain = {"a": "1", "b": "2"}
     secrets: Any = SecretDict(plain)
     items, values = secrets.items(), secrets.values()
@@ -164,7 +164,7 @@ def test_secret_dict_gives_what_is_asked_for_plainly() -> None:
 
 @pytest.mark.parametrize("derive", ["copy", "or", "items", "values"])
 def test_what_is_derived_from_a_secret_dict_refuses_pickle(derive: str) -> None:
-    """As the dict itself does."""
+    """What is derived from a ``SecretDict`` cannot be pickled."""
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(DERIVED[derive](SecretDict({"a": "b"})))
 
@@ -176,7 +176,7 @@ def test_secret_dict_hides_inside_other_values() -> None:
 
 
 def test_secret_dict_gives_value_by_key() -> None:
-    """Who asks for a key by its name gets the plain string."""
+    """A value that is read by its key is the plain string."""
     keys = SecretDict({"ideogram": "sk-SECRET"})
     assert keys["ideogram"] == keys.get("ideogram") == "sk-SECRET"
     assert type(keys["ideogram"]) is str
@@ -197,20 +197,20 @@ def test_secret_dict_refuses_pickle(protocol: int) -> None:
 
 
 def test_secret_bytes_shows_its_length_only() -> None:
-    """Where a debug page shows local variables, a document is a number of bytes."""
+    """``SecretBytes`` show only their length as text, for example on a debug page."""
     secret = SecretBytes(b"sk-SECRET")
     assert f"{secret} {secret!r} {secret!s}" == " ".join(["<9 bytes, not shown>"] * 3)
 
 
 def test_secret_bytes_are_bytes() -> None:
-    """To decoders and comparisons it is what it holds."""
+    """``SecretBytes`` work as bytes in decoders and comparisons."""
     assert SecretBytes(b"abc") == b"abc"
     assert SecretBytes(b"abc").decode() == "abc"
 
 
 @pytest.mark.parametrize("value", ["text", 5, 1.5, True, None, b"raw", FrozenDict(a=1), object()])
 def test_freeze_leaves_what_cannot_change(value: object) -> None:
-    """What is immutable, or unknown, is returned itself."""
+    """An immutable or unknown value is returned unchanged."""
     assert freeze(value) is value
 
 
@@ -257,14 +257,14 @@ def test_hidden_value_shows_nothing(hidden: Any) -> None:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_hidden_text_is_pickled_as_what_it_is(protocol: int) -> None:
-    """What a cache of Django's stores is plain text, also to a release that does not hide it."""
+    """A pickle of hidden text holds plain text, which other releases can read."""
     back = pickle.loads(pickle.dumps(hide("sk-secret"), protocol))
     assert type(back) is str
     assert back == "sk-secret"
 
 
 def test_hidden_text_is_the_text() -> None:
-    """To serializers, which encode it or cut it."""
+    """Hidden text works as text for serializers."""
     assert hide("sk-secret").encode() == b"sk-secret"
     assert json.dumps(hide("sk-secret")) == '"sk-secret"'
     assert hide(7) == 7

@@ -15,13 +15,13 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 def test_working_is_no_news(log: pytest.LogCaptureFixture) -> None:
-    """What works from the start is not worth a line."""
+    """A part that works from the start is not logged."""
     Health("Config Service").ok()
     assert log.messages == []
 
 
 def test_outage_is_one_line(log: pytest.LogCaptureFixture) -> None:
-    """Not one a request, and not one a changed detail."""
+    """An outage is logged once, though requests and details change."""
     health = Health("Config Service")
     for number in range(5):
         health.failed("timeout", f"no answer for 'acme-{number}'")
@@ -41,7 +41,7 @@ def test_recovery_is_one_line(log: pytest.LogCaptureFixture) -> None:
 
 
 def test_recovery_may_have_a_line_of_its_own(log: pytest.LogCaptureFixture) -> None:
-    """Where "works again" does not say it; and only where it was failing."""
+    """A recovery may have its own line, which is logged only after a failure."""
     health = Health("Config Service")
     health.ok("deletions", "It answers again.")
     health.failed("gone", "All is gone.", part="deletions")
@@ -64,7 +64,7 @@ def test_another_reason_is_another_line(log: pytest.LogCaptureFixture) -> None:
 
 
 def test_second_outage_is_news_again(log: pytest.LogCaptureFixture) -> None:
-    """After a recovery the same failure is a change of state."""
+    """After a recovery the same failure is logged again."""
     health = Health("Instance cache")
     for _ in range(2):
         health.failed("down", "refused")
@@ -89,7 +89,7 @@ def test_threads_log_one_line(log: pytest.LogCaptureFixture) -> None:
 
 
 def test_change_noticed_meanwhile_is_no_news(log: pytest.LogCaptureFixture) -> None:
-    """Of two threads that saw the old state, the second finds it changed already."""
+    """A change that another thread has logged meanwhile is not logged again."""
     health = Health("Config Service")
     health.failed("timeout", "no answer")
     log.clear()
@@ -106,7 +106,7 @@ def test_change_noticed_meanwhile_is_no_news(log: pytest.LogCaptureFixture) -> N
 
 
 def test_parts_fail_each_for_itself(log: pytest.LogCaptureFixture) -> None:
-    """One instance's answer works again; the other's is broken still, which is no news."""
+    """Each part fails and recovers by itself."""
     health = Health("Config Service")
     for part in ("acme", "other"):
         health.failed("rejected", f"{part}: not JSON", part=part)

@@ -11,7 +11,7 @@ A, B, C = new_token(), new_token(), new_token()
 
 @pytest.mark.parametrize("as_read", [str, str.encode])
 def test_generation_as_read(as_read: type) -> None:
-    """Some serializers give text back as bytes."""
+    """A generation is read from text or bytes, since some serializers return bytes."""
     assert as_generation(as_read(A), as_read(B), as_read(C)) == Generation(A, B, C)
 
 

@@ -41,7 +41,7 @@ def test_options_are_the_settings() -> None:
 
 @pytest.mark.parametrize("name", Settings.__struct_fields__)
 def test_option_has_the_type_of_its_setting(name: str) -> None:
-    """What a setting takes is what an editor says that it takes."""
+    """Each option has the type that its setting accepts."""
     assert ACCEPTED[name] == accepted(name)
 
 
@@ -55,7 +55,7 @@ def test_options_are_keyword_arguments(function: Callable[..., Any]) -> None:
 
 
 def types_only(context: LookupContext) -> None:
-    """Never run: mypy fails where an error that is expected here does not come."""
+    """Is never run: mypy fails where an error that is expected here is missing."""
     InstanceResolver(cache_ttl=7, admin_roles=["admin"], near_cache_size=None)
     InstanceResolver(cache_tll=7)  # type: ignore[call-arg]
     InstanceResolver(cache_ttl="7")  # type: ignore[arg-type]

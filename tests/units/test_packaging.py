@@ -111,12 +111,12 @@ def test_import_without_optional_dependencies() -> None:
 
 
 def test_modules_import_without_extras() -> None:
-    """Only a module that is named for an extra needs it."""
+    """Only modules named for an extra need it."""
     assert int(run_python(IMPORT_WITHOUT_EXTRAS)) > 50
 
 
 def test_ci_calls_the_test_command_of_the_readme() -> None:
-    """What CI runs is what a newcomer is told to type."""
+    """CI runs the test command that the README shows."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = {
         line.strip()
@@ -135,7 +135,7 @@ def test_selected_tests_are_there(path: Path) -> None:
 
 
 def test_newest_has_the_machine_to_itself() -> None:
-    """It waits for all that could slow down its tests of times."""
+    """The environment ``newest`` runs after all others, since it tests times."""
     environments = set(tox_section("tox")["env_list"])
     assert environments - set(tox_section("testenv:newest")["depends"]) == {"newest", "coverage"}
 

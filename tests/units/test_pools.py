@@ -11,14 +11,14 @@ from instance_lookup.concurrency.threads import DaemonPool
 
 
 async def test_in_executor_thread() -> None:
-    """Neither the event loop's thread nor Django's thread-sensitive one is held up."""
+    """The function runs in a thread of ours, not in the loop's or Django's sensitive one."""
     thread = await in_executor(threading.current_thread)
     assert thread.name == "instance-lookup"
     assert thread.daemon
 
 
 async def test_in_executor_arguments() -> None:
-    """Arguments are handed on."""
+    """``in_executor`` passes on all arguments."""
 
     def function(*args: int, **kwargs: int) -> tuple[object, ...]:
         return args, kwargs
@@ -33,7 +33,7 @@ async def test_in_executor_error() -> None:
 
 
 async def test_in_pool_thread() -> None:
-    """Of the pool that is named, arguments and all: what may take long holds up no lookup."""
+    """``in_pool`` runs the function in the named pool, with its arguments."""
 
     def function(*args: int, **kwargs: int) -> tuple[object, ...]:
         return threading.current_thread().name, args, kwargs

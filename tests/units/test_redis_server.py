@@ -34,7 +34,7 @@ def test_start_answers(own_redis_server: RedisServer) -> None:
 
 @pytest.mark.parametrize("end", [RedisServer.stop, RedisServer.kill])
 def test_ended_server_leaves_nothing_behind(own_redis_server: RedisServer, end: Ending) -> None:
-    """Neither a process nor a file survives the tests."""
+    """An ended server leaves no process and no file."""
     pid, directory = own_redis_server.pid, Path(own_redis_server.directory)
     end(own_redis_server)
     assert not is_running(pid)
@@ -74,7 +74,7 @@ def test_cache_alias_works(cache_alias: str) -> None:
 
 
 def test_cache_alias_is_shared_by_threads(cache_alias: str) -> None:
-    """What one thread stores another reads: no open transaction of the test hides or locks it."""
+    """Threads see each other's entries: the test has no open transaction on the cache."""
     caches[cache_alias].set("key", "value")
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(read_and_close, cache_alias).result()

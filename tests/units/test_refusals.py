@@ -33,7 +33,7 @@ def test_service_is_not_the_anonymous() -> None:
 
 
 def test_forgotten() -> None:
-    """After its time a refusal is forgotten."""
+    """A refusal is forgotten after its time."""
     refused = refusals()
     clock = Monotonic(refused)
     refused.note(OLGA, "acme")
@@ -44,7 +44,7 @@ def test_forgotten() -> None:
 
 
 def test_bounded() -> None:
-    """Of more than 10,000 the oldest is forgotten first; one renewed is not the oldest."""
+    """Over 10,000 refusals the oldest is forgotten; a renewed one is not the oldest."""
     refused = refusals()
     others = map(str, range(9_998))
     for asked in ("a", "b", *others, "a", "c"):

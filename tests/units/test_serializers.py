@@ -9,7 +9,7 @@ from instance_lookup.serializers import BytesSerializer
 
 @pytest.mark.parametrize("text", ["", "plain", '{"é": "☃"}', "\0", "x" * 100_000])
 def test_text_survives(text: str) -> None:
-    """What the app stores is text, and comes back as text."""
+    """Text that is stored comes back as text."""
     data = BytesSerializer().dumps(text)
     assert data == text.encode()
     assert BytesSerializer({"django-redis": "hands over its OPTIONS"}).loads(data) == text

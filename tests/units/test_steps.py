@@ -38,7 +38,7 @@ def test_outcomes_are_sent_and_result_returned(how: str) -> None:
 
 
 def test_generator_without_steps(how: str) -> None:
-    """A decision may need nothing."""
+    """A generator may return without a step."""
 
     def steps() -> Steps[str]:
         return "at once"
@@ -63,7 +63,7 @@ def test_errors_are_thrown_into_the_generator(how: str) -> None:
 
 
 def test_errors_that_nobody_catches_come_out(how: str) -> None:
-    """With the generator's clean-up done."""
+    """An error that the generator does not catch is raised after its clean-up."""
     cleaned = []
 
     def steps() -> Steps[str]:
@@ -78,7 +78,7 @@ def test_errors_that_nobody_catches_come_out(how: str) -> None:
 
 
 def test_stop_iteration_of_a_step_is_an_error(how: str) -> None:
-    """It is not taken for the end of the generator."""
+    """StopIteration of a step is an error, not the end of the generator."""
 
     def steps() -> Steps[str]:
         yield Blocking(lambda: next(iter(())))
@@ -147,7 +147,7 @@ def test_notify_sends_the_signal(how: str) -> None:
 
 
 def test_in_executor_passes_everything_on(how: str) -> None:
-    """Arguments in, result or error out."""
+    """``in_executor`` passes on arguments, the result and an error."""
     assert asyncio.run(in_executor(divmod, 7, 2)) == (3, 1)
     assert asyncio.run(in_executor(int, "ff", base=16)) == 255
     with pytest.raises(ValueError, match="invalid literal"):
@@ -165,7 +165,7 @@ def flying() -> Future[Any]:
 
 
 def test_wait_returns_the_result(how: str) -> None:
-    """Also one that takes a moment."""
+    """``wait`` returns the result, also when it takes a moment."""
     future = flying()
     threading.Timer(0.02, future.set_result, ["done"]).start()
     assert run(lambda: waits(future, 5), how) == "done"
@@ -189,7 +189,7 @@ def test_wait_gives_up(how: str, seconds: float) -> None:
 
 
 def test_wait_of_a_cancelled_coroutine(how: str) -> None:
-    """It cancels its own wait only."""
+    """A cancelled coroutine cancels its own wait, not the future."""
     future = flying()
 
     async def cancelled() -> None:

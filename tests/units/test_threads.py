@@ -89,7 +89,7 @@ def test_only_the_first_worker_is_started_by_who_submits() -> None:
 
 
 def test_worker_that_cannot_start_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does all by itself."""
+    """A worker that cannot start another one does all jobs by itself."""
     pool = DaemonPool("alone", 8)
     with pool._crew.changed:
         jobs = [pool.submit(str, number) for number in range(3)]
@@ -140,7 +140,7 @@ def test_django_caches_of_a_worker_are_kept_from_job_to_job() -> None:
 
 
 def test_job_runs_in_the_context_of_its_caller() -> None:
-    """Also where the worker was started by another caller: the second job knows the second one."""
+    """A job has its caller's context, also when another caller started the worker."""
     pool = DaemonPool("contexts", 1)
     for name in ("alice", "bob"):
         WHO.set(name)
@@ -155,7 +155,7 @@ def test_job_of_a_job_runs_in_the_context_of_the_first_caller() -> None:
 
 
 def test_job_changes_a_copy_of_the_context() -> None:
-    """What a job sets is seen by no other code of its caller, nor by the next job."""
+    """A job changes a copy of the context: neither its caller nor the next job sees it."""
     pool = DaemonPool("copies", 1)
     WHO.set("alice")
     pool.submit(WHO.set, "mallory").result(5)
@@ -188,7 +188,7 @@ def test_cache_clients_of_a_worker_survive_the_caller_that_closes_its_own() -> N
 
 @pytest.mark.parametrize("fail", [False, True])
 def test_context_of_a_caller_ends_with_its_job(*, fail: bool) -> None:
-    """Neither the worker that it started nor an error keeps the request, and all that it held."""
+    """After the job neither the worker nor an error keeps the caller's request alive."""
     pool = DaemonPool("leaving", 1)
 
     class Request:
@@ -213,7 +213,7 @@ def test_context_of_a_caller_ends_with_its_job(*, fail: bool) -> None:
 
 
 def test_worker_starts_with_nothing_of_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What hands the context to a new thread (Sentry, free-threaded Python) finds an empty one."""
+    """A new worker starts in an empty context, also with tools that copy it, such as Sentry."""
     seen: list[str] = []
     start = threading.Thread.start
 
@@ -262,7 +262,7 @@ def test_submit_leaves_nothing_behind_when_no_thread_can_start(
 def test_submit_waits_for_a_worker_when_no_other_can_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where the system has no thread to spare, those that are there do the job."""
+    """When no thread can be started a running worker does the job."""
     pool = DaemonPool("short", 2)
     release = threading.Event()
     pool.submit(release.wait, 5)
@@ -312,7 +312,7 @@ def test_ending_worker_closes_all_its_connections(monkeypatch: pytest.MonkeyPatc
 
 
 def test_renewed_pool_has_nothing_of_the_old_one() -> None:
-    """After a fork neither threads nor jobs nor a locked lock are taken for one's own."""
+    """After a fork a pool uses no thread, job or lock of its parent."""
     pool = DaemonPool("forked", 1)
     release = threading.Event()
     before = pool.submit(release.wait, 5)

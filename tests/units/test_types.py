@@ -114,14 +114,14 @@ def test_has_feature(name: str, default: bool, answer: bool) -> None:
 
 @pytest.mark.parametrize("field", ["instance_id", "api_keys", "metadata", "features"])
 def test_config_fields_cannot_be_set(field: str) -> None:
-    """One request cannot change what the next one gets."""
+    """Fields of a config cannot be set, so no request changes what the next one gets."""
     with pytest.raises(AttributeError):
         setattr(decoded(FULL), field, None)
 
 
 @pytest.mark.parametrize("field", ["api_keys", "rate_limits", "worker_urls", "features"])
 def test_config_mappings_cannot_be_changed(field: str) -> None:
-    """Nor through its mappings, decoded or given or left to their defaults."""
+    """Mappings of a config cannot be changed, whether decoded, given or default."""
     given: dict[str, Any] = {"instance_id": "a", field: {}}
     for config in (decoded(FULL), InstanceConfig(instance_id="a"), InstanceConfig(**given)):
         with pytest.raises(TypeError, match="immutable"):
@@ -129,7 +129,7 @@ def test_config_mappings_cannot_be_changed(field: str) -> None:
 
 
 def test_config_holds_on_to_no_mapping_of_its_maker() -> None:
-    """What it was made of may change without changing it."""
+    """A config does not change when the mapping that it was made of changes."""
     features = {"beta": True}
     config = InstanceConfig(instance_id="a", features=features)
     features["beta"] = False
@@ -193,7 +193,7 @@ def test_replaced_config_shows_no_key() -> None:
 
 
 def test_logged_config_shows_no_key(caplog: pytest.LogCaptureFixture) -> None:
-    """Neither does a log line, with the config or its keys as the argument."""
+    """A log line with the config or its keys as argument shows no key."""
     config = decoded(FULL)
     logging.getLogger("site").warning("got %s, %r", config, config.api_keys)
     logging.getLogger("site").warning("keys %s", config.api_keys)
@@ -223,7 +223,7 @@ def test_sources_are_their_strings() -> None:
 
 
 def test_stats_are_frozen_and_start_at_nought() -> None:
-    """Statistics are a snapshot."""
+    """Statistics start at zero and cannot be changed."""
     stats = CacheStats()
     assert set(dataclasses.astuple(stats)) == {0}
     with pytest.raises(dataclasses.FrozenInstanceError):

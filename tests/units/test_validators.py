@@ -164,7 +164,7 @@ def test_good_value(complain: Callable[[Any], str | None], value: Any) -> None:
 
 @pytest.mark.parametrize(("complain", "value", "sentence"), flat(BAD))
 def test_bad_value(complain: Callable[[Any], str | None], value: Any, sentence: str) -> None:
-    """One that will not is, in a sentence that says what is expected."""
+    """A bad value gets a sentence that says what is expected."""
     complaint = complain(value)
     assert complaint is not None
     assert sentence in complaint
@@ -201,14 +201,14 @@ def test_path_that_cannot_be_imported(complain: Callable[[Any], str | None], pat
     ],
 )
 def test_complaint_shows_no_secret(complain: Callable[[Any], str | None], value: Any) -> None:
-    """What is wrong with a secret is said without it: checks are printed in build logs."""
+    """A complaint about a secret does not show it, since checks are printed in build logs."""
     complaint = complain(value)
     assert complaint is not None
     assert "s3cret" not in complaint
 
 
 def test_pair_of_certificate_and_key(tmp_path: Path) -> None:
-    """Both files of a client certificate have to be there."""
+    """A pair of certificate and key needs both files."""
     certificate = tmp_path / "client.pem"
     certificate.touch()
     pair = (str(certificate), str(tmp_path / "client.key"))

@@ -22,21 +22,21 @@ ALIAS = "instances"
 
 
 class Unmakeable(LocMemCache):
-    """Its constructor raises, as where a driver is missing."""
+    """A backend whose constructor raises, as when a driver is missing."""
 
     def __init__(self, *args: object) -> None:
         raise ValueError("no driver")
 
 
 class AnswersNone(LocMemCache):
-    """It has no answer to many keys at once."""
+    """A backend that answers ``None`` when it is asked for many keys."""
 
     def get_many(self, *args: object, **kwargs: object) -> Any:
         return None
 
 
 class AnswersList(LocMemCache):
-    """It gives values without their keys."""
+    """A backend that answers with values and without their keys."""
 
     def get_many(self, *args: object, **kwargs: object) -> Any:
         return ["x"]
@@ -86,14 +86,14 @@ def test_management_raises_if_backend_cannot_be_made(
 @pytest.mark.parametrize("backend", [AnswersNone, AnswersList])
 @pytest.mark.parametrize("twin", TWINS)
 def test_service_answers_if_backend_answers_nonsense(backend: Any, twin: Twin) -> None:
-    """What is no answer of a cache counts as one that cannot be read."""
+    """A nonsense answer of a cache counts as a failed read; the service answers."""
     with caches_with(backend):
         assert twin(make_resolver(), "resolve", asks()).source is Source.SERVICE
 
 
 @pytest.mark.parametrize("backend", [AnswersNone, Unmakeable])
 def test_coroutines_are_answered_if_backend_is_broken(backend: Any) -> None:
-    """One look for many ids fails as quietly as a look for one."""
+    """A read of many ids from a broken cache raises nothing; the service answers."""
 
     async def both(resolver: InstanceResolver) -> list[Source]:
         found = await asyncio.gather(
@@ -106,7 +106,7 @@ def test_coroutines_are_answered_if_backend_is_broken(backend: Any) -> None:
 
 
 def test_near_tier_is_opened_once_the_backend_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the process would hear of no invalidation, and tell of none, for as long as it lives."""
+    """The near cache opens later: else the process would never hear or send invalidations."""
     resolver = make_resolver()
     near = resolver.cache.tiers.near
     with caches_with(Unmakeable):

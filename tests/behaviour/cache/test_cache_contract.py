@@ -43,7 +43,7 @@ def test_get_fresh(cache: InstanceCache, call: Twin, clock: Clock) -> None:
 
 
 def test_get_stale(cache: InstanceCache, call: Twin, clock: Clock) -> None:
-    """From ttl on an entry is for those only who say that they take a stale one."""
+    """When its ttl is over an entry is only returned to callers that allow a stale one."""
     call(cache, "set", "acme", CONFIG)
     clock.now += 300
     assert call(cache, "get", "acme") is None
@@ -53,7 +53,7 @@ def test_get_stale(cache: InstanceCache, call: Twin, clock: Clock) -> None:
 
 
 def test_get_purged(cache: InstanceCache, call: Twin, clock: Clock) -> None:
-    """At STALE_MAX_AGE of total age an entry is as if absent."""
+    """An entry whose age is STALE_MAX_AGE is treated as absent."""
     call(cache, "set", "acme", CONFIG)
     clock.now += 3599.9
     assert call(cache, "get", "acme", allow_stale=True)
@@ -86,7 +86,7 @@ def test_set_impossible_ttl(ttl: Any) -> None:
 
 
 def test_set_replaces(cache: InstanceCache, call: Twin) -> None:
-    """The last one stored counts."""
+    """A second ``set`` replaces the first."""
     call(cache, "set", "acme", CONFIG)
     call(cache, "set", "acme", SECOND)
     assert call(cache, "get", "acme").config == SECOND
@@ -99,7 +99,7 @@ def test_set_of_another_instance(call: Twin) -> None:
 
 
 def test_set_bad_generation(call: Twin) -> None:
-    """What `generation` did not return is refused."""
+    """A generation that did not come from `generation` is refused."""
     with pytest.raises(ValueError, match="is not a generation"):
         call(InstanceCache(), "set", "acme", CONFIG, generation="1")
 
@@ -200,7 +200,7 @@ def test_reset_stats() -> None:
 @pytest.mark.parametrize("verb", ["get", "has", "generation", "expire", "invalidate"])
 @pytest.mark.parametrize("bad", ["", "a b", "../x", "x" * 65, None, b"acme", "acme\n"])
 def test_bad_id(verb: str, bad: Any, call: Twin) -> None:
-    """What is no id is refused before the cache is asked."""
+    """A malformed id is refused before the cache is asked."""
     with pytest.raises(InvalidContext):
         call(InstanceCache("no such alias"), verb, bad)
 

@@ -84,7 +84,7 @@ def here(alias: str) -> InstanceResolver:
 
 @pytest.fixture
 def there(alias: str) -> InstanceResolver:
-    """Another one on the same cache, which shares nothing with it but the channel."""
+    """Another resolver on the same cache, connected to the first by the channel only."""
     return near_resolver()
 
 
@@ -128,7 +128,7 @@ def test_near_hit_asks_nobody(here: InstanceResolver, monkeypatch: pytest.Monkey
 
 
 def test_missing_is_at_hand(here: InstanceResolver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So is "does not exist", once this process has heard its own news of it."""
+    """An answer "does not exist" is kept near, once the process has heard its own news of it."""
     assert seen(here, "nobody") == "InstanceNotFound"
     wait_for_delivery()
     wait_until(lambda: seen(here, "nobody") and here.cache.tiers.near.get("nobody"), LONG)
@@ -290,7 +290,7 @@ def test_ids_arrive(alias: str, asked: str) -> None:
     "message", ["*", b"*", b"", b"nonsense", b"instance:", b"pod:acme", b"\xff\xfe", b"\x00:\x01"]
 )
 def test_message_of_another_form(message: bytes | str) -> None:
-    """It names no id."""
+    """A message of another form names no id."""
     assert _named(message) is None
 
 
@@ -301,7 +301,7 @@ def test_message_that_names_an_id(message: bytes | str) -> None:
 
 
 def test_decoding_client(redis_server: RedisServer) -> None:
-    """With ``decode_responses`` all of it is text (RESP 3: redis-py cannot read its own pongs)."""
+    """Text of a ``decode_responses`` client is understood (RESP 2; on RESP 3 redis-py fails)."""
     config = near_config("redis", redis_server.url())
     config["OPTIONS"] |= {"decode_responses": True, "protocol": 2}
     with near_caches(instances=config):
@@ -320,12 +320,12 @@ def test_decoding_client(redis_server: RedisServer) -> None:
     ],
 )
 def test_server_is_named_without_its_password(url: str, shown: str) -> None:
-    """Where to look, and nothing that a log must not hold."""
+    """A log line names the server's address, and never its password."""
     assert _server_of(redis.Redis.from_url(url)) == shown
 
 
 def test_server_of_valkey_is_named_so() -> None:
-    """People look for what they run."""
+    """A Valkey server is called Valkey, not Redis."""
     assert _server_of(valkey.Valkey.from_url("valkey://10.0.0.5")) == "Valkey at 10.0.0.5:6379"
 
 
@@ -337,7 +337,7 @@ def test_server_behind_sentinel_is_named_by_its_service() -> None:
 
 
 def test_channel_of_one_name(alias: str) -> None:
-    """It is named after KEY_PREFIX, for ACLs, and is one and the same for all."""
+    """The channel is named after KEY_PREFIX, for ACLs, and there is one for each process."""
     made = channel()
     assert isinstance(made, Channel)
     assert made is channel()

@@ -39,7 +39,7 @@ ALL = (None, None)
 
 
 class Noting(Hearer):
-    """Also notes when it was told."""
+    """A hearer that also notes the time of each message."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ def test_message_that_names_no_id_means_all(
 def test_client_that_decodes_by_itself(
     own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It cannot read what is no text, and goes on with what comes after that."""
+    """A decoding client cannot read bytes that are no text, and goes on with later messages."""
     config = near_config("redis", own_redis_server.url())
     config["OPTIONS"] |= {"decode_responses": True, "protocol": 2}
     with near_caches(instances=config):
@@ -134,7 +134,7 @@ def wait_for_delivery_to(hearer: Hearer) -> None:
 
 
 def test_slow_flood_is_coalesced(alias: str) -> None:
-    """One after the other for a while is as many as at once."""
+    """Messages that come one by one for a while are coalesced like a flood at once."""
     hearer, enough = Noting(), Event()
     channel().listen(hearer)
     wait_until(is_sure, LONG)
@@ -153,7 +153,7 @@ def test_slow_flood_is_coalesced(alias: str) -> None:
 
 
 def test_last_of_a_flood_is_told(alias: str) -> None:
-    """What is published after all was forgotten a moment ago is not forgotten itself."""
+    """A message published just after all was forgotten makes the process forget once more."""
     hearer = Noting()
     channel().listen(hearer)
     wait_until(is_sure, LONG)
@@ -168,7 +168,7 @@ def test_last_of_a_flood_is_told(alias: str) -> None:
 def test_nothing_is_kept_between_two_of_a_flood(
     alias: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is read after the first and before the second would be served after the second."""
+    """An entry read between two messages of a flood is not kept: the second would be ignored."""
     here = near_resolver()
     settled(here)
     now = monotonic()
@@ -186,7 +186,7 @@ def test_nothing_is_kept_between_two_of_a_flood(
 
 
 def test_id_in_a_flood_is_told_at_once(alias: str) -> None:
-    """It does not wait with the others, and is told each time."""
+    """In a flood a message for one id is passed on at once, and each time."""
     hearer = Noting()
     hearer.ids = near_resolver().cache.tiers.ids
     channel().listen(hearer)
@@ -198,7 +198,7 @@ def test_id_in_a_flood_is_told_at_once(alias: str) -> None:
 
 
 def test_lookups_go_on_in_a_flood(alias: str) -> None:
-    """They are answered from the cache, and from memory again when it is over."""
+    """In a flood lookups are answered from the shared cache, and after it from the near cache."""
     here, enough = near_resolver(), Event()
     before = settled(here)
 

@@ -70,7 +70,7 @@ class StudioConfig(InstanceConfig, frozen=True, kw_only=True):
 
 
 class Elsewhere(InstanceConfig, frozen=True, kw_only=True):
-    """Takes in its own way what ours would leave out."""
+    """A config class whose own field types accept what ours would leave out."""
 
     features: Mapping[str, bool | str] = {}  # type: ignore[assignment]
     owner: int = 0
@@ -133,7 +133,7 @@ def test_null_that_an_own_field_takes_is_null() -> None:
     ],
 )
 def test_null_inside_an_own_field_is_its_default(sent: dict[str, Any], path: str) -> None:
-    """At every level, in structs, lists and maps, under the names that the service uses."""
+    """A null in a nested field becomes its default, in structs, lists and maps."""
     assert "plain" in repr(getattr(read(**sent), path))
 
 
@@ -157,7 +157,7 @@ def test_metadata_of_an_own_class_is_forgiven_alike() -> None:
 
 
 def test_own_date_is_read_as_msgspec_does() -> None:
-    """Only the dates that we declare get an offset, or are left out."""
+    """A date in the project's own fields gets no offset and is never left out, unlike ours."""
     assert read(branding={"since": "2026-01-31T09:30:00"}, features=None).branding.since is not None
     assert problem(branding={"since": "2026-01-31"}) == (
         f"field `branding.since` of {NAME}: Invalid RFC3339 encoded datetime"
@@ -197,7 +197,7 @@ def test_field_of_another_type_has_no_rule_of_ours() -> None:
     ],
 )
 def test_error_names_field_and_class(fields: dict[str, Any], said: str) -> None:
-    """Who reads it at night knows where to look, and sees no value."""
+    """The error names the field and the class, and shows no value."""
     assert problem(**fields) == said
     assert problem(**fields, features=None) == said
 
@@ -206,7 +206,7 @@ def test_error_names_field_and_class(fields: dict[str, Any], said: str) -> None:
     ("bucket", "error"), [("value", "ValueError"), ("look", "LookupError"), ("x", "KeyError")]
 )
 def test_error_of_the_class_itself_names_the_class(bucket: str, error: str) -> None:
-    """What its own code raises is named, what that says is not."""
+    """An error raised by the class is named by its type, without its message."""
     said = problem(instance_kind(Picky), r2_bucket=bucket, api_keys={"a": KEY})
     assert said == f"{__name__}.Picky: its code raised {error}"
 

@@ -46,7 +46,7 @@ def packed(row: Row) -> bytes:
 
 @used
 def test_document_is_read_as_the_table_says(row: Row) -> None:
-    """Lenient where it is decoration."""
+    """Each document of the table is read as its row says; bad decoration is left out."""
     accepted = read_document(KIND, ID, row.body)
     assert accepted.document == row.config
     assert {part.place for part in accepted.left_out} == set(row.left_out)
@@ -76,7 +76,7 @@ def test_document_is_refused_out_of_the_cache(row: Row) -> None:
 
 @dated
 def test_dates_can_be_compared_with_now(row: Row) -> None:
-    """Every date has an offset."""
+    """Each date that was read has an offset, so it can be compared with now."""
     metadata = read_document(KIND, ID, row.body).document.metadata
     for moment in (metadata.created_at, metadata.updated_at):
         assert moment is None or moment.utcoffset() is not None
@@ -104,7 +104,7 @@ def test_number_that_would_round_is_no_id(number: str) -> None:
 
 @pytest.mark.parametrize("number", ["9007199254740993.0", "7.000"])
 def test_whole_number_is_the_id_that_was_written(number: str) -> None:
-    """Of any length: it is read by its digits."""
+    """A whole number of any length becomes the id with exactly its digits."""
     body = f'{{"instance_id": "{ID}", "metadata": {{"owner": {number}}}}}'.encode()
 
     document: Any = read_document(KIND, ID, body).document

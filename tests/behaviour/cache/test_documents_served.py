@@ -157,7 +157,7 @@ def test_bad_limit_is_never_no_limit(wrong: object, call: Twin) -> None:
 
 @pytest.mark.parametrize("ids", [{"project_id": 1}, {"instance_id": 1}, {"instance_id": None}])
 def test_project_document_stays_strict(service: FakeConfigService, ids: dict[str, Any]) -> None:
-    """It decides which tenant's keys are served: an id is a string, or none."""
+    """A project's document is not forgiven: its instance id must be a string."""
     document = {"project_id": "shop", "instance_id": "acme", **ids}
     service.answer(Answer(200, json.dumps(document).encode()))
     with pytest.raises(ConfigServiceUnavailable) as caught:
@@ -166,7 +166,7 @@ def test_project_document_stays_strict(service: FakeConfigService, ids: dict[str
 
 
 def test_name_twice_is_refused(service: FakeConfigService) -> None:
-    """Of two owners no reader can know which one is meant."""
+    """A document with two owners is refused: it is not known which one is meant."""
     twice = b'{"instance_id": "acme", "metadata": {"owner": "7", "owner": "olga"}}'
     service.answer(Answer(200, twice))
     for user in (OWNER, OLGA):
@@ -175,7 +175,7 @@ def test_name_twice_is_refused(service: FakeConfigService) -> None:
 
 
 def test_config_set_by_hand_has_dates_with_an_offset(cache_alias: str) -> None:
-    """What a script puts into the cache comes out by the same rules."""
+    """A date without an offset that a script stores is read as UTC, like one of the service."""
     naive = datetime(2026, 1, 31, 9, 30)  # noqa: DTZ001  # the very case
     cache = InstanceCache(cache_alias)
     metadata = InstanceMetadata(created_at=naive)
@@ -189,7 +189,7 @@ def test_config_set_by_hand_has_dates_with_an_offset(cache_alias: str) -> None:
 
 
 def test_byte_order_mark_is_dropped(service: FakeConfigService, call: Twin) -> None:
-    """Some frameworks begin a body with one; an entry with it in its middle would be no JSON."""
+    """A byte order mark before the body is dropped; in a stored entry it would break the JSON."""
     service.answer(Answer(200, BOM_UTF8 + json.dumps(LENIENT).encode()))
     resolver = resolver_of(service)
     for source in (Source.SERVICE, Source.CACHE):
@@ -199,7 +199,7 @@ def test_byte_order_mark_is_dropped(service: FakeConfigService, call: Twin) -> N
 
 
 def test_byte_order_mark_of_project_is_dropped(service: FakeConfigService) -> None:
-    """The document that leads to another one may have it as well."""
+    """A byte order mark before a project's document is dropped as well."""
     project = b'{"project_id": "shop", "instance_id": "acme"}'
     service.sequence(Answer(200, BOM_UTF8 + project))
     resolver = resolver_of(service)
@@ -208,7 +208,7 @@ def test_byte_order_mark_of_project_is_dropped(service: FakeConfigService) -> No
 
 
 def test_byte_order_mark_of_list_is_dropped(service: FakeConfigService) -> None:
-    """And so may the list of all instances."""
+    """A byte order mark before the list of instances is dropped as well."""
     service.answer(Answer(200, BOM_UTF8 + b'{"instances": ["acme"]}'))
     page = HttpConfigService(url=service.url).list_instances(query())
     assert page.instance_ids == ("acme",)
@@ -226,7 +226,7 @@ def test_other_byte_order_marks_are_refused(service: FakeConfigService, body: by
 
 
 def test_left_out_is_counted_when_it_is_accepted(service: FakeConfigService, call: Twin) -> None:
-    """Once for each answer, not at each read of the cache."""
+    """A left-out part is counted once for each answer, not at each read of the cache."""
     first, second = resolver_of(service), resolver_of(service)
     for resolver in (first, first, second):
         call(resolver, "resolve", asks(OWNER))
@@ -267,7 +267,7 @@ def test_left_out_is_logged_once_by_name(
 def test_left_out_is_logged_again_when_it_changes(
     service: FakeConfigService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another part, or the same one after it was mended, is news."""
+    """A change of what is left out is logged: another part, or the same one after a repair."""
     resolver = resolver_of(service)
     for features in ({"a": 1}, {"a": 2, "b": 3}, {"b": 3, "a": 2}, {}, {"a": 1}):
         service.instances["acme"] = {**LENIENT, "features": features}

@@ -85,7 +85,7 @@ def test_unpack_raises_nothing_else(stored: str | bytes) -> None:
 @unhurried
 @given(st.sampled_from(sorted(ENVELOPE)), json_values)
 def test_unpack_of_a_changed_field(name: str, value: object) -> None:
-    """Nor when one field alone is not what we wrote; and the id is always the one asked for."""
+    """An entry with one changed field is rejected, or is still of the id that was asked for."""
     try:
         entry = unpacked(json.dumps({**ENVELOPE, name: value}))
     except Rejected:
@@ -96,7 +96,7 @@ def test_unpack_of_a_changed_field(name: str, value: object) -> None:
 @unhurried
 @given(st.binary(max_size=60), st.integers(0, len(packed()) - 1))
 def test_unpack_of_a_damaged_entry(noise: bytes, at: int) -> None:
-    """Nor when some bytes in the middle were overwritten."""
+    """An entry with overwritten bytes is rejected, or is still of the id that was asked for."""
     stored = packed().encode()
     try:
         entry = unpacked(stored[:at] + noise + stored[at + len(noise) :])
@@ -165,7 +165,7 @@ CHOOSY = "tests.behaviour.cache.test_entry_rejects.Choosy"
     ],
 )
 def test_rejected_document_is_not_repeated(fields: str, said: str) -> None:
-    """What msgspec repeats of a document, values and names, gets into no log line."""
+    """An error message repeats no value and no name of the document that was rejected."""
     with pytest.raises(Rejected) as caught:
         read_document(instance_kind(Choosy), "acme", f'{{"instance_id":"acme",{fields}}}'.encode())
     assert str(caught.value) == f"not a valid instance document: {said}"

@@ -73,7 +73,7 @@ def fill_up(server: RedisServer) -> None:
 def test_no_frame_holds_a_key(
     server: RedisServer, fault: Callable[[RedisServer], None], verb: str, twin: Twin
 ) -> None:
-    """Neither ours, which are still there, nor the client's, which are emptied."""
+    """No frame of a cache error holds a key: neither ours nor the emptied ones of the client."""
     cache = InstanceCache(ALIAS)
     more: tuple[Any, ...] = (config(),) if verb == "set" else ()
     kept = {"generation": "e.o."} if verb == "set" else {}
@@ -85,7 +85,7 @@ def test_no_frame_holds_a_key(
 
 
 def test_error_that_was_never_raised_has_no_frames() -> None:
-    """It may be a cause all the same."""
+    """An error that was never raised has no frames, and may still be a cause."""
     exc = OSError("ours")
     exc.__cause__ = LookupError("theirs")
     forget_locals(exc)

@@ -229,7 +229,7 @@ def test_expiry_evicted(resolver: InstanceResolver, alias: str) -> None:
 def test_failure_does_not_extend_life(
     resolver: InstanceResolver, service: Service, clock: Clock
 ) -> None:
-    """Neither a failure nor being served makes an entry any younger."""
+    """Neither a failure nor a read makes an entry younger."""
     bucket(resolver)
     service.failure = DOWN
     for _ in range(11):

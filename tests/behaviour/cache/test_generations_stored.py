@@ -99,7 +99,7 @@ def spoil(alias: str, key: str) -> None:
 
 @pytest.mark.parametrize("key", [ENTRY, OWN, EVERYTHING, EXPIRY])
 def test_unreadable_value(resolver: InstanceResolver, alias: str, key: str) -> None:
-    """What no serializer of ours wrote is counted, removed, and costs a hit at most."""
+    """A value that our serializer did not write is counted, removed, and costs a hit at most."""
     resolver.cache.expire("acme")
     bucket(resolver)
     spoil(alias, key)

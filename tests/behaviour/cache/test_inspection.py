@@ -11,7 +11,7 @@ class OwnConfig(InstanceConfig, frozen=True, kw_only=True):
 
 
 def test_masked_hides_fields_of_a_projects_own_class() -> None:
-    """What a project adds may be a secret, so its name is all that is shown."""
+    """The value of a project's own field is masked: it may be a secret."""
     shown = masked(OwnConfig(instance_id="acme", database_password="hunter2"))
     assert shown["database_password"] == "********"
     assert shown["instance_id"] == "acme"

@@ -87,7 +87,7 @@ def test_sentry_sees_commands_without_keys(
 def test_sentry_sees_an_error_of_the_cache_without_keys(
     own_redis_server: RedisServer, sentry: list[str]
 ) -> None:
-    """Its frames show local variables, and the chain of causes is sent as a whole."""
+    """Sentry's event for a cache error has frames and causes, and none shows a key."""
     import sentry_sdk
 
     with near_caches(instances=near_config("django-redis", own_redis_server.url())):
@@ -109,7 +109,7 @@ def test_sentry_sees_an_error_of_the_cache_without_keys(
 def test_opentelemetry_sees_commands_without_keys(
     redis_server: RedisServer, backend: str, twin: Twin
 ) -> None:
-    """Also where it is told to leave the statements as they are."""
+    """OpenTelemetry's spans hold no key, also when statements are recorded unchanged."""
     from opentelemetry.instrumentation.redis import RedisInstrumentor
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -145,7 +145,7 @@ class Watched(LocMemCache):
 
 @pytest.mark.parametrize("options", [{}, {"compress_above": 1}])
 def test_arguments_of_other_caches_show_no_keys(options: dict[str, Any]) -> None:
-    """What looks at the calls of Django's caches, such as a debug toolbar, sees a length."""
+    """A tool that records the calls of other Django caches sees no key."""
     watched = {"BACKEND": f"{__name__}.Watched", "LOCATION": uuid4().hex}
     with override_settings(CACHES={ALIAS: watched, "default": watched}):
         use_everything(TWINS[0].values[0], **options)  # type: ignore[arg-type]

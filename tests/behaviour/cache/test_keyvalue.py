@@ -68,7 +68,7 @@ class Fails:
 def test_connection_that_broke_is_tried_once_more(
     cache: KeyValue, verb: str, error: Exception
 ) -> None:
-    """It may have been forgotten on the way; another one may work."""
+    """A command on a broken connection is repeated once: another connection may work."""
     with hooks(fails := Fails(error, 1)):
         VERBS[verb](cache)
     assert fails.calls >= 2
@@ -85,14 +85,14 @@ def test_second_try_is_the_last(cache: KeyValue, verb: str) -> None:
 @each_verb
 @pytest.mark.parametrize("error", [ConnectionRefusedError(), TimeoutError(), ValueError()])
 def test_other_errors_are_not_tried_again(cache: KeyValue, verb: str, error: Exception) -> None:
-    """They would cost the same once more."""
+    """Any other error is not repeated: it would only cost the same time again."""
     with hooks(fails := Fails(error, 9)), pytest.raises(type(error)):
         VERBS[verb](cache)
     assert fails.calls == 1
 
 
 def test_many_are_read_once_more(cache: KeyValue) -> None:
-    """As one look, after the one that broke."""
+    """A read of many keys is repeated once, as one read."""
     with hooks(Fails(ConnectionResetError(), 1)):
         assert cache.get_many(["a", "nothing", "a"]) == ["g0", None, "g0"]
 
@@ -108,7 +108,7 @@ def test_add_tells_whether_it_is_known(
 
 @pytest.mark.extras
 def test_refusing_memcached_is_an_error_each_time() -> None:
-    """Its client would find nothing there after the first time, as if nothing were stored."""
+    """A memcached that refuses connections is an error each time, not a miss."""
     memcached = cache_config("pymemcache", memcached=f"127.0.0.1:{free_port()}")
     with override_settings(CACHES={"default": memcached}):
         for _ in range(3):

@@ -47,7 +47,7 @@ def client(request: pytest.FixtureRequest) -> str:
 
 
 class Counting(Service):
-    """Knows every instance, big ones too."""
+    """A service that knows every instance, with a large document for "big"."""
 
     def get_instance(self, instance_id: str, query: Query) -> Document | NotModified:
         size = MEGABYTE if instance_id == "big" else 0
@@ -108,7 +108,7 @@ def test_longest_keys(
 def test_value_over_a_megabyte(
     resolver: InstanceResolver, refuses_at_once: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is an answer that is not cached, and one log line, however often others are stored."""
+    """A value that is too large is served but not cached, and logged once."""
     later = Later(resolver)
     for round_ in range(3):
         assert source(resolver, "big") is Source.SERVICE
@@ -123,7 +123,7 @@ def test_value_over_a_megabyte(
 def test_value_of_that_size_is_taken_again(
     resolver: InstanceResolver, refuses_at_once: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was refused fits once it is smaller, or the server takes more: the log says so."""
+    """When a value of that size is stored again, the log says so."""
     source(resolver, "big")
     resolver.cache.tiers.health.takes(lambda: None, MEGABYTE + 1000)
     assert ["works again" in line for line in lines(caplog)] == [False, True]

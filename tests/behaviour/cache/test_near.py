@@ -115,7 +115,7 @@ def test_ttl_wall_clock_put_back(near: Near, clocks: Clocks, ttl: float) -> None
 
 @pytest.mark.parametrize(("passed", "is_kept"), [(2.3, True), (2.5, False)])
 def test_share_of_the_entrys_own_ttl(clocks: Clocks, passed: float, is_kept: bool) -> None:
-    """From REFRESH_AHEAD on it is to be looked at in the cache, where a refresh begins."""
+    """After the share REFRESH_AHEAD of its ttl a near entry is read from the shared cache again."""
     near = make()
     put(near, "acme", ttl=3.0)
     clocks.passed = passed
@@ -140,14 +140,14 @@ def test_share_not_of_missing(near: Near, clocks: Clocks) -> None:
 
 @pytest.mark.parametrize(("put_back", "is_kept"), [(4.9, True), (5.1, False)])
 def test_entry_from_the_future(near: Near, clocks: Clocks, put_back: float, is_kept: bool) -> None:
-    """As in the cache: more than 5 s in the future is some clock gone wrong."""
+    """A near entry more than 5 s in the future is not used: some clock is wrong."""
     put(near, "acme")
     clocks.put_back = put_back
     assert (near.get("acme") is not None) is is_kept
 
 
 def test_wall_clock_put_forward(near: Near, clocks: Clocks) -> None:
-    """What is stale by the wall clock is not served, however young it is here."""
+    """An entry that is stale by the wall clock is not served, however young it is here."""
     put(near, "acme")
     clocks.put_back = -240.0
     assert near.get("acme") is None
@@ -177,7 +177,7 @@ def test_random_ids_push_out_no_others(clocks: Clocks) -> None:
 
 
 def test_many_ids_keep_what_does_not_exist(near: Near) -> None:
-    """Nor the other way round."""
+    """Entries that exist do not push out what is known not to exist."""
     put(near, "nobody", exists=False)
     put(near, *(f"id-{n}" for n in range(100)))
     assert kept(near, "nobody") == {"nobody"}
@@ -190,7 +190,7 @@ def fill_up(near: Near, *ids: str, size: int, exists: bool = True) -> None:
 
 
 def test_bytes_least_recently_used(clocks: Clocks) -> None:
-    """However few entries there are, they take no more than NEAR_CACHE_BYTES of JSON together."""
+    """All entries together take NEAR_CACHE_BYTES of JSON at most, however few they are."""
     near = make(100, near_cache_bytes=1000)
     fill_up(near, "a", "b", "c", "d", size=250)
     near.get("a")
@@ -199,7 +199,7 @@ def test_bytes_least_recently_used(clocks: Clocks) -> None:
 
 
 def test_bytes_of_one_that_is_larger(clocks: Clocks) -> None:
-    """It is not kept, nor what was known of it before; and it pushes out no other."""
+    """An entry over NEAR_CACHE_BYTES is not kept, replaces its predecessor, and drops no other."""
     near = make(100, near_cache_bytes=1000)
     fill_up(near, "a", "b", size=500)
     fill_up(near, "b", size=1001)
@@ -209,7 +209,7 @@ def test_bytes_of_one_that_is_larger(clocks: Clocks) -> None:
 
 
 def test_bytes_of_what_does_not_exist(clocks: Clocks) -> None:
-    """It makes room for what exists, and pushes out nothing that does."""
+    """Unknown ids make room for entries that exist, and never push one out."""
     near = make(100, near_cache_bytes=1000)
     fill_up(near, "x", "y", "z", size=300, exists=False)
     fill_up(near, "a", "b", size=300)
@@ -244,7 +244,7 @@ def test_bytes_are_given_back(change: str, exists: bool, clocks: Clocks) -> None
 
 @pytest.mark.parametrize("cache_kind", ["locmem"])
 def test_bytes_of_real_entries(cache_alias: str) -> None:
-    """What counts is the JSON as it is stored: a few large configurations are not kept together."""
+    """The stored JSON counts: a few large configurations are not all kept together."""
     documents = {name: acme("x" * 10_000, instance_id=name) for name in ("a", "b", "c")}
     resolver = InstanceResolver(
         cache_alias=cache_alias,
@@ -262,7 +262,7 @@ def test_bytes_of_real_entries(cache_alias: str) -> None:
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_drop(near: Near, exists: bool) -> None:
-    """One, or all, of either sort."""
+    """``drop`` removes one id, or all, existing or not."""
     put(near, "a", "b", exists=exists)
     near.drop("a")
     near.drop("never there")
@@ -304,7 +304,7 @@ def test_ttl_less_than_doubtful(clocks: Clocks, passed: float, is_kept: bool) ->
 
 
 def test_dropped_while_it_is_got(near: Near, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is invalidated between the look and the answer is not given."""
+    """An entry that is dropped during ``get`` is not returned."""
     put(near, "acme")
 
     def time() -> float:
@@ -321,7 +321,7 @@ def fill(near: Near, epochs: Epochs, asked: str, *, since: int) -> None:
 
 
 def test_lull_after_a_doubt(near: Near, clocks: Clocks) -> None:
-    """What begins to be read in it is not kept, also when it is over; the next is."""
+    """A read that begins in the lull after a doubt is not kept; the next one is."""
     put(near, "acme")
     near.doubt(0.5)
     put(near, "acme", at=0.4)
@@ -333,7 +333,7 @@ def test_lull_after_a_doubt(near: Near, clocks: Clocks) -> None:
 
 @pytest.mark.parametrize("changed", ["acme", None])
 def test_fill_read_before_a_change(near: Near, changed: str | None) -> None:
-    """What was read before a change, heard or own, is not put after it."""
+    """An entry read before a change is not put into the near cache after it."""
     epochs = Epochs(60, near)
     since = epochs.of("acme")
     epochs.change(changed)
@@ -354,7 +354,7 @@ def test_fill_another_id_changed(near: Near) -> None:
 
 
 def test_doubt_about_what_was_read_before(near: Near, clocks: Clocks) -> None:
-    """It is dropped, and what began to be read before the doubt is not kept after it."""
+    """A doubt drops all entries, and those whose read began before it are not kept."""
     put(near, "acme")
     clocks.passed = 1.0
     near.doubt()
@@ -365,7 +365,7 @@ def test_doubt_about_what_was_read_before(near: Near, clocks: Clocks) -> None:
 
 
 def test_open_without_a_cache() -> None:
-    """What is wrong with it, the read that follows says; the next read tries to open it again."""
+    """Without its cache alias the near cache stays closed and raises nothing; the read does."""
     near: Near = NearTier(build_settings({"cache_alias": "nowhere"}))
     near.open(Hearer())
     assert (near.is_open, near.size) == (False, 0)

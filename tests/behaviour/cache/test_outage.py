@@ -61,7 +61,7 @@ def answered(at: float, generation: str = "", size: int = 2) -> Entry[Any]:
 
 
 def test_answer_is_used_again(known: Known, clock: Clock) -> None:
-    """For its id alone."""
+    """A kept answer is used for its own id only."""
     kept = answered(clock.now)
     known.keep("acme", kept, since=known.since("acme"))
     assert known.answer("acme") == kept
@@ -72,7 +72,7 @@ def test_answer_is_used_again(known: Known, clock: Clock) -> None:
 def test_answer_ends(
     known: Known, clock: Clock, monotonic: Monotonic, passed: float, used: bool
 ) -> None:
-    """It bridges a moment; another process's invalidation is not heard meanwhile."""
+    """A kept answer is used for a short time: invalidations of other processes are not heard."""
     known.keep("acme", answered(clock.now), since=known.since("acme"))
     monotonic.now += passed
     assert (known.answer("acme") is not None) is used
@@ -89,7 +89,7 @@ def test_oldest_answers_make_room_where_there_are_too_many_bytes(
 
 
 def test_answer_of_more_bytes_than_there_may_be_pushes_out_none(known: Known, clock: Clock) -> None:
-    """It is not kept, and what was known of its id is not the last answer any more."""
+    """An answer that is too large is not kept, drops the older one of its id, and no other."""
     for asked in ("acme", "other"):
         known.keep(asked, answered(clock.now, size=MOST_BYTES // 2), since=0)
     known.keep("acme", answered(clock.now, size=MOST_BYTES + 1), since=0)
@@ -99,21 +99,21 @@ def test_answer_of_more_bytes_than_there_may_be_pushes_out_none(known: Known, cl
 
 @pytest.mark.parametrize("asked", ["acme", None])
 def test_invalidation_drops_the_answer(known: Known, clock: Clock, asked: str | None) -> None:
-    """Of one id, or of all."""
+    """An invalidation, of the id or of all ids, drops the kept answer."""
     known.keep("acme", answered(clock.now), since=known.since("acme"))
     known.forget(asked)
     assert known.answer("acme") is None
 
 
 def test_invalidation_of_another_id_leaves_the_answer(known: Known, clock: Clock) -> None:
-    """One tenant's change is not the others' stampede."""
+    """An invalidation of another id leaves the answer."""
     known.keep("acme", answered(clock.now), since=known.since("acme"))
     known.forget("other")
     assert known.answer("acme") is not None
 
 
 def test_answer_under_way_during_an_invalidation_is_not_kept(known: Known, clock: Clock) -> None:
-    """It may be the one that was meant."""
+    """An answer that was under way during an invalidation is not kept: it may be the old one."""
     since = known.since("acme")
     known.forget("acme")
     known.keep("acme", answered(clock.now), since=since)
@@ -124,7 +124,7 @@ def test_answer_under_way_during_an_invalidation_is_not_kept(known: Known, clock
 def test_forgotten_answer_is_not_kept_under_way_either(
     known: Known, clock: Clock, asked: str | None
 ) -> None:
-    """One that says otherwise came in."""
+    """An answer that was under way when its id was forgotten is not kept either."""
     known.keep("acme", answered(clock.now), since=0)
     mark = known.forget(asked)
     known.keep("acme", answered(clock.now), since=0)
@@ -155,7 +155,7 @@ def test_latest_change_counts(known: Known) -> None:
 
 
 def test_change_is_not_crowded_out(known: Known, clock: Clock) -> None:
-    """Nor is the answer kept that was under way when it happened."""
+    """A change is remembered after 10,000 others, so an answer from before it is not kept."""
     since = known.since("acme")
     known.forget("acme")
     for number in range(10_000):
@@ -197,7 +197,7 @@ def test_unwritten_answer_is_of_one_generation(
 def test_unwritten_answer_never_comes_back(
     known: Known, clock: Clock, under: Generation | None
 ) -> None:
-    """Another generation was read: that it is too old is known, also once the cache is down."""
+    """An answer is dropped for good once another generation was read from the cache."""
     known.keep("acme", answered(clock.now, str(UNDER)), since=0)
     assert known.unwritten("acme", under) is None
     assert known.unwritten("acme", UNDER) is None
@@ -213,7 +213,7 @@ def test_answer_without_a_generation_is_used_while_there_is_none(
 
 
 def test_copy_from_before_a_404_is_gone(known: Known, clock: Clock) -> None:
-    """Of this id; a copy that was fetched after it is none from before."""
+    """After a 404 older copies of this id are gone; a copy that was fetched later is not."""
     known.gone("acme", clock.now)
     assert known.is_gone("acme", answered(clock.now))
     assert not known.is_gone("acme", answered(clock.now + 1))
@@ -229,7 +229,7 @@ def test_gone_until_the_cache_took_an_answer(known: Known, clock: Clock) -> None
 
 
 def test_gone_outlives_every_entry(known: Known, clock: Clock, monotonic: Monotonic) -> None:
-    """Nothing from before it can be left by then."""
+    """A 404 is remembered until no copy from before it can be left."""
     known.gone("acme", clock.now)
     monotonic.now += CHANGES_LIVE - 1
     assert known.is_gone("acme", answered(clock.now))
@@ -247,7 +247,7 @@ def test_gone_is_not_crowded_out(known: Known, clock: Clock) -> None:
 
 
 def test_change_outlives_every_answer(known: Known, monotonic: Monotonic) -> None:
-    """Nothing from before it can be under way by then."""
+    """A change is remembered until no answer from before it can be under way."""
     known.forget("acme")
     monotonic.now += CHANGES_LIVE - 1
     assert known.since("acme")
@@ -259,7 +259,7 @@ def test_change_outlives_every_answer(known: Known, monotonic: Monotonic) -> Non
 def test_buffer_is_used_while_it_holds_something(
     known: Known, clock: Clock, asked: str | None
 ) -> None:
-    """Reads look into it only then."""
+    """Reads look into the buffer only while it holds something."""
     seen = [known.buffer.is_used]
     known.keep("acme", answered(clock.now), since=0)
     seen.append(known.buffer.is_used)
@@ -278,7 +278,7 @@ def test_late_404_lowers_no_mark(known: Known) -> None:
 
 
 def test_mark_for_all_ids_lowers_no_mark(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes the place of those for which there is no more room."""
+    """The mark for all ids replaces single marks that have no more room, and lowers none."""
     monkeypatch.setattr("instance_lookup.cache.epochs._LIMIT", 1)
     known.gone("acme", 100.0)
     known.gone("other", 90.0)

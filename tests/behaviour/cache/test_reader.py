@@ -44,7 +44,7 @@ def test_cache_that_failed_is_not_asked_for_a_while(process: Process) -> None:
 def test_answer_kept_does_not_come_back(
     process: Process, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once a newer generation was read, an answer from before it is served no more."""
+    """A kept answer is not served once a newer generation was read."""
     read_minted(process.cache, "acme")  # it has the generations
     with hooks(unwritable):
         process.fetch()
@@ -61,7 +61,7 @@ def test_answer_kept_does_not_come_back(
 def test_answer_kept_is_dropped_for_what_the_cache_holds(
     process: Process, service: Service
 ) -> None:
-    """Another process stored a newer one under the same generation."""
+    """A kept answer is dropped when the cache holds a newer one of another process."""
     read_minted(process.cache, "acme")  # it has the generations
     with hooks(unwritable):
         process.fetch()
@@ -74,7 +74,7 @@ def test_answer_kept_is_dropped_for_what_the_cache_holds(
 
 @pytest.mark.usefixtures("refuses_at_once")
 def test_answer_kept_is_dropped_for_what_was_stored(process: Process, service: Service) -> None:
-    """The same where this process stored it itself."""
+    """A kept answer is dropped when this process stores a newer one."""
     reading = read_minted(process.cache, "acme")
     with hooks(unwritable):
         process.fetch()
@@ -88,7 +88,7 @@ def test_answer_kept_is_dropped_for_what_was_stored(process: Process, service: S
 def test_cache_that_takes_its_time_to_have_no_generation_is_skipped(
     process: Process, monkeypatch: pytest.MonkeyPatch, seconds: float, is_skipped: bool
 ) -> None:
-    """Where the read has to write, too; what the service answered is not asked for again."""
+    """A cache that is slow to fail when a read has to write is skipped; the answer is kept."""
     adds: list[str] = []
 
     def slow(verb: str, key: str) -> None:
@@ -118,7 +118,7 @@ def test_cache_that_is_back_and_full_is_asked(process: Process) -> None:
 
 
 def test_cache_that_keeps_nothing_is_as_good_as_down(process: Process) -> None:
-    """As django-redis with IGNORE_EXCEPTIONS: it is skipped, and the answer bridges."""
+    """A cache that keeps nothing (django-redis with IGNORE_EXCEPTIONS) is skipped as if down."""
     with hooks(lambda verb, key: HookedCache.SKIP):
         assert bucket(process.fetch()) == "first"
         assert kept_bucket(process) == "first"
@@ -126,7 +126,7 @@ def test_cache_that_keeps_nothing_is_as_good_as_down(process: Process) -> None:
 
 
 def test_dummy_cache_is_no_failure(service: Service, caplog: pytest.LogCaptureFixture) -> None:
-    """Who configures it wants nothing kept."""
+    """DummyCache is no failure: nothing is kept and nothing is logged."""
     dummy = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
     with override_settings(CACHES=dummy):
         process = Process(service)
@@ -136,7 +136,7 @@ def test_dummy_cache_is_no_failure(service: Service, caplog: pytest.LogCaptureFi
 
 
 class Racing:
-    """What a store remembers of an id, while another thread replaces it."""
+    """What a store remembers of an id; another thread replaces it meanwhile."""
 
     def __init__(self, known: Any) -> None:
         self.keys = known.keys
@@ -144,7 +144,7 @@ class Racing:
 
     @property
     def last(self) -> object:
-        """What was there at the first look, nothing at the next."""
+        """Return the entry at the first look, and nothing at the next."""
         return self._left.pop() if self._left else None
 
     @last.setter
@@ -155,7 +155,7 @@ class Racing:
 def test_entry_remembered_is_replaced_meanwhile(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By another thread, between two looks: the entry is read all the same."""
+    """An entry that another thread replaces between two looks is read all the same."""
     process.fetch()
     read_minted(process.cache, "acme")
     racing = Racing(process.cache.shared._known("acme"))
@@ -177,7 +177,7 @@ def look(process: Process, *ids: str) -> dict[str, str | None]:
 
 
 def test_look_finds_what_is_fresh(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what is known not to exist, of all ids at once. Not what takes more than a look."""
+    """A look finds all fresh entries and unknown ids at once, and leaves the rest to a read."""
     clock = Clock(monkeypatch)
     service.instances["late"] = acme("second", instance_id="late")
     with override_settings(CACHES=hooked_caches()):
@@ -217,7 +217,7 @@ def test_look_of_a_cache_that_is_down(process: Process, caplog: pytest.LogCaptur
 
 
 def test_look_of_a_cache_that_swallows_its_failures(process: Process) -> None:
-    """To find nothing is no news, neither good nor bad."""
+    """A look that finds nothing changes nothing of what is known about the cache's health."""
     with hooks(lambda verb, key: HookedCache.SKIP):
         assert look(process, "acme", "gone") == {}
         assert process.cache.health.breaker.is_closed
@@ -227,7 +227,7 @@ def test_look_of_a_cache_that_swallows_its_failures(process: Process) -> None:
 
 
 def test_look_leaves_to_a_read_what_is_corrupt(process: Process) -> None:
-    """It is counted once."""
+    """A look leaves a corrupt entry to the next read, so it is counted once."""
     process.fetch()
     process.fetch("gone")
     caches["default"].set(ENTRY, "{", None)
@@ -237,7 +237,7 @@ def test_look_leaves_to_a_read_what_is_corrupt(process: Process) -> None:
 
 
 def test_look_leaves_to_a_read_what_cannot_be_read(process: Process) -> None:
-    """Which tells key by key which one it is, and deletes that."""
+    """A look leaves an unreadable value to the next read, which finds its key and deletes it."""
     process.fetch()
 
     def fail(verb: str, key: str) -> None:

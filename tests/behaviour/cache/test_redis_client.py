@@ -110,7 +110,7 @@ def test_values_come_in_the_order_of_the_keys(cache: RedisClient) -> None:
 
 
 def test_lives_are_those_of_redis(cache: RedisClient) -> None:
-    """Seconds until it expires, or none."""
+    """A key lives for the given seconds; with ``None`` it does not expire."""
     made = caches[ALIAS].make_key("a")
     cache.set("a", "g1", 60)
     assert 0 < cache._client.ttl(made) <= 60
@@ -121,14 +121,14 @@ def test_lives_are_those_of_redis(cache: RedisClient) -> None:
 
 
 def test_add_and_delete_tell(cache: RedisClient) -> None:
-    """Of two who add one is told that it did; and who deletes, whether there was something."""
+    """``add`` tells whether it stored the value, ``delete`` whether there was one."""
     assert (cache.add("a", "g1", 60), cache.add("a", "g2", None)) == (True, False)
     assert cache.get("a") == b"g1"
     assert (cache.delete("a"), cache.delete("a")) == (True, False)
 
 
 def test_publish_reaches_those_who_listen(cache: RedisClient) -> None:
-    """Through the same client as everything else."""
+    """``publish`` reaches subscribers through the same client."""
     with cache._client.pubsub() as pubsub:
         pubsub.subscribe("news")
         assert pubsub.get_message(timeout=5)["type"] == "subscribe"
@@ -144,14 +144,14 @@ def test_one_client_for_all_threads_and_requests(cache: RedisClient) -> None:
 
 
 class WrappedByDjango(builtin.RedisCache):
-    """As those that count hits, such as django-prometheus'."""
+    """A wrapper of Django's Redis cache that counts, as django-prometheus has one."""
 
     def get_many(self, *args: Any, **kwargs: Any) -> Any:
         raise AssertionError("not by the methods of the cache")
 
 
 class WrappedDjangoRedis(django_redis_cache.RedisCache):  # type: ignore[misc]
-    """Another one of them."""
+    """A wrapper of django-redis's cache."""
 
     def get_many(self, *args: Any, **kwargs: Any) -> Any:
         raise AssertionError("not by the methods of the cache")
@@ -161,7 +161,7 @@ class WrappedDjangoRedis(django_redis_cache.RedisCache):  # type: ignore[misc]
     ("kind", "backend"), [("redis", "WrappedByDjango"), ("django-redis", "WrappedDjangoRedis")]
 )
 def test_wrapped_caches(redis_server: RedisServer, kind: str, backend: str) -> None:
-    """What is a Redis cache by descent has its client."""
+    """A subclass of a Redis cache is used through its Redis client."""
     config = near_config(kind, redis_server.url())
     with near_caches(instances={**config, "BACKEND": f"{__name__}.{backend}"}):
         opened().set("a", "g1", 60)
@@ -169,7 +169,7 @@ def test_wrapped_caches(redis_server: RedisServer, kind: str, backend: str) -> N
 
 
 def test_other_caches_are_reached_by_django() -> None:
-    """Also those that stand in front of a Redis."""
+    """All other caches are used through Django, also those in front of a Redis."""
     assert isinstance(key_values["default"], DjangoCache)
     key_values["default"].publish("nobody", b"listens")
 
@@ -202,7 +202,7 @@ def former(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterato
 
 
 def test_former_values_are_read(former: None) -> None:
-    """What the alias's own serializer and compressor wrote."""
+    """Values that the alias's own serializer and compressor wrote can be read."""
     long = TEXT + " " * 1000
     for text in (TEXT, long, "g0123456789abcdef", hide(TEXT)):
         caches[ALIAS].set(ENTRY, text)
@@ -233,7 +233,7 @@ class Bomb:
 
 @pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
 def test_pickle_runs_nothing(cache: RedisClient, tmp_path: Path, protocol: int) -> None:
-    """Who can write to the server cannot run code in the site; what was there is as if absent."""
+    """A pickle on the server is never loaded, and counts as absent."""
     resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=Service())
     resolver.resolve(asks())
     bomb = pickle.dumps(Bomb(tmp_path / "exploded"), protocol)
@@ -249,7 +249,7 @@ def test_pickle_runs_nothing(cache: RedisClient, tmp_path: Path, protocol: int) 
 
 @each_verb
 def test_forgotten_connections(balancer: Balancer, use: Callable[[RedisClient], object]) -> None:
-    """However many of the pool's were forgotten, one command is given twice, and no other."""
+    """When all connections of the pool were forgotten one command is repeated, and no other."""
     cache = opened()
     cache.set(ENTRY, TEXT, 60)
     leave_idle(cache, 5)
@@ -282,7 +282,7 @@ def test_forgotten_connections_do_not_take_the_cache_out(balancer: Balancer) -> 
 
 
 def test_invalidation_on_a_forgotten_connection(balancer: Balancer) -> None:
-    """It is acknowledged, and counts."""
+    """An invalidation on a forgotten connection is done and acknowledged."""
     resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=Service())
     resolver.resolve(asks())
     balancer.forget()
@@ -301,7 +301,7 @@ def test_lease_that_may_have_been_taken_twice(balancer: Balancer) -> None:
 
 @each_verb
 def test_second_try_is_the_last(balancer: Balancer, use: Callable[[RedisClient], object]) -> None:
-    """Where the fresh connection breaks as well, the server is down."""
+    """When the fresh connection breaks as well, the error is raised."""
     cache = opened()
     cache.set(ENTRY, TEXT, 60)
     leave_idle(cache, 3)
@@ -353,7 +353,7 @@ def cluster() -> Iterator[RedisServer]:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_cluster_is_a_cache(cluster: RedisServer, backend: str) -> None:
-    """Its keys are of several slots, which one command may not name together."""
+    """A cluster can be the cache, though its keys are in several slots."""
     with near_caches(instances=near_config(backend, cluster.url())):
         resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=Service())
         assert resolver.resolve(asks()).source is Source.SERVICE
@@ -372,7 +372,7 @@ def connect_to_cluster(url: str) -> Any:
 
 
 class ClusterFactory:
-    """What makes the client of django-redis one of a cluster."""
+    """A connection factory that gives django-redis the client of a cluster."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         pass
@@ -382,7 +382,7 @@ class ClusterFactory:
 
 
 def test_client_of_a_cluster(cluster: RedisServer) -> None:
-    """It sends each command to the node that has the slot, and refuses what is of several."""
+    """The client of a cluster is used key by key: a command must not name several slots."""
     config = near_config("django-redis", cluster.url())
     config["LOCATION"] = cluster.url()
     config["OPTIONS"] = {"CONNECTION_FACTORY": f"{__name__}.ClusterFactory"}
@@ -399,7 +399,7 @@ def test_client_of_a_cluster(cluster: RedisServer) -> None:
 
 
 def test_keys_of_a_function_of_the_project_are_asked_for_each_time(config: dict[str, Any]) -> None:
-    """It may give other keys later: of another tenant's schema, say."""
+    """A key function is called each time: it may give other keys later, say per tenant schema."""
     config["KEY_FUNCTION"] = f"{__name__}.key_of_the_moment"
     with near_caches(instances=config):
         cache = opened()
@@ -416,7 +416,7 @@ def key_of_the_moment(key: str, prefix: str, version: int) -> str:
 
 
 class PoolWithoutChoice:
-    """As valkey-py's ``BlockingConnectionPool``: it closes all connections, or none."""
+    """A pool like valkey-py's ``BlockingConnectionPool``: it closes all connections, or none."""
 
     def disconnect(self, _: object = True) -> None:
         raise AssertionError("those in use were closed")
@@ -458,7 +458,7 @@ def _error(name: str, reason: Exception) -> Exception:
 def test_server_of_a_cluster_is_known_by_what_it_says(
     cache: RedisClient, monkeypatch: pytest.MonkeyPatch, said: str, is_cluster: bool
 ) -> None:
-    """A host may have any name."""
+    """A cluster is recognised by its answer, since a host may have any name."""
 
     def execute(*words: object) -> None:
         raise OSError(said)
@@ -480,7 +480,7 @@ def test_pickle_that_wants_much_memory_is_refused(cache: RedisClient) -> None:
 def test_unreadable_value_on_a_server_that_takes_no_writes(
     cache: RedisClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is as if absent, and what else is there is still served: the cache is not down."""
+    """An unreadable value on a read-only server counts as absent; other entries are served."""
     service = Service()
     service.instances["other"] = acme("other", instance_id="other")
     resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=service)

@@ -49,7 +49,7 @@ def hashing(key: str, prefix: str, version: int) -> str:
 
 
 def test_scan_names_what_follows_the_beginning(config: dict[str, Any]) -> None:
-    """Of the keys of one sort the rest; other sorts beside them are not named."""
+    """A scan names the rest of each key that begins so, and no key of another sort."""
     with near_caches(instances=config):
         for key in ("instance_config:acme", "instance_config:globex", "instance_generation:acme"):
             caches[ALIAS].set(key, "value")
@@ -58,13 +58,13 @@ def test_scan_names_what_follows_the_beginning(config: dict[str, Any]) -> None:
 
 
 def test_scan_of_nothing(config: dict[str, Any]) -> None:
-    """An empty cache can tell, too."""
+    """A scan of an empty cache names nothing."""
     with near_caches(instances=config):
         assert names() == []
 
 
 def test_scan_leaves_out_other_aliases_of_the_database(config: dict[str, Any]) -> None:
-    """Another prefix, another version, and apps that know no prefix share the server."""
+    """A scan names no key of another prefix, version or app on the same server."""
     others = {
         "longer": {**config, "KEY_PREFIX": f"{config['KEY_PREFIX']}-2"},
         "none": {**config, "KEY_PREFIX": ""},
@@ -80,7 +80,7 @@ def test_scan_leaves_out_other_aliases_of_the_database(config: dict[str, Any]) -
 
 @pytest.mark.parametrize("prefix", ["a*", "a?", "[ab]", "a\\", "a\\*", "^a-b", "ü"])
 def test_scan_takes_a_prefix_as_it_is_written(config: dict[str, Any], prefix: str) -> None:
-    """What SCAN takes for a pattern may be part of a prefix."""
+    """A prefix with characters that are special to SCAN is taken literally."""
     mine = {**config, "KEY_PREFIX": f"{config['KEY_PREFIX']}{prefix}"}
     decoys = [f"{config['KEY_PREFIX']}{decoy}" for decoy in ("a", "ab", "b", "a*x", "\\a")]
     others = {f"decoy{n}": {**config, "KEY_PREFIX": decoy} for n, decoy in enumerate(decoys)}
@@ -100,7 +100,7 @@ def test_scan_with_a_key_function(config: dict[str, Any]) -> None:
 
 
 def test_scan_with_a_key_function_that_hides_the_key(config: dict[str, Any]) -> None:
-    """From a digest no key can be told: better to say so than to name none."""
+    """With a key function that hashes, the scan returns ``None``, not an empty list."""
     with near_caches(instances={**config, "KEY_FUNCTION": hashing}):
         assert scan(caches[ALIAS], BEGINNING) is None
 
@@ -119,7 +119,7 @@ def test_scan_of_many_keys_goes_in_batches(config: dict[str, Any]) -> None:
 
 
 def test_scan_of_a_client_that_gives_text(redis_server: RedisServer) -> None:
-    """With ``decode_responses`` keys come as text."""
+    """With ``decode_responses`` keys come as text, and are named as well."""
     config = near_config("redis", f"{redis_server.url()}")
     config["LOCATION"] += "&decode_responses=1"
     with near_caches(instances=config):
@@ -148,7 +148,7 @@ def test_scan_of_several_servers(redis_server: RedisServer, backend: str) -> Non
 
 @pytest.mark.parametrize("cache_kind", LOCAL_KINDS)
 def test_scan_of_other_caches(cache_alias: str) -> None:
-    """They have nothing like it."""
+    """A scan of any other cache returns ``None``."""
     caches[cache_alias].set("instance_config:acme", "value")
     assert scan(caches[cache_alias], BEGINNING) is None
 
@@ -165,7 +165,7 @@ def test_scan_of_a_server_that_hangs(own_redis_server: RedisServer) -> None:
 
 
 def test_scan_of_a_cache_that_keeps_nothing() -> None:
-    """It tells nothing either."""
+    """A scan of DummyCache returns ``None``."""
     dummy = {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
     with override_settings(CACHES={"default": dummy}):
         assert scan(caches["default"], BEGINNING) is None

@@ -39,7 +39,7 @@ def refuse_big(verb: str, key: str) -> None:
 def test_large_value_that_is_refused_is_one_line(
     resolver: InstanceResolver, refuses_at_once: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However often smaller ones are taken, which proves nothing about it."""
+    """A refused large value is logged once; smaller ones that are stored do not end it."""
     later = Later(resolver)
     with hooks(refuse_big):
         for asked in ("big", "small", "big", "other", "big"):
@@ -55,7 +55,7 @@ def test_large_value_that_is_refused_is_one_line(
 def test_small_value_that_is_refused_is_told_though_a_large_one_was(
     resolver: InstanceResolver, refuses_at_once: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One large tenant hides neither that the server takes nothing any more, nor that it does."""
+    """A large tenant that is refused does not hide that all writes fail, or work again."""
     later = Later(resolver)
 
     def refuse_all(verb: str, key: str) -> None:

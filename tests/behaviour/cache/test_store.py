@@ -79,7 +79,7 @@ def test_lives_unknown_id(store: Store) -> None:
 
 
 def test_lives_after_invalidation(store: Store) -> None:
-    """What an invalidation wrote outlives every entry that it is about."""
+    """What an invalidation writes outlives each entry that it invalidates."""
     store.invalidate("acme")
     store.expire("acme")
     store.invalidate_all()
@@ -161,7 +161,7 @@ def test_peek_entry(store: Store) -> None:
 
 
 def test_peek_unknown_generation(store: Store) -> None:
-    """Without its generation what is stored is no entry."""
+    """Without its generation a stored value is no entry."""
     fill(store)
     caches["default"].delete(OWN)
     look = store.peek("acme")
@@ -170,7 +170,7 @@ def test_peek_unknown_generation(store: Store) -> None:
 
 
 def test_peek_foreign_entry(store: Store) -> None:
-    """What is no entry is shown to be unreadable, and left."""
+    """A foreign value is shown as unreadable, and left in the cache."""
     fill(store)
     caches["default"].set(ENTRY, "{}", None)
     assert store.peek("acme").unreadable
@@ -203,7 +203,7 @@ def test_encrypted_and_compressed() -> None:
 
 
 def test_entry_is_decoded_once(store: Store) -> None:
-    """The same text is the same entry, ready as it was; its freshness is looked at each time."""
+    """The same stored text gives the same decoded entry; its freshness is checked each time."""
     fill(store)
     first, again = store.read("acme").entry, store.read("acme").entry
     assert first is not None
@@ -216,7 +216,7 @@ def test_entry_is_decoded_once(store: Store) -> None:
 
 
 def test_remembered_entry_is_never_more_than_the_cache_holds(store: Store) -> None:
-    """What is remembered counts only while the cache holds the very same, and for this id."""
+    """A decoded entry is reused only while the cache holds the same text for the same id."""
     fill(store)
     assert is_served(store)
     kept = caches["default"].get(ENTRY)
@@ -248,7 +248,7 @@ def test_long_entry_is_not_remembered(store: Store) -> None:
 def test_remembered_entry_spares_decompression(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is the stored value that is compared, so it is neither decompressed nor decrypted."""
+    """A decoded entry is found by its stored form, which is neither decompressed nor decrypted."""
     store = make_store(compress_above=1)
     fill(store)
     first = store.read("acme").entry

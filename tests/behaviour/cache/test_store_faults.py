@@ -90,7 +90,7 @@ def test_alias_that_is_not_there() -> None:
 @pytest.mark.parametrize("key", [EVERYTHING, OWN])
 @pytest.mark.parametrize("value", [17, None, ["a"], b"\xff", "", "a.b", "\udc80"])
 def test_foreign_generation(store: Store, key: str, value: object) -> None:
-    """What cannot be a generation is unknown: it is replaced, and the entry treated as absent."""
+    """An unreadable generation counts as unknown: it is replaced, and the entry is absent."""
     fill(store)
     caches["default"].set(key, value, None)
     assert not is_served(store)
@@ -112,7 +112,7 @@ def test_write_swallowed(store: Store, verb: str) -> None:
 
 
 def test_write_swallowed_once(store: Store) -> None:
-    """One lost write is made up for."""
+    """A write that was lost once is repeated."""
     fill(store)
     lost: list[str] = []
 
@@ -143,7 +143,7 @@ def test_database_swallows_writes(transactional_db: None) -> None:
 
 @pytest.mark.extras
 def test_django_redis_ignores_exceptions(own_redis_server: RedisServer) -> None:
-    """With IGNORE_EXCEPTIONS an outage looks like a miss to the project, and like one to us."""
+    """With IGNORE_EXCEPTIONS of django-redis an outage raises CacheError all the same."""
     with use_cache(
         "django-redis", redis_url=own_redis_server.url(), IGNORE_EXCEPTIONS=True
     ) as alias:

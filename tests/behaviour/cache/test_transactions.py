@@ -47,7 +47,7 @@ def work(*args: int, **kwargs: int) -> tuple[object, ...]:
 
 
 def test_lookup_in_a_transaction(resolver: InstanceResolver, service: Service) -> None:
-    """It is answered at once, and the answer is stored: the next one finds it."""
+    """A lookup in a transaction is answered at once and stored for the next one."""
     with within(0.5), transaction.atomic():
         sources = [resolver.resolve(asks()).source for _ in range(2)]
     assert sources == [Source.SERVICE, Source.CACHE]
@@ -66,7 +66,7 @@ def test_lookup_in_a_transaction_that_is_rolled_back(
 
 
 def test_lookup_in_a_transaction_that_has_read(resolver: InstanceResolver) -> None:
-    """As those that begin with the session and the user: what it sees of the cache is as old."""
+    """A lookup in a transaction that has read already is answered and stored as well."""
     with within(0.5), transaction.atomic():
         assert not User.objects.exists()
         sources = [resolver.resolve(asks()).source for _ in range(2)]
@@ -113,7 +113,7 @@ def test_call_outside_a_transaction_is_a_plain_call(alias: str) -> None:
 
 
 def test_call_in_a_transaction_leaves_it(alias: str) -> None:
-    """Another thread has another connection."""
+    """A call in a transaction is made in another thread, with another connection."""
     with transaction.atomic():
         assert outside(alias).call(work, 1, two=2) == (
             "instance-lookup-read",
@@ -123,7 +123,7 @@ def test_call_in_a_transaction_leaves_it(alias: str) -> None:
 
 
 def test_cache_that_is_in_no_database() -> None:
-    """It knows no transactions."""
+    """A cache that is in no database needs no other thread."""
     assert outside_transaction("default") is None
 
 

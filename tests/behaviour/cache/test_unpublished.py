@@ -84,7 +84,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.parametrize("call", [["invalidate_cache", "acme"], ["invalidate_all_caches"]])
 @pytest.mark.parametrize("twin", TWINS)
 def test_invalidation_holds(call: list[str], twin: Twin, mute: str) -> None:
-    """It is written: no error, and nothing that was stored before is served."""
+    """An invalidation that cannot be published is written, raises nothing, and is effective."""
     here = near_resolver()
     before = seen(here)
     twin(here, *call)
@@ -94,7 +94,7 @@ def test_invalidation_holds(call: list[str], twin: Twin, mute: str) -> None:
 
 
 def test_invalidation_of_a_project_holds(mute: str) -> None:
-    """Where a project points is forgotten as well."""
+    """An invalidation of a project that cannot be published is effective as well."""
     here, context = near_resolver(), asks(instance_id=None, project_id="shop")
     here.backend.instances["beta"] = {}
     assert here.resolve(context).config.instance_id == "acme"
@@ -133,7 +133,7 @@ def test_missing_is_remembered(size: int | None, mute: str) -> None:
 
 
 def test_other_processes_hear_within_the_ttl(mute: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is in the memory of others is served for NEAR_CACHE_TTL, counted from its read."""
+    """Other processes serve their near copies for NEAR_CACHE_TTL after they were read."""
     here = near_resolver()
     there = near_resolver("elsewhere", config_service_backend=here.backend)
     wait_until(lambda: settled(there, "elsewhere") is not None, LONG)
@@ -176,7 +176,7 @@ def test_log_says_when_it_works_again(
 
 
 def test_server_that_is_down_is_an_error_still(own_redis_server: RedisServer) -> None:
-    """What could not be written has not happened, and is not called unpublished."""
+    """An invalidation that cannot be written is an error, and is not counted as unpublished."""
     config = near_config("django-redis", own_redis_server.url())
     with near_caches(instances=config):
         here = near_resolver()
@@ -195,7 +195,7 @@ def test_server_that_is_down_is_an_error_still(own_redis_server: RedisServer) ->
 def test_command_says_so_and_leaves_with_0(
     arguments: list[str], output: str, mute: str, settings: Settings
 ) -> None:
-    """It is done, and repeating it does not help: how long others may take is on stderr."""
+    """The command succeeds with 0, and says on stderr how long other processes may take."""
     settings.INSTANCE_LOOKUP = {
         "CONFIG_SERVICE_BACKEND": Counting(),
         "CACHE_ALIAS": mute,
@@ -209,7 +209,7 @@ def test_command_says_so_and_leaves_with_0(
 
 
 def test_command_that_could_tell_says_nothing(mute: str, settings: Settings) -> None:
-    """Of what an earlier one in the same process could not."""
+    """A command that published everything says nothing of an earlier command's failure."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_BACKEND": Counting(), "CACHE_ALIAS": mute}
     assert run("invalidate_instance_cache", "acme").err
     assert not run("inspect_instance_cache", "acme").err

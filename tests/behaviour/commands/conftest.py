@@ -26,7 +26,7 @@ def service(settings: Settings) -> Iterator[ConfigService]:
 
 @pytest.fixture
 def cached(service: ConfigService, cache_alias: str, settings: Settings) -> ConfigService:
-    """The same, behind each kind of cache in turn."""
+    """The Config Service of ``service``, behind each kind of cache in turn."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CACHE_ALIAS": cache_alias}
     return service
 

@@ -93,7 +93,7 @@ def store(instance_id: str, *, age: float = 0.0, owner: str = "u1") -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """What a command did."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -115,7 +115,7 @@ NO_LIST = [
 
 
 class WithoutList(ConfigServiceBackend):
-    """Knows every instance, and has no list of them."""
+    """A service that knows every instance and cannot list them."""
 
     def get_instance(self, instance_id: str, query: Query) -> Document | NotModified:
         return Document(json.dumps(config(instance_id)).encode())
@@ -132,7 +132,7 @@ class RefusesToList(WithoutList):
 
 
 class BareBackend:
-    """Is of the protocol without its base class."""
+    """A backend that follows the protocol without our base class."""
 
     get_instance = WithoutList.get_instance
     get_project = WithoutList.get_project

@@ -32,7 +32,7 @@ def inspect(*args: str, **options: Any) -> Any:
 
 
 def inspect_one(instance_id: str, **options: Any) -> Any:
-    """What is told about one instance that is no failure."""
+    """Return what the command tells about one instance."""
     done = inspect(instance_id, format="json", **options)
     assert done.code == 0
     return done.json["instances"][0]
@@ -104,7 +104,7 @@ def test_inspect_stale_entry(service: ConfigService) -> None:
 
 
 def test_inspect_negative_entry(service: ConfigService) -> None:
-    """That an instance does not exist is remembered, and shown."""
+    """An unknown instance that is remembered is shown as "negative"."""
     with suppress(InstanceNotFound):
         get_resolver().refresh("unknown")
     found = inspect_one("unknown", show_config=True)
@@ -113,7 +113,7 @@ def test_inspect_negative_entry(service: ConfigService) -> None:
 
 
 def test_inspect_expired_negative_entry_is_absent(service: ConfigService) -> None:
-    """That an instance does not exist is never served stale."""
+    """An expired "does not exist" is shown as absent: it is never served stale."""
     with suppress(InstanceNotFound):
         get_resolver().refresh("unknown")
     get_resolver().cache.expire("unknown")
@@ -138,7 +138,7 @@ def test_inspect_invalidated_copy_is_absent(service: ConfigService) -> None:
 
 
 def test_inspect_unreadable_text(service: ConfigService) -> None:
-    """What is no entry is unreadable; its size helps to find out what it is."""
+    """Text that is no entry is shown as unreadable, with its size."""
     get_resolver().refresh("acme")
     caches["default"].set("instance_config:acme", "ünïcode")
     found = inspect_one("acme")
@@ -146,7 +146,7 @@ def test_inspect_unreadable_text(service: ConfigService) -> None:
 
 
 def test_inspect_bytes_are_counted(service: ConfigService) -> None:
-    """Some serializers give text back as bytes."""
+    """The size of an entry that a serializer gives as bytes is shown."""
     get_resolver().refresh("acme")
     caches["default"].set("instance_config:acme", b"12345")
     assert inspect_one("acme")["size"] == 5
@@ -164,7 +164,7 @@ def test_inspect_foreign_object_is_unreadable(service: ConfigService) -> None:
 def test_inspect_broken_pickle_is_unreadable_and_stays(
     cached: ConfigService, redis_server: RedisServer
 ) -> None:
-    """What the cache's own serializer cannot read is told, and is not deleted by looking."""
+    """A value that the serializer cannot read is shown as unreadable, and not deleted."""
     redis = import_module("redis")  # by name: the other tests here need no extra
     get_resolver().refresh("acme")
     key = caches[alias()].make_key("instance_config:acme")
@@ -197,7 +197,7 @@ def test_inspect_show_config_has_every_field(service: ConfigService) -> None:
 
 
 def test_inspect_table(service: ConfigService) -> None:
-    """In text, one line each, under one heading; times as people read them."""
+    """In text each instance has one line under one heading, with readable times."""
     store("acme", age=4)
     head, first, second = inspect("acme", "globex").out.splitlines()
     assert head.split()[:4] == ["INSTANCE", "STATE", "AGE", "TTL"]
@@ -243,7 +243,7 @@ def test_inspect_generation_is_shown_at_v_2(service: ConfigService) -> None:
 
 
 def test_inspect_json_has_raw_seconds_and_the_generation(service: ConfigService) -> None:
-    """What is for programs stays as it was, at every verbosity."""
+    """JSON has plain seconds and the generation at each verbosity."""
     store("acme", age=4)
     found = inspect_one("acme")
     assert found["age"] == pytest.approx(4, abs=1)
@@ -262,7 +262,7 @@ def test_inspect_stale_sorts_by_purged_in(service: ConfigService) -> None:
 
 
 def test_inspect_stale_in_json(service: ConfigService) -> None:
-    """The same choice and order for programs, also of all instances; failures are told as ever."""
+    """--stale chooses and sorts JSON as it does text, and failures are still reported."""
     store("acme", age=400)
     store("globex", age=3000)
     done = inspect(stale=True, format="json")
@@ -278,7 +278,7 @@ def test_inspect_stale_includes_the_expired(service: ConfigService) -> None:
 
 
 def test_inspect_stale_says_that_there_are_none(service: ConfigService) -> None:
-    """An empty answer is an answer."""
+    """When no copy is stale the command says so and succeeds."""
     store("acme", age=5)
     done = inspect("acme", "globex", stale=True)
     assert (done.code, done.out) == (0, "")
@@ -294,7 +294,7 @@ def test_inspect_control_characters_are_escaped(service: ConfigService) -> None:
 
 
 def test_inspect_show_config_escapes_control_characters(service: ConfigService) -> None:
-    """Nor does anything in a configuration; JSON leaves those above ASCII as they are."""
+    """--show-config escapes control characters of a configuration, also those above ASCII."""
     odd = {**config("acme"), "metadata": {"name": "\x9b2J\u202etenü"}}
     service.scripts = {"/instances/acme": json_answer(odd)}
     get_resolver().refresh("acme")
@@ -302,7 +302,7 @@ def test_inspect_show_config_escapes_control_characters(service: ConfigService) 
 
 
 def test_inspect_show_config_leaves_umlauts(service: ConfigService) -> None:
-    """What can be read is not escaped."""
+    """--show-config does not escape readable characters."""
     odd = {**config("acme"), "metadata": {"name": "Küche"}}
     service.scripts = {"/instances/acme": json_answer(odd)}
     get_resolver().refresh("acme")
@@ -330,7 +330,7 @@ def test_inspect_without_ids_lists_all(service: ConfigService) -> None:
 
 
 def test_inspect_without_ids_and_service_leaves_with_4(service: ConfigService) -> None:
-    """Without a list there is nothing to go through, and that is no empty cache."""
+    """Without a list there are no ids to show, so the exit code is 4."""
     service.scripts = {"/instances": Answer(503)}
     done = inspect(format="json")
     assert done.code == 4
@@ -360,7 +360,7 @@ def test_inspect_malformed_ids_fail_alone(service: ConfigService) -> None:
 
 
 def test_inspect_cache_error_leaves_with_3(settings: Settings, service: ConfigService) -> None:
-    """What the cache does not give is no absent entry."""
+    """An entry that the cache cannot give is a failure with exit code 3, and not "absent"."""
     settings.CACHES = {"default": {"BACKEND": "tests.behaviour.commands.support.PartlyBrokenCache"}}
     done = inspect("broken", "acme", format="json")
     assert done.code == 3

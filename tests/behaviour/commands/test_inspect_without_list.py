@@ -53,7 +53,7 @@ def states(done: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("cache_kind", REDIS)
 def test_inspect_with_the_service_away(cached: ConfigService) -> None:
-    """Nothing listens any more: what the cache holds is shown, and that it is from there."""
+    """When the service cannot be reached the cached instances are shown, marked "cache"."""
     store("globex")
     store("acme", age=400)
     cached.server.stop()
@@ -107,7 +107,7 @@ def test_inspect_outage_stale_sorts_by_purged_in(cached: ConfigService) -> None:
 
 @pytest.mark.parametrize("cache_kind", REDIS)
 def test_inspect_outage_with_an_empty_cache(cached: ConfigService) -> None:
-    """That nothing is left is said in words."""
+    """When the service is down and nothing is cached the command says so."""
     cached.server.stop()
     done = inspect()
     assert (done.code, done.out) == (4, "")
@@ -116,7 +116,7 @@ def test_inspect_outage_with_an_empty_cache(cached: ConfigService) -> None:
 
 @pytest.mark.parametrize("cache_kind", REDIS)
 def test_inspect_outage_shows_what_lookups_would_make_of_it(cached: ConfigService) -> None:
-    """Not there, invalidated, damaged: each is told as if it had been named."""
+    """Invalidated, damaged and unknown entries are shown as if their ids had been given."""
     for name in ("acme", "globex", "initech"):
         store(name)
     with suppress(InstanceNotFound):
@@ -133,7 +133,7 @@ def test_inspect_outage_shows_what_lookups_would_make_of_it(cached: ConfigServic
 
 @pytest.mark.parametrize("cache_kind", REDIS)
 def test_inspect_outage_after_everything_was_invalidated(cached: ConfigService) -> None:
-    """What is stored and no longer served is not taken for a copy."""
+    """An entry that is stored but no longer served is shown as absent."""
     store("acme")
     get_resolver().invalidate_all_caches()
     cached.server.stop()
@@ -174,7 +174,7 @@ def test_inspect_outage_changes_nothing(cached: ConfigService, redis_server: Red
 
 @pytest.mark.parametrize("cache_kind", REDIS)
 def test_inspect_list_that_breaks_off_is_completed(cached: ConfigService) -> None:
-    """What came of the list comes first; of the rest the cache names what it holds, once each."""
+    """A list that breaks off is completed with what the cache holds, each instance once."""
     store("acme")
     store("initech")
     cached.scripts = {"/instances?cursor=2": Answer(500)}
@@ -186,7 +186,7 @@ def test_inspect_list_that_breaks_off_is_completed(cached: ConfigService) -> Non
 
 @pytest.mark.parametrize("cache_kind", REDIS)
 def test_inspect_does_not_scan_where_there_is_a_list(cached: ConfigService) -> None:
-    """What the service does not list any more is not shown beside it."""
+    """Where the service has a list, cached instances that are not in it are not shown."""
     store("deleted")
     done = inspect(format="json")
     assert done.code == 0
@@ -196,7 +196,7 @@ def test_inspect_does_not_scan_where_there_is_a_list(cached: ConfigService) -> N
 @pytest.mark.parametrize("cache_kind", REDIS)
 @pytest.mark.parametrize("answer", NO_LIST)
 def test_inspect_of_a_service_without_a_list(cached: ConfigService, answer: Answer) -> None:
-    """It is not down: what the cache holds is the whole answer, and no failure."""
+    """A service without a list is no failure: what the cache holds is the whole answer."""
     store("acme")
     cached.scripts = {"/instances": answer}
     done = inspect(format="json")
@@ -266,7 +266,7 @@ def test_inspect_with_the_cache_away_as_well(
 
 @pytest.mark.parametrize("cache_kind", REDIS)
 def test_inspect_outage_shows_no_secret(cached: ConfigService) -> None:
-    """Of what was found by itself no more is shown than of what was named."""
+    """Instances found in the cache are shown without secrets, like those that were named."""
     store("acme")
     cached.server.stop()
     for output in ("text", "json"):
@@ -279,7 +279,7 @@ def test_inspect_outage_shows_no_secret(cached: ConfigService) -> None:
 def test_inspect_outage_on_valkey(
     settings: Settings, service: ConfigService, redis_server: RedisServer
 ) -> None:
-    """django-valkey's client can, too."""
+    """What the cache holds is found with django-valkey's client as well."""
     with near_caches(instances=near_config("django-valkey", redis_server.url())):
         settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CACHE_ALIAS": "instances"}
         store("acme")
@@ -297,7 +297,7 @@ def test_inspect_outage_on_valkey(
 def test_inspect_outage_names_ids_that_no_key_can_hold(
     settings: Settings, cached: ConfigService, options: dict[str, Any]
 ) -> None:
-    """Under a digest in the key the entry itself tells its id; other names stay as they are."""
+    """An id whose key is a digest is read from its entry; other names are shown as they are."""
     settings.INSTANCE_LOOKUP = {
         **settings.INSTANCE_LOOKUP, **options, "INSTANCE_ID_PATTERN": r"[\w ]{1,80}"
     }  # fmt: skip

@@ -27,14 +27,14 @@ def invalidate(*args: str, **options: Any) -> Any:
 
 
 def source(instance_id: str) -> Source:
-    """Where a lookup is answered from; it caches the answer."""
+    """Look an instance up, which caches it; return the source of the answer."""
     context = LookupContext(LookupUser.service(), instance_id=instance_id)
     return get_resolver().resolve(context).source
 
 
 @pytest.fixture
 def told() -> Iterator[list[tuple[str | None, bool]]]:
-    """What `instance_invalidated` told: the id, and whether it was expired only."""
+    """What `instance_invalidated` sent: each id, and whether it was only expired."""
     told: list[tuple[str | None, bool]] = []
 
     def receiver(*, instance_id: str | None, expired: bool, **kwargs: object) -> None:
@@ -61,7 +61,7 @@ def test_invalidate_named_instances(cached: ConfigService) -> None:
 
 
 def test_invalidate_what_is_not_cached(service: ConfigService) -> None:
-    """It is invalidated all the same: an answer may be under way."""
+    """An instance that is not cached is invalidated as well: an answer may be under way."""
     done = invalidate("acme")
     assert (done.code, done.out) == (0, "Invalidated instance acme (was not cached).\n")
 
@@ -124,7 +124,7 @@ def test_invalidate_malformed_ids_fail_alone(service: ConfigService) -> None:
 def test_invalidate_cache_error_names_what_was_not(
     settings: Settings, service: ConfigService, output: str
 ) -> None:
-    """What the cache did not invalidate is named, and leaves with 3, after trying the others."""
+    """Failed invalidations are named, with exit code 3, and the other ids are still tried."""
     settings.CACHES = BROKEN
     source("acme")
     done = invalidate("broken-1", "acme", "broken-2", "no/id", format=output)
@@ -183,7 +183,7 @@ def test_invalidate_all_takes_instances_and_projects(
 
 
 def test_invalidate_all_asks_for_the_first_page_only(service: ConfigService) -> None:
-    """To know whether the service is there one page is enough."""
+    """--all asks for one page of the list: that shows whether the service answers."""
     invalidate(all=True, interactive=False)
     assert service.asked == ["/instances"]
 
@@ -205,7 +205,7 @@ def test_invalidate_all_of_a_service_without_a_list(
 
 
 def test_invalidate_all_without_a_list_in_json(service: ConfigService) -> None:
-    """That there is no list is no error here, and standard output stays one object."""
+    """--all without a list is no error, and standard output is one JSON object."""
     service.scripts = {"/instances": Answer(405)}
     done = invalidate(all=True, interactive=False, format="json")
     assert done.code == 0
@@ -218,7 +218,7 @@ def test_invalidate_all_without_a_list_still_asks_the_user(
     told: list[tuple[str | None, bool]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Only the service's word is not needed."""
+    """--all on a service without a list still asks the user to confirm."""
     service.scripts = {"/instances": Answer(404)}
     monkeypatch.setattr("builtins.input", lambda: "no")
     assert invalidate(all=True).code == 1
@@ -251,7 +251,7 @@ def test_invalidate_all_of_a_backend_without_a_list(
 def test_invalidate_all_without_a_service_stops(
     service: ConfigService, told: list[tuple[str | None, bool]], status: int
 ) -> None:
-    """It would take every instance down: exit code 4, and nothing was invalidated."""
+    """--all without a service leaves with 4 and invalidates nothing: all tenants would be down."""
     source("acme")
     service.scripts = {"/instances": Answer(status, b"<html>")}
     done = invalidate(all=True, interactive=False)
@@ -262,7 +262,7 @@ def test_invalidate_all_without_a_service_stops(
 
 
 def test_invalidate_all_without_a_service_in_json(service: ConfigService) -> None:
-    """The object says so as well."""
+    """The JSON object names the error of the list as well."""
     service.scripts = {"/instances": Answer(500)}
     done = invalidate(all=True, interactive=False, dry_run=True, format="json")
     assert done.code == 4
@@ -284,7 +284,7 @@ def test_invalidate_all_force_does_it_without_a_service(
 def test_invalidate_all_dry_run_neither_asks_nor_does(
     service: ConfigService, told: list[tuple[str | None, bool]]
 ) -> None:
-    """There is nothing to confirm where nothing is done."""
+    """--all --dry-run asks for no confirmation, and does nothing."""
     done = invalidate(all=True, dry_run=True)
     assert (done.code, done.out) == (0, "Would invalidate all instances and projects.\n")
     assert told == []
@@ -298,7 +298,7 @@ def test_invalidate_all_asks_first(
     answer: str | None,
     code: int,
 ) -> None:
-    """Only a whole "yes" is one, and the question is no part of the output."""
+    """Only a whole "yes" confirms --all, and the question is not part of the output."""
 
     def typed() -> str:
         if answer is None:
@@ -343,7 +343,7 @@ def test_invalidate_all_interrupted_at_the_question(
 def test_invalidate_contradictory_options(
     service: ConfigService, told: list[tuple[str | None, bool]], args: list[str], complaint: str
 ) -> None:
-    """What does not go together is refused before anything is done."""
+    """Options that contradict each other are refused before anything is done."""
     done = invalidate(*args, "--no-input")
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(complaint)
@@ -356,7 +356,7 @@ def test_invalidate_process_reaches_the_site(
     redis_server: RedisServer,
     settings: Settings,
 ) -> None:
-    """What a command in a process of its own invalidates is not served by this one any more."""
+    """An instance that a command in another process invalidated is not served by this one."""
     with use_cache("redis", redis_url=redis_server.url()) as alias:
         config = {key: value for key, value in settings.CACHES[alias].items() if key != "OPTIONS"}
         settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CACHE_ALIAS": alias}

@@ -48,7 +48,7 @@ def test_duration_is_for_people(seconds: float, shown: str) -> None:
 
 
 def test_table_has_columns_for_everything_where_they_fit() -> None:
-    """One line an instance."""
+    """Each instance has one line where all columns fit."""
     head, blocks = table([inspection(state=State.STALE, ttl_left=0.0)], detailed=False)
     assert head.split("  ")[-1] == "ID FROM"
     assert [len(lines) for lines in blocks] == [1]
@@ -56,7 +56,7 @@ def test_table_has_columns_for_everything_where_they_fit() -> None:
 
 @pytest.mark.parametrize("length", [4, 36, 40, 41, 64])
 def test_table_fits_100_columns(length: int) -> None:
-    """With every column at its widest, and an id of any length; what is told is all there."""
+    """With each column at its widest and a long id, the table fits and leaves nothing out."""
     keys = tuple(f"provider-{number}" for number in range(20))
     found = [inspection("x" * length, owner="7c9e6679-7425-40de-944b-e07fc1f90ae7", api_keys=keys)]
     head, (lines,) = table(found, detailed=True)
@@ -69,7 +69,7 @@ def test_table_fits_100_columns(length: int) -> None:
 
 
 def test_table_keeps_a_long_word_whole() -> None:
-    """Who copies it needs all of it, even where that takes more than the width."""
+    """A long word is never cut, even where it is wider than the table, so it can be copied."""
     _, (lines,) = table([inspection(owner="o" * 200)], detailed=False)
     assert "    " + "o" * 200 + ";" in [line[:205] for line in lines]
 

@@ -85,7 +85,7 @@ def test_warm_file_with_comments_and_blank_lines(service: ConfigService, tmp_pat
 
 
 def test_warm_stdin_is_read(service: ConfigService, monkeypatch: pytest.MonkeyPatch) -> None:
-    """- is standard input."""
+    """``--file -`` reads standard input."""
     monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"acme\n")))
     assert warm(file="-").out == "Warmed 1 instance.\n"
 
@@ -118,7 +118,7 @@ def test_warm_unreadable_file_is_a_usage_error(service: ConfigService, name: str
 
 
 def test_warm_without_ids_is_a_usage_error(service: ConfigService) -> None:
-    """Nothing named is not "all"."""
+    """Without ids the command fails: it does not mean "all"."""
     done = warm()
     assert (done.code, done.out) == (1, "")
     assert done.err == "Name instances, a --file of them, or --all."
@@ -139,7 +139,7 @@ def test_warm_malformed_ids_fail_alone(service: ConfigService, tmp_path: Path) -
 
 
 def test_warm_empty_id_is_named(service: ConfigService) -> None:
-    """Even an empty argument gets a line that shows what it is about."""
+    """An empty id is reported on a line that shows it."""
     assert "'': INVALID_CONTEXT: " in warm("").err
 
 
@@ -159,7 +159,7 @@ def test_warm_service_down_names_each(settings: Settings, service: ConfigService
 
 
 def test_warm_failures_each_with_its_reason(service: ConfigService) -> None:
-    """Not there, refused and broken are told apart, and the rest is warmed."""
+    """Unknown, refused and broken instances are told apart, and the others are warmed."""
     service.scripts = {
         "/instances/globex": Answer(403),
         "/instances/initech": json_answer({"instance_id": "acme", "api_keys": {"openai": SECRET}}),
@@ -214,7 +214,7 @@ def test_warm_cache_that_keeps_nothing_fails(settings: Settings, service: Config
 def test_warm_redis_down_fails(
     settings: Settings, service: ConfigService, own_redis_server: RedisServer
 ) -> None:
-    """With the cache away nothing is warmed, and the exit code says so."""
+    """When Redis is down nothing is warmed, and the exit code is 2."""
     with use_cache("django-redis", redis_url=own_redis_server.url()) as alias:
         settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CACHE_ALIAS": alias}
         own_redis_server.kill()
@@ -256,7 +256,7 @@ def test_warm_list_refused_leaves_with_4(service: ConfigService) -> None:
 
 @pytest.mark.parametrize("answer", NO_LIST)
 def test_warm_all_without_a_list_says_what_to_do(service: ConfigService, answer: Answer) -> None:
-    """There are no ids to warm but those that were named, and that is no outage."""
+    """--all without a list warms the named ids only, and says what to do."""
     service.scripts = {"/instances": answer}
     done = warm("acme", all=True, format="json")
     assert done.code == 4
@@ -315,7 +315,7 @@ def test_warm_impossible_ttl_is_a_usage_error(
 def test_warm_impossible_concurrency_is_a_usage_error(
     service: ConfigService, concurrency: int
 ) -> None:
-    """Neither no threads nor thousands."""
+    """--concurrency must be at least one and at most 64."""
     done = warm("acme", concurrency=concurrency)
     assert done.code == 1
     assert done.err.endswith(f"--concurrency must be from 1 to 64, not {concurrency}.")
@@ -355,7 +355,7 @@ def test_warm_concurrency_is_used_and_bounded(service: ConfigService) -> None:
 
 
 def test_warm_fail_fast_begins_no_other(service: ConfigService) -> None:
-    """After the first failure nothing else is asked for."""
+    """With --fail-fast nothing is asked for after the first failure."""
     done = warm("acme", "unknown", "globex", concurrency=1, fail_fast=True, format="json")
     assert done.code == 2
     assert done.json["warmed"] == ["acme"]
@@ -390,7 +390,7 @@ def test_warm_dry_run_asks_for_the_list_only(service: ConfigService) -> None:
 
 
 def test_warm_dry_run_reports_malformed_ids(service: ConfigService) -> None:
-    """What could not be warmed is said beforehand."""
+    """--dry-run reports malformed ids as failures."""
     done = warm("acme", "no/id", dry_run=True, format="json")
     assert done.code == 2
     assert done.json["would_warm"] == ["acme"]
@@ -412,7 +412,7 @@ def test_warm_asks_as_the_site(settings: Settings, service: ConfigService) -> No
 def test_warm_slow_first_stays_alone(
     service: ConfigService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often the wait for it is interrupted, no other is begun before it has ended."""
+    """The first id is fetched alone: no other call begins before it has ended."""
     monkeypatch.setattr("instance_lookup.warming._AT_A_TIME", 0.001)
     beside: list[int] = []
 
@@ -428,7 +428,7 @@ def test_warm_slow_first_stays_alone(
 
 
 def test_warm_hears_a_ctrl_c_that_wakes_nothing(settings: Settings, service: ConfigService) -> None:
-    """One that comes just before it begins to wait, as one that another thread takes."""
+    """Ctrl-C ends the command, also when it comes just before the wait or in another thread."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CONFIG_SERVICE_TIMEOUT": 60}
     service.scripts["/instances/acme"] = mute()
     commander = threading.get_ident()

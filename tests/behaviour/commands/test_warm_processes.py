@@ -28,7 +28,7 @@ def configure(site: Site, service: ConfigService, **options: Any) -> None:
 
 
 def test_warm_process_reads_stdin_and_separates_streams(site: Site, service: ConfigService) -> None:
-    """In a pipe: ids from standard input, the object on standard output, the rest elsewhere."""
+    """In a pipe ids come from standard input, the object goes to stdout, the rest to stderr."""
     configure(site, service)
     done = site.run(WARM, "--file", "-", "--format", "json", text=b"acme\nunknown\n")
     assert done.code == 2
@@ -73,7 +73,7 @@ def test_warm_process_interrupted_tells_what_was_done(site: Site, service: Confi
 
 
 def test_warm_terminal_shows_progress(site: Site, service: ConfigService) -> None:
-    """On a terminal a bar is drawn over itself, failures stay legible, and nothing is left."""
+    """On a terminal a progress bar is drawn, failures stay readable, and the bar is removed."""
     configure(site, service)
     master, slave = pty.openpty()
     with site.start(WARM, "acme", "unknown", "--no-color", stderr=slave) as process:

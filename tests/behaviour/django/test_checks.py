@@ -94,7 +94,7 @@ def test_unknown_setting_names_the_nearest(settings: Settings) -> None:
 
 
 def test_password_in_the_url_is_not_shown(settings: Settings) -> None:
-    """Checks end up in build logs."""
+    """The check's message shows no password of the URL: it ends up in build logs."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": "https://u:hunter2@config.example.com"}
     [error] = check_settings()
     assert "hunter2" not in f"{error.msg}{error.hint}"
@@ -131,7 +131,7 @@ def test_encryption_without_cryptography(
     ],
 )
 def test_middleware(settings: Settings, middleware: list[str], expected: list[str]) -> None:
-    """It asks who the user is, so it comes after the one that knows."""
+    """The middleware must come after the one that sets the user."""
     settings.MIDDLEWARE = middleware
     assert ids(check_middleware()) == expected
 
@@ -261,7 +261,7 @@ def test_deployment_django_redis(
 
 @pytest.mark.extras
 def test_sealed_values_may_be_seen(settings: Settings) -> None:
-    """With ENCRYPTION_KEYS it does not matter what looks at them."""
+    """With ENCRYPTION_KEYS any cache is accepted: what it holds is encrypted."""
     key = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s="
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL, "ENCRYPTION_KEYS": [key]}
     backend = "django.core.cache.backends.db.DatabaseCache"
@@ -280,7 +280,7 @@ BEHAVIORS = {
 
 
 class OtherMemcached(BaseMemcachedCache):
-    """On a client that we do not know."""
+    """A memcached backend with a client that we do not know."""
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ class OtherMemcached(BaseMemcachedCache):
 def test_deployment_memcached_timeouts(
     settings: Settings, backend: str, options: Any, missing: list[str]
 ) -> None:
-    """Neither client has the timeouts that a request needs, unless they are set."""
+    """A memcached client without the timeouts that a request needs gets a warning."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL}
     cache = {"BACKEND": backend, "LOCATION": "10.0.0.5:11211", "OPTIONS": options}
     settings.CACHES = {"default": cache}
@@ -317,7 +317,7 @@ def test_deployment_memcached_timeouts(
 @pytest.mark.parametrize("location", [["10.0.0.5:1", "10.0.0.6:1"], "10.0.0.5:1;10.0.0.6:1"])
 @pytest.mark.parametrize("backend", [PYMEMCACHE, PYLIBMC, f"{__name__}.OtherMemcached"])
 def test_deployment_memcached_servers(settings: Settings, backend: str, location: object) -> None:
-    """Where keys move between servers, an old generation may be found again."""
+    """Several memcached servers get a warning: keys that move may bring old generations back."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL}
     options: dict[str, Any] = {"behaviors": BEHAVIORS}
     if backend == PYMEMCACHE:
@@ -333,7 +333,7 @@ def test_deployment_memcached_servers(settings: Settings, backend: str, location
 def test_deployment_with_wrong_settings_leaves_them_to_the_other_check(
     settings: Settings, options: dict[str, Any]
 ) -> None:
-    """One mistake, one message."""
+    """Wrong settings are reported by one check only."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": URL, **options}
     assert check_deployment() == []
     assert check_settings() != []

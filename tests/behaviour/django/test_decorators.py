@@ -74,7 +74,7 @@ def users(db: None, service: DictConfigService) -> dict[str, User]:
 def test_stricter_policy_lets_in_whom_it_means(
     users: dict[str, User], path: str, name: str, is_async: bool
 ) -> None:
-    """Also where it takes a query, in an async view, to find out the user's roles."""
+    """A stricter policy lets in the users it means, also when it needs a query for their roles."""
     caller = Caller(is_async=is_async)
 
     assert caller.login(users["sam"])("required", "acme").content == b"acme"
@@ -90,7 +90,7 @@ def test_stricter_policy_says_what_it_refused(users: dict[str, User]) -> None:
 
 
 def test_stricter_policys_refusal_is_not_stored(users: dict[str, User]) -> None:
-    """Nor is the page that Django makes of it."""
+    """Django's page for a refusal by a stricter policy may not be stored."""
     response = Caller(is_async=False).login(users["sam"])("owners", "acme", accept=BROWSER)
 
     assert response.status_code == 403
@@ -98,7 +98,7 @@ def test_stricter_policys_refusal_is_not_stored(users: dict[str, User]) -> None:
 
 
 def test_stricter_policy_cannot_widen(users: dict[str, User], settings: Any) -> None:
-    """``ACCESS_POLICY`` comes first."""
+    """A user refused by ``ACCESS_POLICY`` is refused, even if the stricter policy lets them in."""
     users["olga"].groups.add(Group.objects.get(name="editor"))
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "ACCESS_POLICY": HasFeature("shut")}
 
@@ -137,7 +137,7 @@ def test_decorated_view_keeps_its_kind_and_name() -> None:
 
 @pytest.mark.parametrize("view", [views.required, views.owners, views.Mixed.as_view()])
 def test_decorator_needs_no_middleware(bare: Any, view: Any) -> None:
-    """It attaches the lookup, and sets the headers."""
+    """Without the middleware the decorator attaches the lookup and sets the headers."""
     response = view(bare)
 
     assert response.content == b"acme"
@@ -146,7 +146,7 @@ def test_decorator_needs_no_middleware(bare: Any, view: Any) -> None:
 
 @pytest.mark.parametrize("view", [views.required, views.Mixed.as_view()])
 def test_decorator_answers_errors_without_middleware(bare: Any, view: Any) -> None:
-    """With the same problem details."""
+    """Without the middleware the decorator answers errors with problem details."""
     bare.META["HTTP_X_INSTANCE_ID"] = "gone"
     response = view(bare)
 
@@ -183,7 +183,7 @@ async def test_async_dispatch_decorated_as_if_sync_is_refused(bare: Any) -> None
 
 
 async def test_mixin_answers_a_wrong_method_in_an_async_view(bare: Any) -> None:
-    """``http_method_not_allowed`` is awaited like any handler."""
+    """A wrong method in an async view is answered with 405."""
     bare.method = "POST"
 
     response = await cast("Any", views.AMixed.as_view()(bare))

@@ -232,7 +232,7 @@ class RefusingView:
 def test_error_of_a_middleware_has_its_own_page(
     olga: User, settings: Any, is_async: bool, place: str, is_inner: bool
 ) -> None:
-    """Wherever it stands."""
+    """An error of a middleware inside or outside of ours has its own page."""
     ours = settings.MIDDLEWARE
     theirs = [
         f"tests.behaviour.django.test_error_pages.{name}" for name in ("refusing", "RefusingView")
@@ -330,7 +330,7 @@ EMPTY = {
 @pytest.mark.parametrize(("source", "text"), EMPTY.items())
 @pytest.mark.parametrize("invalid", ["", "INVALID %s"])
 def test_empty_instance_shows_nothing(settings: Any, source: str, text: str, invalid: str) -> None:
-    """Also where a site has undefined variables show up."""
+    """An empty instance shows nothing, also where the site shows undefined variables."""
     (engine,) = settings.TEMPLATES
     options = {**engine["OPTIONS"], "string_if_invalid": invalid}
     with override_settings(TEMPLATES=[{**engine, "OPTIONS": options}]):

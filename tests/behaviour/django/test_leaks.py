@@ -81,7 +81,7 @@ def test_failed_store_shows_no_key() -> None:
     ],
 )
 def test_rejected_answer_shows_no_key(document: dict[str, Any]) -> None:
-    """Nor does the answer that the Config Service got wrong, on its way through our frames."""
+    """An invalid answer of the Config Service shows no key in the frames of the error."""
     resolver = InstanceResolver(config_service_backend=DictConfigService({"acme": document}))
     context = LookupContext(LookupUser.service(), instance_id="acme")
     exc = raised_by(lambda: resolver.resolve(context))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def test_result_is_looked_up_once_a_request(
     users: dict[str, User], path: str, is_async: bool
 ) -> None:
-    """However often a view touches it, one lookup."""
+    """A view that uses the instance several times causes one lookup."""
     response = Caller(is_async=is_async).login(users["olga"])(path, "acme")
 
     assert response.content == b"acme"
@@ -37,7 +37,7 @@ def test_result_is_looked_up_once_a_request(
 def test_error_is_looked_up_once_a_request(
     users: dict[str, User], path: str, is_async: bool
 ) -> None:
-    """An error is an answer too."""
+    """A view that meets the error several times causes one lookup."""
     response = Caller(is_async=is_async).login(users["sam"])(path, "acme")
 
     assert response.status_code == 403
@@ -90,13 +90,13 @@ async def test_attribute_touched_in_the_loop_names_the_twin(request_: Any) -> No
 
 
 async def test_lookup_in_the_loop_names_the_twin(request_: Any) -> None:
-    """The same for the doors that look up without the attribute: permissions, sync decorators."""
+    """A lookup in the event loop raises, and the error names the async twin to use."""
     with pytest.raises(SynchronousOnlyOperation, match=r"await request\.ainstance_config\(\)"):
         lookup_for(request_).get()
 
 
 async def test_refusal_in_the_loop_is_not_kept(request_: Any) -> None:
-    """The remedy works."""
+    """After a refused lookup in the event loop the async twin still works."""
     with pytest.raises(SynchronousOnlyOperation):
         lookup_for(request_).get()
 
@@ -115,7 +115,7 @@ async def test_error_after_the_await_is_raised_by_the_attribute(request_: Any) -
 
 
 def test_unawaited_touch_in_a_view_is_a_server_error(users: dict[str, User]) -> None:
-    """It is a mistake of the view's."""
+    """A view that forgets the await gets a 500: it is an error in the view."""
     response = Caller(is_async=True).login(users["olga"])("unawaited", "acme")
 
     assert response.status_code == 500
@@ -123,7 +123,7 @@ def test_unawaited_touch_in_a_view_is_a_server_error(users: dict[str, User]) -> 
 
 @pytest.mark.parametrize("is_async", CALLERS)
 def test_sync_and_async_share_one_result(users: dict[str, User], is_async: bool) -> None:
-    """Even where Django itself loads the user twice, once for each."""
+    """Sync and async code of one request share one lookup, though Django loads the user twice."""
     response = Caller(is_async=is_async).login(users["olga"])("shared", "acme")
 
     assert response.content == b"acme service service"
@@ -131,7 +131,7 @@ def test_sync_and_async_share_one_result(users: dict[str, User], is_async: bool)
 
 
 def test_repr_does_no_io(request_: Any) -> None:
-    """Debuggers and error pages call it."""
+    """``repr`` does no I/O: debuggers and error pages call it."""
     shown = repr(request_.instance_config), repr(request_.instance_lookup)
 
     assert shown == (

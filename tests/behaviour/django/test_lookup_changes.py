@@ -108,7 +108,7 @@ def test_copied_request_answers_for_its_own_header(request_: Any, touch: Any) ->
 
 
 def test_deeply_copied_request_answers_for_its_own_user(service: Any, touch: Any) -> None:
-    """However it was copied."""
+    """A deep copy of a request answers for its own user."""
     request: Any = RequestFactory().get("/", headers={"X-Instance-ID": "acme"})
     request.environ = request.META = {"HTTP_X_INSTANCE_ID": "acme"}
     request._stream = None  # a socket cannot be copied, which is for the site to see to
@@ -124,7 +124,7 @@ def test_deeply_copied_request_answers_for_its_own_user(service: Any, touch: Any
 
 
 def test_attribute_taken_before_the_copy_stays_of_its_request(request_: Any) -> None:
-    """What a view holds is of the request that it was read from."""
+    """A config that was read before the copy stays that of the original request."""
     held = request_.instance_config
     twin = copy.copy(request_)
     twin.user = SAM
@@ -133,7 +133,7 @@ def test_attribute_taken_before_the_copy_stays_of_its_request(request_: Any) -> 
 
 
 def test_copied_request_before_routing_finds_its_project(service: Any, touch: Any) -> None:
-    """Where a copy has lost what the URL was resolved to, it is resolved again."""
+    """A copy that has lost its ``resolver_match`` resolves its URL again."""
     request = asking(None, "/projects/shop/")
     twin = copy.copy(request)
     twin.__dict__.pop("resolver_match", None)
@@ -254,7 +254,7 @@ def test_stream_of_a_part_is_not_the_stream_of_the_whole(
 
 
 def bearer(user: Any, request: Any = None) -> LookupUser:
-    """Who a token names, where there is one: as django-ninja and DRF put it on the request."""
+    """Return the user of a token on the request, as django-ninja and DRF put it there, if any."""
     principal = getattr(request, "auth", None) or user
     return LookupUser(principal.pk, default_instance_id=principal.default_instance_id)
 
@@ -346,7 +346,7 @@ def test_what_a_user_context_reads_may_change(
 def test_user_context_is_asked_once_while_nothing_changes(
     request_: Any, settings: Any, touch: Any
 ) -> None:
-    """It may cost a query; and an equal answer makes no new lookup."""
+    """``USER_CONTEXT`` is called once while nothing changes: it may cost a query."""
     asked: list[object] = []
 
     def context(user: Any, request: Any = None) -> LookupUser:
@@ -378,7 +378,7 @@ CHANGES = {
 def test_user_changed_in_place_is_asked_about_anew(
     service: Any, settings: Any, touch: Any, field: str
 ) -> None:
-    """What the policy reads of a user decides, not only which object it is."""
+    """A change of a field of the user that the policy reads is noticed."""
     settings.INSTANCE_LOOKUP = {
         **settings.INSTANCE_LOOKUP,
         "ACCESS_POLICY": "tests.behaviour.django.test_lookup_changes.members_and_admins",
@@ -426,7 +426,7 @@ class Roaming(Somebody):
 
 
 def test_field_behind_a_property_is_noticed(service: Any, touch: Any) -> None:
-    """Which of a user's fields decide is for the site's own class to say."""
+    """A change behind a property of the site's own user class is noticed."""
     service.instances["other"] = owned_by(OLGA)
     request = asking(None, user=Roaming("olga", workspace="acme"))
     assert touch(request) == "acme"
@@ -437,7 +437,7 @@ def test_field_behind_a_property_is_noticed(service: Any, touch: Any) -> None:
 
 
 def test_private_fields_of_a_user_decide_nothing(request_: Any, touch: Any) -> None:
-    """What ``has_perm`` keeps on the user is no reason to look the instance up again."""
+    """A private field of the user, as ``has_perm`` sets one, causes no new lookup."""
     request_.user = Somebody("olga")
     assert touch(request_) == "acme"
     looked_up = lookups()
@@ -491,7 +491,7 @@ def test_url_changed_in_place_decides(service: Any, touch: Any) -> None:
 def test_user_of_a_kind_of_the_projects_own_is_compared_in_full(
     request_: Any, settings: Any, touch: Any
 ) -> None:
-    """What a project adds to a ``LookupUser`` is for its policy to read."""
+    """A field that a project adds to ``LookupUser`` is compared too: its policy may read it."""
 
     class Scoped(LookupUser):
         scopes: Any = ()
@@ -542,7 +542,7 @@ def test_caches_that_django_keeps_on_a_user_change_nothing(request_: Any, touch:
 def test_failing_user_context_is_asked_again_for_another_user(
     request_: Any, settings: Any, touch: Any
 ) -> None:
-    """Its error is the first user's alone."""
+    """An error of ``USER_CONTEXT`` for one user is not kept for the next."""
 
     def context(user: Any, request: Any = None) -> LookupUser:
         if user is SAM:
@@ -587,7 +587,7 @@ def test_urlconf_set_later_decides(service: Any, touch: Any) -> None:
 
 
 def test_resolved_url_decides(service: Any, touch: Any) -> None:
-    """What the URL was resolved to, once it was."""
+    """When the URL is resolved the project in it decides."""
     request = asking(None, "/projects/side/")
     assert touch(request) == "acme"
 
@@ -640,7 +640,7 @@ def test_header_changed_in_the_view_decides(request_: Any, touch: Any) -> None:
 
 
 def test_header_put_right_decides(request_: Any, touch: Any) -> None:
-    """What was wrong with the old one is not said of the new one."""
+    """After the header was corrected the error about the old value is gone."""
     request_.META["HTTP_X_INSTANCE_ID"] = "a,b"
     with pytest.raises(InvalidContext, match="a,b"):
         touch(request_)
@@ -664,7 +664,7 @@ class InCookie(Identifier):
 def test_identifier_of_the_projects_own_is_asked_each_time(
     request_: Any, settings: Any, touch: Any
 ) -> None:
-    """It is pure; and nothing says what it looks at."""
+    """A project's own identifier is called each time: it is not known what it reads."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "IDENTIFIERS": (InCookie(),)}
     request_.COOKIES = {"instance": "acme"}
     assert touch(request_) == touch(request_) == "acme"
@@ -677,7 +677,7 @@ def test_identifier_of_the_projects_own_is_asked_each_time(
 
 
 def test_identifier_that_fails_is_a_kept_error(request_: Any, settings: Any, touch: Any) -> None:
-    """Its error is its own, and takes no lookup."""
+    """An identifier's own error is raised each time, without a lookup."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "IDENTIFIERS": (InCookie(),)}
     for _ in range(2):
         with pytest.raises(KeyError, match="instance"):
@@ -685,7 +685,7 @@ def test_identifier_that_fails_is_a_kept_error(request_: Any, settings: Any, tou
 
 
 def test_anonymous_callers_are_one_whatever_they_name(request_: Any, touch: Any) -> None:
-    """They are refused before anything is asked; another anonymous object changes nothing."""
+    """Anonymous callers are refused without a lookup, with each id that they name."""
     for header in ("acme", "sams", "a,b"):
         request_.user = AnonymousUser()
         request_.META["HTTP_X_INSTANCE_ID"] = header
@@ -697,7 +697,7 @@ def test_anonymous_callers_are_one_whatever_they_name(request_: Any, touch: Any)
 
 
 async def test_changed_user_in_the_loop_is_not_given_the_old_answer(request_: Any) -> None:
-    """Without I/O it can only be said that another lookup is due."""
+    """In an event loop a changed user gets an error that asks for an await, not the old answer."""
     await request_.ainstance_config()
     request_.user = SAM
 
@@ -706,7 +706,7 @@ async def test_changed_user_in_the_loop_is_not_given_the_old_answer(request_: An
 
 
 def test_error_that_no_longer_holds_is_none(request_: Any) -> None:
-    """What asks for the last error asks about the user of now."""
+    """An error of an earlier user is not the error of the present user."""
     request_.user = SAM
     with pytest.raises(AccessDenied):
         lookup_for(request_).get()
@@ -772,7 +772,7 @@ async def test_what_changes_while_a_user_context_answers_is_noticed(
 def test_session_that_is_loaded_for_a_user_context_is_no_change(
     request_: Any, settings: Any, touch: Any
 ) -> None:
-    """To read it is not to write to it: the context is asked once."""
+    """Reading the session in ``USER_CONTEXT`` is no change, so it is called once."""
     asked: list[object] = []
 
     def context(user: Any, request: Any = None) -> LookupUser:
@@ -788,7 +788,7 @@ def test_session_that_is_loaded_for_a_user_context_is_no_change(
 
 
 async def test_error_of_a_replaced_user_is_not_the_next_ones(request_: Any, settings: Any) -> None:
-    """Nor is an error."""
+    """An error for a user that was replaced meanwhile is not the next user's error."""
 
     async def context(user: Any, request: Any = None) -> LookupUser:
         if user is SAM:
@@ -864,7 +864,7 @@ class Cached(Somebody):
 
 
 class Incomparable:
-    """Like an array: what ``==`` returns is neither true nor false."""
+    """A value like an array: the result of ``==`` is neither true nor false."""
 
     def __eq__(self, other: object) -> bool:
         raise ValueError("ambiguous")
@@ -886,7 +886,7 @@ class Incomparable:
 def test_lookup_is_made_again_if_tenants_cannot_be_compared(
     service: Any, change: Callable[[Any], object]
 ) -> None:
-    """Of a user who keeps them in a ``cached_property``, or has odd ones: it raises nothing."""
+    """Tenant ids that cannot be compared cause a new lookup, and no error."""
     user = Cached("olga")
     user.tenant_ids = [Incomparable()]
     request = asking("acme", user=user)

@@ -32,7 +32,7 @@ def olga(db: None, service: DictConfigService) -> User:
 
 
 def test_middleware_is_of_the_kind_of_what_it_wraps() -> None:
-    """One class for both; Django adapts nothing."""
+    """The middleware is sync or async like the view that it wraps, so Django adapts nothing."""
 
     def get_response(request: HttpRequest) -> HttpResponse:
         return HttpResponse()
@@ -48,7 +48,7 @@ def test_middleware_is_of_the_kind_of_what_it_wraps() -> None:
 def test_middleware_says_that_the_app_is_not_installed(
     settings: Any, olga: User, caplog: pytest.LogCaptureFixture, is_async: bool
 ) -> None:
-    """At start, by name and once, since no check can; views work all the same."""
+    """Without the app installed the middleware logs one warning at start, and views work."""
     settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "instance_lookup"]
     caller = Caller(is_async=is_async).login(olga)
     path = "aplain" if is_async else "plain"
@@ -63,7 +63,7 @@ def test_middleware_says_that_the_app_is_not_installed(
 def test_middleware_of_an_installed_app_is_silent(
     settings: Any, caplog: pytest.LogCaptureFixture, entry: str
 ) -> None:
-    """However it is named there."""
+    """With the app installed, under either name, the middleware logs nothing."""
     others = [app for app in settings.INSTALLED_APPS if app != "instance_lookup"]
     settings.INSTALLED_APPS = [*others, entry]
     InstanceConfigMiddleware(lambda request: HttpResponse())
@@ -79,7 +79,7 @@ def test_request_that_needs_no_instance_does_no_io(
     is_async: bool,
     django_assert_num_queries: Any,
 ) -> None:
-    """Not even the session is read; and nothing is said about caching."""
+    """A view that needs no instance reads no session, does no I/O, and gets no headers."""
     caller = Caller(is_async=is_async).login(olga)
 
     with django_assert_num_queries(0):
@@ -95,7 +95,7 @@ def test_request_that_needs_no_instance_does_no_io(
 def test_middleware_costs_no_change_of_threads(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under ASGI a request goes through it on the event loop."""
+    """Under ASGI the middleware runs on the event loop, without a change of threads."""
     hops: list[object] = []
     original = SyncToAsync.__call__
 
@@ -134,7 +134,7 @@ def test_looked_up_header_is_in_vary(olga: User, path: str, is_async: bool) -> N
 def test_absent_header_is_in_vary(
     olga: User, service: DictConfigService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its absence decided just as well: the page of a default instance is not for all."""
+    """``Vary`` names the header also when it was absent: other values give other pages."""
     monkeypatch.setattr(User, "default_instance_id", "acme", raising=False)
 
     response = Caller(is_async=False).login(olga)("plain")
@@ -145,7 +145,7 @@ def test_absent_header_is_in_vary(
 
 @pytest.mark.parametrize("instance", [None, "a,b", "gone"])
 def test_error_has_vary(olga: User, instance: str | None) -> None:
-    """Errors are pages too."""
+    """An error response has ``Vary``."""
     response = Caller(is_async=False).login(olga)("plain", instance)
 
     assert response.status_code >= 400
@@ -211,7 +211,7 @@ async def collect(response: Any) -> list[bytes]:
 
 
 def test_view_that_does_without_is_not_marked_as_failed(olga: User) -> None:
-    """It handled the error: its page may be stored, by this caller's own browser."""
+    """A view that handles the error has a page that its caller's browser may store."""
     response = Caller(is_async=False)("ignores", "acme")
 
     assert response.content == b"denied"
@@ -221,7 +221,7 @@ def test_view_that_does_without_is_not_marked_as_failed(olga: User) -> None:
 @pytest.mark.parametrize("is_async", CALLERS)
 @pytest.mark.parametrize("path", ["plain", "page?source={{ request.instance_config.instance_id }}"])
 def test_page_of_a_tenant_is_private(olga: User, path: str, is_async: bool) -> None:
-    """It depends on the user too, and no ``Vary`` says so where a cookie of its own tells who."""
+    """A page of a tenant is private: it depends on the user, and ``Vary`` may not say so."""
     response = Caller(is_async=is_async).login(olga)(path, "acme")
 
     assert response.headers["Cache-Control"] == "private"
@@ -235,7 +235,7 @@ def test_page_that_says_it_is_public_stays_so(olga: User) -> None:
 
 
 def test_error_of_another_kind_is_not_answered(olga: User) -> None:
-    """Only the lookup's own errors are this middleware's."""
+    """The middleware answers errors of the lookup only."""
     assert Caller(is_async=False).login(olga)("broken", "acme").status_code == 500
     request = RequestFactory().get("/")
     middleware = InstanceConfigMiddleware(lambda request: HttpResponse())

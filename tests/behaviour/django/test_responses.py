@@ -113,13 +113,13 @@ def test_service_and_client_hear_of_one_request(
 
 @pytest.mark.parametrize("path", VIEWS)
 def test_anonymous_caller_is_denied(olga: User, service: DictConfigService, path: str) -> None:
-    """Before any I/O; a plain view knows no log-in, so 403."""
+    """Anonymous callers get 403 without I/O; a plain view knows no log-in."""
     assert Caller(is_async=False)(path, "acme").status_code == 403
     assert service.calls == []
 
 
 def test_unavailable_says_when_to_ask_again(olga: User, service: DictConfigService) -> None:
-    """In whole seconds, rounded up."""
+    """``Retry-After`` is in whole seconds, rounded up."""
     service.failure = DOWN
     response = Caller(is_async=False).login(olga)("plain", "acme")
 
@@ -168,7 +168,7 @@ def test_html_only_for_who_prefers_it(accept: str | None, html: bool) -> None:
     "error", [InvalidContext("no"), AccessDenied("no"), InstanceNotFound("no"), CacheError("no")]
 )
 def test_django_answers_browsers_itself(error: Any) -> None:
-    """Its pages are the project's own."""
+    """Browsers get Django's own error pages."""
     request = RequestFactory().get("/", headers={"Accept": BROWSER})
 
     assert error_response(request, error) is None
@@ -180,7 +180,7 @@ def test_django_answers_browsers_itself(error: Any) -> None:
 def test_browser_gets_djangos_page(
     sam: User, path: str, is_async: bool, instance: str | None, status: int
 ) -> None:
-    """With the same status, and as little to be stored."""
+    """A browser gets Django's page, with the same status and ``no-store``."""
     response = Caller(is_async=is_async).login(sam)(path, instance, accept=BROWSER)
 
     assert response.status_code == status
@@ -189,7 +189,7 @@ def test_browser_gets_djangos_page(
 
 
 def test_browser_gets_a_plain_503(olga: User, service: DictConfigService) -> None:
-    """Django has no page for it."""
+    """A browser gets a plain page for 503, since Django has none."""
     service.failure = DOWN
     response = Caller(is_async=False).login(olga)("plain", "acme", accept=BROWSER)
 
@@ -202,7 +202,7 @@ def test_browser_gets_a_plain_503(olga: User, service: DictConfigService) -> Non
 @pytest.mark.urls("tests.support.urls_with_pages")
 @pytest.mark.parametrize(("instance", "status"), [("acme", 403), ("gone", 404)])
 def test_browser_gets_the_projects_own_pages(sam: User, instance: str, status: int) -> None:
-    """``handler403`` and ``handler404``, handed the error."""
+    """``handler403`` and ``handler404`` of the project are called with the error."""
     response = Caller(is_async=False).login(sam)("plain", instance, accept=BROWSER)
 
     assert response.status_code == status
@@ -223,7 +223,7 @@ def test_outage_mails_nobody(
     is_async: bool,
     accept: str,
 ) -> None:
-    """It is logged once, where it is noticed, not per request."""
+    """An outage sends no mail: it is logged once, not for each request."""
     admin = "ada@example.com"
     settings.ADMINS = [("Ada", admin)] if django.VERSION < (6, 0) else [admin]
     service.failure = DOWN
@@ -246,7 +246,7 @@ def test_outage_mails_nobody(
 def test_refusals_are_logged_as_djangos_own(
     sam: User, caplog: pytest.LogCaptureFixture, instance: str | None, status: int, accept: str
 ) -> None:
-    """One warning each, by ``django.request``."""
+    """Each refusal is logged once as a warning of ``django.request``."""
     Caller(is_async=False).login(sam)("plain", instance, accept=accept)
 
     records = [record for record in caplog.records if record.name == "django.request"]
@@ -272,7 +272,7 @@ def test_head_has_the_headers_and_no_body(sam: User, is_async: bool) -> None:
 def test_concealed_denial_reads_like_absence(
     *, sam: User, olga: User, settings: Any, path: str, accept: str, instance: str | None
 ) -> None:
-    """To the byte, headers included: or strangers could find out who is a customer."""
+    """With CONCEAL_DENIED a refusal equals "does not exist" to the byte, headers included."""
     service = serve(settings, CONCEAL_DENIED=True)
     service.instances["acme"], service.projects["shop"] = owned_by(olga), "acme"
     caller = Caller(is_async=False).login(sam)
@@ -297,7 +297,7 @@ def test_concealed_denial_reads_like_absence(
 def test_debug_page_shows_no_key(
     *, sam: User, olga: User, settings: Any, path: str, name: str, accept: str
 ) -> None:
-    """Its frames hold requests, configs and lookups."""
+    """Django's debug page shows no key, though its frames hold requests and configs."""
     settings.DEBUG = True
     caller = Caller(is_async=False).login({"olga": olga, "sam": sam}[name])
 
@@ -306,7 +306,7 @@ def test_debug_page_shows_no_key(
 
 
 def test_debug_page_shows_the_frames(olga: User, settings: Any) -> None:
-    """Else the test above proves nothing: the config is on the page, its key is not."""
+    """The debug page shows the config without its key; this proves that the test above works."""
     settings.DEBUG = True
     response = Caller(is_async=False).login(olga)("broken", "acme", accept=BROWSER)
 
@@ -323,7 +323,7 @@ class Traced(ResponseHeaders):
 
 @pytest.mark.parametrize("kind", [Traced, dict])
 def test_headers_of_a_projects_own_are_set_through_their_own(kind: Any) -> None:
-    """Only Django's own are written past their setter."""
+    """Headers of a project's own class are set with their own setter."""
     state, response = ResponseState(), HttpResponse()
     response.headers = kind({"Content-Type": "text/plain"})
     state.touch(("X-Instance-ID",))

@@ -154,7 +154,7 @@ def logs_the_tenant(get_response: Any) -> Any:
 def test_outer_middleware_that_reads_it_first_gets_the_headers_too(
     olga: User, settings: Any, view: str
 ) -> None:
-    """As long as a response has not begun, it can still be told what it depends on."""
+    """An outer middleware may read the instance while the response has not begun."""
     *others, ours = settings.MIDDLEWARE
     settings.MIDDLEWARE = [*others, "tests.behaviour.django.test_streams.logs_the_tenant", ours]
 

@@ -85,7 +85,7 @@ def test_template_shows_no_key(request_: Any, settings: Any, source: str) -> Non
 
 
 def test_processor_looks_nothing_up_before_it_is_touched(request_: Any) -> None:
-    """It runs for every template of the site."""
+    """The context processor looks nothing up before a template uses it."""
     assert render("nothing", request_) == "nothing"
     repr(instance(request_))
 
@@ -134,7 +134,7 @@ def test_template_raises_what_it_would_take_for_a_missing_name(
 def test_error_in_a_lazily_rendered_template_is_answered(
     db: None, service: DictConfigService, is_async: bool
 ) -> None:
-    """A ``TemplateResponse`` renders after its view."""
+    """A lookup error while a ``TemplateResponse`` is rendered gets its own answer."""
     caller = Caller(is_async=is_async).login(User.objects.create_user("sam"))
     path = "page?" + urlencode({"source": "{{ instance.instance_id }}"})
 

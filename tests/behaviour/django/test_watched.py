@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module", params=["wsgi", "asgi"])
 def seen(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What the two saw of alice's request and then of bob's, in a process that they watch."""
+    """What Sentry and OpenTelemetry saw of alice's request and of bob's, in one process."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.support.watched", request.param],
         cwd=ROOT,
@@ -36,7 +36,7 @@ def events(seen: dict[str, Any], kind: str | None) -> list[dict[str, Any]]:
 
 
 def test_error_is_of_the_request_whose_fetch_failed(seen: dict[str, Any]) -> None:
-    """Another request, whose page, cookies and instance Sentry would show, started the thread."""
+    """Sentry shows the request whose fetch failed, not the one that started the thread."""
     (error,) = (event for event in events(seen, None) if event.get("level") == "error")
     headers = {name.lower(): value for name, value in error["request"]["headers"].items()}
     assert "credential (401)" in str(error["logentry"])
@@ -75,7 +75,7 @@ def test_span_of_the_service_call_is_in_the_span_of_its_request(seen: dict[str, 
 
 
 def test_service_is_told_the_trace_of_the_request(seen: dict[str, Any]) -> None:
-    """It goes on with the trace that the request has."""
+    """The service is sent the trace id of the request."""
     assert seen["told"] == ["alice", "bob"]
 
 

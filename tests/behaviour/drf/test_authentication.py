@@ -141,7 +141,7 @@ def test_jwt_may_name_the_default_instance(jwt: Caller) -> None:
 
 
 def test_jwt_that_is_none_is_challenged(jwt: Caller) -> None:
-    """401, with the realm."""
+    """A wrong JWT gets 401 with the realm."""
     response = jwt("api", "acme", authorization="Bearer nonsense")
 
     assert response.status_code == 401
@@ -161,6 +161,6 @@ def test_page_of_a_tenant_is_kept_out_of_djangos_page_cache(
 
 
 def test_drfs_request_has_each_attribute_that_a_request_gets() -> None:
-    """One that is missing there would be read for the user of Django's request."""
+    """DRF's request has each of our attributes: a missing one would use the wrong user."""
     names = {name for name in vars(_InstanceAttributes) if not name.startswith("_")}
     assert set(_ATTRIBUTES) == names

@@ -151,7 +151,7 @@ def compositions() -> Iterator[tuple[Any, Judge]]:
 def test_composition_follows_three_valued_logic(
     *, service: DictConfigService, user: Any, instance: Any, obj: Any, ours: Any, of_object: bool
 ) -> None:
-    """In every order and nesting: "cannot decide" comes out only where it matters."""
+    """A composition is undecided only where the undecided part matters, in each order."""
     if obj is OTHER_ROW and not of_object:
         ours = True
     service.failure = DOWN if instance == "down" else None
@@ -202,14 +202,14 @@ def test_composition_with_one_of_ours_cannot_be_negated(negation: Any) -> None:
 
 
 def test_others_are_negated_as_ever(service: DictConfigService) -> None:
-    """Beside one of ours, or in a composition without one."""
+    """Other permissions can be negated, alone, beside one of ours or in their own composition."""
     for permission in (~IsAdminUser & IsInstanceOwner, IsInstanceOwner & ~IsAdminUser):
         assert permission().has_permission(asked(OLGA), APIView())
     assert not (~(IsAuthenticated | IsAdminUser))().has_permission(asked(OLGA), APIView())
 
 
 def test_permission_class_is_a_class_like_any_other() -> None:
-    """It is called, compared, hashed and subclassed as one."""
+    """A composed permission class can be called, compared, hashed and subclassed."""
 
     class Mine(IsInstanceOwner):
         message = "mine"
@@ -242,7 +242,7 @@ def test_permission_class_is_a_class_like_any_other() -> None:
 def test_refusal_has_message_and_code_of_what_refused(
     service: DictConfigService, permission: Any, code: str | None, message: str | None
 ) -> None:
-    """DRF's own compositions lose both."""
+    """A composition has the message and code of the part that refused; DRF's own lose both."""
     asks = permission()
 
     assert not asks.has_permission(asked(OLGA), APIView())

@@ -78,7 +78,7 @@ def test_denied_reads_like_unknown(stage: Stage, state: State, ask: type[Ask], v
 @pytest.mark.parametrize("view", ["api", "open"])
 @pytest.mark.parametrize("plot", PLOTS, ids=name_of)
 def test_in_the_browsable_api(stage: Stage, plot: Plot, view: str) -> None:
-    """Its page, with its forms, shows no more; nor in a session, over ASGI."""
+    """The browsable page and its forms show no more to a stranger than for an unknown id."""
     known, unknown = stage.both(fresh, plot, ByInstance, view, is_async=True, accept=BROWSER)
     assert known == unknown
 
@@ -97,7 +97,7 @@ def test_who_is_not_logged_in(stage: Stage, sent: dict[str, str], is_async: bool
 
 @pytest.mark.parametrize("plot", PLOTS, ids=name_of)
 def test_anonymous_stranger(stage: Stage, plot: Plot) -> None:
-    """Where the policy is asked about anonymous callers too, they learn no more than others."""
+    """With ALLOW_ANONYMOUS an anonymous caller learns no more than a stranger."""
     stage.options = {"ALLOW_ANONYMOUS": True, "ACCESS_POLICY": IsOwner() | HasFeature("public")}
     known, unknown = stage.both(fresh, plot, ByInstance, "open", logs_in=False)
     assert known == unknown

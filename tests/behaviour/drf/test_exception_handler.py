@@ -77,7 +77,7 @@ def test_failed_lookup_has_its_status(
 def test_our_handler_answers_with_problem_details(
     sam: Caller, service: DictConfigService, settings: Any, instance: str | None, status: int
 ) -> None:
-    """The same members as a plain view's answer."""
+    """Our handler answers with the same members as a plain view does."""
     settings.REST_FRAMEWORK = OURS
     service.failure = DOWN if status == 503 else None
     sent = {"authorization": "Token sam", "x_request_id": "r-1"}
@@ -178,7 +178,7 @@ def test_our_handler_without_a_renderer() -> None:
 def test_concealed_denial_reads_like_absence(
     sam: Caller, settings: Any, handler: Any, path: str
 ) -> None:
-    """To the byte, headers included."""
+    """With CONCEAL_DENIED a refusal equals "does not exist" to the byte, headers included."""
     service = serve(settings, CONCEAL_DENIED=True)
     settings.REST_FRAMEWORK = handler
     service.instances["acme"] = owned_by(Somebody("olga"))
@@ -195,7 +195,7 @@ def test_concealed_denial_reads_like_absence(
 
 
 def test_our_handler_needs_no_middleware(settings: Any, service: DictConfigService) -> None:
-    """Without it a 503 would be a 500."""
+    """Our handler answers failed lookups without the middleware too."""
     settings.REST_FRAMEWORK = OURS
     service.failure = DOWN
     request = APIRequestFactory().get("/", headers={"X-Instance-ID": "acme"})
@@ -209,7 +209,7 @@ def test_our_handler_needs_no_middleware(settings: Any, service: DictConfigServi
 
 
 def test_our_handler_rolls_back(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With ``ATOMIC_REQUESTS`` an error that is answered is an error all the same."""
+    """With ``ATOMIC_REQUESTS`` a failed lookup rolls the transaction back."""
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     with transaction.atomic():
         exception_handler(DOWN, {"request": APIRequestFactory().get("/")})
@@ -219,7 +219,7 @@ def test_our_handler_rolls_back(db: None, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(("instance", "status"), [("acme", 403), ("gone", 404)])
 def test_drfs_handler_in_the_browsable_api(sam: Caller, instance: str, status: int) -> None:
-    """DRF's own page, not Django's."""
+    """In the browsable API DRF's page shows the error, not Django's."""
     response = sam("api", instance, accept=BROWSER, authorization="Token sam")
 
     assert response.status_code == status

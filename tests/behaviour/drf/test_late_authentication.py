@@ -42,7 +42,7 @@ def told(config: Any) -> Response:
 
 
 class Late(APIView):
-    """Takes tokens only, and looks at them when it is asked for the user."""
+    """A view that takes tokens only, and authenticates when the user is first read."""
 
     authentication_classes: Any = (NameToken,)
     permission_classes: Any = ()
@@ -173,7 +173,7 @@ class SessionInside(Late):
 
 
 class NestedInDRF(Late):
-    """Has looked, and calls a view that takes the session's user."""
+    """A view that looks the instance up, then calls a view that takes the session's user."""
 
     def get(self, request: Any) -> Response:
         assert request.user is request._request.user
@@ -242,7 +242,7 @@ def test_token_decides_whoever_is_logged_in(
     status: int,
     is_async: bool,
 ) -> None:
-    """Who has no token is anonymous to a view that takes tokens only."""
+    """Without a token a caller is anonymous to a token view, though logged in by session."""
     caller = Caller(is_async=is_async)
     if session:
         caller.login(users[session])
@@ -259,7 +259,7 @@ def test_token_decides_whoever_is_logged_in(
 def test_page_that_drf_makes_of_a_refusal_is_empty(
     users: dict[str, User], settings: Any, tmp_path: Any, bearer: str | None
 ) -> None:
-    """Its base template shows no tenant, and is no error of its own."""
+    """DRF's page for a refusal shows no tenant in its base template, and causes no other error."""
     for status in (401, 403):
         (tmp_path / f"{status}.html").write_text("in [{{ instance.instance_id }}]")
     options = settings.TEMPLATES[0]["OPTIONS"]
@@ -304,7 +304,7 @@ def test_session_decides_where_drf_takes_it(
 
 @pytest.mark.parametrize("name", [*VIEWS, "name_or_session"])
 def test_wrong_token_is_refused_when_it_is_looked_at(users: dict[str, User], name: str) -> None:
-    """By DRF, with a 401, and not taken for no token."""
+    """A wrong token is refused by DRF with 401 when it is read, not treated as missing."""
     caller = Caller(is_async=False).login(users["olga"])
 
     assert caller(name, "acme", **token("nobody")).status_code == 401
@@ -341,7 +341,7 @@ def drf_request(user: Any = None, *authenticators: Any) -> Any:
 
 
 def test_attribute_is_absent_without_the_middleware() -> None:
-    """As on Django's request; nothing is authenticated for it."""
+    """Without the middleware DRF's request lacks the attribute, and is not authenticated."""
     request = drf_request(None, NameToken())
 
     with pytest.raises(AttributeError, match="instance_config"):
@@ -397,7 +397,7 @@ class ByInstance(BaseAuthentication):
 
 
 def test_authentication_cannot_ask_whom_it_is_to_find(service: DictConfigService) -> None:
-    """It is told how to look up without a user; else it would ask itself without end."""
+    """An authenticator that needs the instance is told to look up as the service."""
     request = drf_request(Somebody("olga"), ByInstance())
     attach(request._request)
 
@@ -423,7 +423,7 @@ def test_exception_handler_authenticates_nobody(service: DictConfigService) -> N
 
 
 def test_decorator_around_a_whole_view_of_drf_is_refused() -> None:
-    """It would run before DRF knows the user, and so ask for the session's."""
+    """The decorator refuses a whole DRF view: it would run before DRF knows the user."""
     for view in (function, Late.as_view(), Late):
         with pytest.raises(TypeError, match="below @api_view"):
             instance_required(view)

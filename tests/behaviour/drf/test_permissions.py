@@ -87,7 +87,7 @@ def test_permission_lets_in_whom_it_names(
 
 
 def test_feature_lets_in_where_it_is_on(service: DictConfigService) -> None:
-    """It asks the instance; the user has passed ``ACCESS_POLICY`` by then."""
+    """The feature permission lets users in where the feature is on, after ``ACCESS_POLICY``."""
     assert allows(HasInstanceFeature("beta"), OLGA)
     assert not allows(HasInstanceFeature("beta"), SAM)
     assert not allows(HasInstanceFeature("gamma"), OLGA)
@@ -108,7 +108,7 @@ def authenticated(user: Any, **headers: str) -> Any:
 
 
 def test_permission_needs_no_middleware(service: DictConfigService) -> None:
-    """``APIRequestFactory`` runs none."""
+    """Permissions work without the middleware, as with ``APIRequestFactory``."""
     view = views.Api.as_view()
 
     assert view(authenticated(OLGA, **{"X-Instance-ID": "acme"})).data == {"instance": "acme"}
@@ -117,7 +117,7 @@ def test_permission_needs_no_middleware(service: DictConfigService) -> None:
 
 
 def test_classes_compose(service: DictConfigService) -> None:
-    """As DRF's own do; ``HasInstanceFeature`` makes a class for that."""
+    """Our permission classes can be combined with & and |, as DRF's own."""
     beta = HasInstanceFeature("beta")
 
     assert allows(IsInstanceOwner & beta, OLGA)
@@ -226,13 +226,13 @@ class Row(SimpleNamespace):
 def test_owner_has_objects_of_the_instance_and_his_own(
     service: DictConfigService, obj: Row, allowed: str
 ) -> None:
-    """By ``instance_id``, else ``owner`` (a user or an id); an object with neither is refused."""
+    """An owner has objects by ``instance_id``, else by ``owner``; without either it is refused."""
     assert allows(IsInstanceOwner, OLGA, obj) is (allowed == "olga")
     assert not allows(IsInstanceOwner, SAM, obj)
 
 
 def test_object_of_an_unsaved_owner_is_nobodys(service: DictConfigService) -> None:
-    """Not even of a user called "None"."""
+    """An object of an unsaved owner belongs to no user, not even to one called "None"."""
     service.instances["acme"] = owned_by(Somebody("None"))
 
     assert not allows(IsInstanceOwner, Somebody("None"), Row(owner=User(pk=None)))
@@ -242,7 +242,7 @@ def test_object_of_an_unsaved_owner_is_nobodys(service: DictConfigService) -> No
 def test_admin_has_objects_of_the_instance_and_owned_ones(
     service: DictConfigService, permission: Any
 ) -> None:
-    """But none of another instance: the request works in this one."""
+    """An admin has objects of this instance and owned ones, but none of another instance."""
     assert allows(permission, ADA, Row(instance_id="acme"))
     assert allows(permission, ADA, Row(owner="sam"))
     assert not allows(permission, ADA, Row(instance_id="other"))
@@ -266,7 +266,7 @@ def test_object_refusal_is_returned(service: DictConfigService, user: Any) -> No
 
 
 def test_object_of_another_instance_is_concealed(service: DictConfigService, settings: Any) -> None:
-    """With ``CONCEAL_DENIED`` it reads like one that does not exist."""
+    """With ``CONCEAL_DENIED`` an object of another instance is a 404."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CONCEAL_DENIED": True}
 
     with pytest.raises(Http404):
@@ -277,7 +277,7 @@ def test_object_of_another_instance_is_concealed(service: DictConfigService, set
 def test_concealed_row_reads_as_a_missing_one(
     db: None, service: DictConfigService, settings: Any
 ) -> None:
-    """To the letter: ``get_object_or_404`` names the model."""
+    """A concealed object has the message of ``get_object_or_404``, with the model's name."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CONCEAL_DENIED": True}
     with pytest.raises(Http404) as missing:
         get_object_or_404(User, pk=7)
@@ -290,7 +290,7 @@ def test_concealed_row_reads_as_a_missing_one(
 def test_forms_of_the_browsable_api_get_a_plain_no(
     service: DictConfigService, settings: Any
 ) -> None:
-    """They ask again while the page is drawn, and understand no other answer."""
+    """A form of the browsable API gets False, never an exception."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CONCEAL_DENIED": True}
     view = APIView()
     view.response = Response()

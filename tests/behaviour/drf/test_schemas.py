@@ -50,7 +50,7 @@ class Job(serializers.Serializer[Any]):
 
 
 class Open(GenericAPIView[Any]):
-    """What a schema shows to everyone."""
+    """A view that each schema shows."""
 
     authentication_classes: Any = (NameToken,)
     permission_classes: Any = (AllowAny,)
@@ -190,7 +190,7 @@ def test_schema_leaves_out_what_cannot_be_decided(
     instance: str | None,
     is_async: bool,
 ) -> None:
-    """As what is not permitted; everything else is there."""
+    """A schema leaves out views that cannot be decided, and shows all others."""
     service.failure = DOWN if instance == "down" else None
 
     assert paths(Caller(is_async=is_async)(schema, instance, **token(user))) == {OPEN}
@@ -211,7 +211,7 @@ def test_schema_has_what_the_owner_may_use(service: DictConfigService, schema: s
 def test_public_schema_has_everything(
     service: DictConfigService, settings: Any, name: str, instance: str | None
 ) -> None:
-    """It asks for no permission, and looks nothing up."""
+    """A public schema shows all views and looks nothing up."""
     choose(name, settings)
     service.failure = DOWN if instance == "down" else None
 
@@ -242,7 +242,7 @@ def test_options_leaves_out_actions_that_cannot_be_decided(
     instance: str | None,
     is_async: bool,
 ) -> None:
-    """What POST and PUT take is told to those who may use them; OPTIONS itself is for everyone."""
+    """OPTIONS works for each user, and shows actions only to users who may use them."""
     service.failure = DOWN if instance == "down" else None
     response = Caller(is_async=is_async)(name, instance, method="options", **token(user))
 
@@ -253,7 +253,7 @@ def test_options_leaves_out_actions_that_cannot_be_decided(
 
 @pytest.mark.parametrize("name", ["readbyall", "writtenbyours"])
 def test_options_tells_the_owner_what_actions_take(service: DictConfigService, name: str) -> None:
-    """With its instance named."""
+    """OPTIONS with the instance named shows its owner the actions."""
     response = Caller(is_async=False)(name, "acme", method="options", **token("olga"))
 
     assert set(response.json()["actions"]) == {"POST", "PUT"}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class NameToken(TokenAuthentication):
-    """Takes the name of a user for a token."""
+    """An authentication whose token is the name of a user."""
 
     def authenticate_credentials(self, key: str) -> tuple[Any, str]:
         try:

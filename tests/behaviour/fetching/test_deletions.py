@@ -35,13 +35,13 @@ def test_three_in_a_row_are_believed(deletions: Deletions) -> None:
 
 
 def test_one_id_counts_once(deletions: Deletions) -> None:
-    """Two calls for it that were under way together say the same thing."""
+    """Two deletions of one id that were under way together count once."""
     assert gone(deletions, "a", "a", "a") == [Fate.DROP, Fate.DROP_AGAIN, Fate.DROP_AGAIN]
     assert gone(deletions, "b", "c", "d") == [Fate.DROP, Fate.DROP, Fate.KEEP]
 
 
 def test_id_that_was_believed_stays_so(deletions: Deletions) -> None:
-    """A late answer for the third of them is no fourth one."""
+    """A late answer for an id that was believed is no further deletion."""
     gone(deletions, "a", "b", "c", "d")
     assert gone(deletions, "c") == [Fate.DROP_AGAIN]
 
@@ -54,14 +54,14 @@ def test_another_copy_of_an_id_is_told_again(deletions: Deletions) -> None:
 
 
 def test_document_ends_all_doubt(deletions: Deletions) -> None:
-    """The service knows something: the next three are believed again."""
+    """A document shows that the service is well: the next three deletions are believed again."""
     gone(deletions, "a", "b", "c", "d")
     assert deletions.note_document(deletions.drops)
     assert gone(deletions, "d", "e", "f", "g") == [Fate.DROP] * 3 + [Fate.KEEP]
 
 
 def test_document_asked_for_before_a_drop_does_not_count(deletions: Deletions) -> None:
-    """It took its time: the service was well when it was asked, not when it said "gone"."""
+    """A document that was asked for before the deletions does not show that the service is well."""
     before = deletions.drops
     gone(deletions, "a", "b", "c")
     assert not deletions.note_document(before)

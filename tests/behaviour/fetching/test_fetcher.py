@@ -95,7 +95,7 @@ def test_other_spelling_does_not_exist(process: Process, spelling: str) -> None:
 
 
 def test_open_breaker_asks_nobody(process: Process, service: Service) -> None:
-    """And the error says when it will ask again."""
+    """An open breaker makes no call, and its error says when the service is asked again."""
     open_breaker(process, service)
     error = process.fetch().error
     assert isinstance(error, ConfigServiceUnavailable)
@@ -104,7 +104,7 @@ def test_open_breaker_asks_nobody(process: Process, service: Service) -> None:
 
 
 def test_open_breaker_closes_by_itself(process: Process, service: Service) -> None:
-    """One probe after BREAKER_RESET, and the service is asked as ever."""
+    """After BREAKER_RESET one probe that succeeds closes the breaker."""
     open_breaker(process, service)
     service.failure = None
     process.monotonic.now += 10
@@ -135,7 +135,7 @@ def test_answers_of_any_kind_close_the_breaker(
 
 
 def test_retry_after_holds_for_every_id(process: Process, service: Service) -> None:
-    """Once it has come for two of them: the service asks to be left alone."""
+    """A Retry-After that came for two ids holds for all ids."""
     service.failure = ConfigServiceUnavailable("503", reason="status", retry_after=60)
     assert [process.reason("acme") for _ in range(3)] == ["status"] * 3
     assert process.reason("beta") == "status"
@@ -156,7 +156,7 @@ def test_refusal_tells_whose_it_is(process: Process, service: Service) -> None:
 def test_id_that_cannot_be_asked_for_is_the_callers_mistake(
     process: Process, service: Service
 ) -> None:
-    """The error is the backend's own."""
+    """The backend's error for an id that it cannot ask for reaches the caller."""
     service.failure = InvalidContext("Nobody can ask for that.")
     assert process.fetch().error is service.failure
 
@@ -181,7 +181,7 @@ def test_every_id_rests_while_the_breaker_is_open(process: Process, service: Ser
 def test_id_that_cannot_be_asked_for_leaves_the_probe_to_others(
     process: Process, service: Service
 ) -> None:
-    """It says nothing of the service; the breaker is half open until the next one does."""
+    """An id that cannot be asked for leaves the breaker half open until the next probe."""
     open_breaker(process, service)
     process.monotonic.now += 10
     service.failure = InvalidContext("Nobody can ask for that.")
@@ -196,7 +196,7 @@ def test_id_that_cannot_be_asked_for_leaves_the_probe_to_others(
 def test_retry_after_of_any_backend_has_a_bound(
     process: Process, service: Service, asked_for: float, waits: float
 ) -> None:
-    """One answer must not take the site down for a day."""
+    """A Retry-After of any backend is cut, so that one answer cannot stop the site for a day."""
     service.failure = ConfigServiceUnavailable("503", reason="status", retry_after=asked_for)
     process.fetch("other")
     error = process.fetch().error
@@ -207,7 +207,7 @@ def test_retry_after_of_any_backend_has_a_bound(
 def test_backend_that_is_overdue_is_a_failure(
     process: Process, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As many as open the breaker do, and the log tells whose fault it is."""
+    """Calls past their deadline open the breaker, and the log says that the backend is to blame."""
     for number in range(5):
         process.fetcher.overdue((f"id-{number}", None, 0))
     assert process.reason() == "circuit_open"
@@ -216,7 +216,7 @@ def test_backend_that_is_overdue_is_a_failure(
 
 
 def test_id_rests_after_a_failure(process: Process, service: Service) -> None:
-    """For RETRY_INTERVAL, and no other id with it."""
+    """After a failure the id rests for RETRY_INTERVAL, and no other id does."""
     process.fetch()
     reading = read_minted(process.cache, "acme")
     service.failure = DOWN
@@ -240,7 +240,7 @@ def test_id_does_not_rest_after_an_invalidation(process: Process, service: Servi
 
 
 def test_refusal_rests_nobody(process: Process, service: Service) -> None:
-    """It is an answer, to one user."""
+    """After a refusal of one user the id does not rest."""
     service.failure = AccessDenied("no")
     process.fetch()
     assert not process.fetcher.rests("acme", read_minted(process.cache, "acme"))
@@ -250,7 +250,7 @@ def test_refusal_rests_nobody(process: Process, service: Service) -> None:
 def test_ttl_remaining_of_a_clock_that_is_set_meanwhile(
     process: Process, service: Service, clock: Clock, jump: float
 ) -> None:
-    """Never above the ttl, nor below nothing."""
+    """``ttl_remaining`` stays between 0 and the ttl, though the clock is set meanwhile."""
 
     def set_clock() -> None:
         clock.now += jump
@@ -264,7 +264,7 @@ def test_ttl_remaining_of_a_clock_that_is_set_meanwhile(
 def test_document_from_before_the_last_drop_proves_nothing(
     process: Process, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It took its time: the service was well when it was asked, and has lost all since."""
+    """A document that was asked for before a loss does not show that the service is well."""
     names = ["a", "b", "c", "d"]
     service.instances |= {name: acme("first", instance_id=name) for name in names}
     for name in names:
@@ -299,7 +299,7 @@ def test_backend_of_the_sites_own_is_logged_by_name(
 
 
 def test_not_modified_without_a_copy_is_rejected() -> None:
-    """There is nothing to go by; nor is it the service's health."""
+    """A 304 without a copy is rejected, and does not count against the service."""
     service: Any = SimpleNamespace(get_instance=lambda asked, query: NotModified())
     process = Process(service)
     assert process.reason() == "rejected"

@@ -31,7 +31,7 @@ def process(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proce
 
 
 def test_answer_is_used_again_while_the_cache_is_down(process: Process) -> None:
-    """For NEAR_CACHE_TTL: an outage of the cache is no stampede on the service."""
+    """While the cache is down an answer is used again for NEAR_CACHE_TTL."""
     with hooks(down):
         assert bucket(process.fetch()) == "first"
         entry = read_minted(process.cache, "acme").entry
@@ -51,7 +51,7 @@ def test_answer_from_before_an_invalidation_is_not_used_again(
 
 
 def test_missing_is_remembered_while_the_cache_is_down(process: Process, service: Service) -> None:
-    """What the cache holds is not served again once it is back."""
+    """A 404 while the cache is down is remembered, so the old copy is not served later."""
     process.fetch()
     del service.instances["acme"]
     with hooks(down):
@@ -81,7 +81,7 @@ def test_missing_from_before_an_invalidation_is_not_kept(
 
 @pytest.mark.usefixtures("refuses_at_once")
 def test_missing_is_kept_where_the_cache_does_not_take_it(process: Process) -> None:
-    """A full or read-only cache neither."""
+    """A 404 is kept in this process when the cache is full or read-only."""
     read_minted(process.cache, "nobody")  # it has the generations
     with hooks(unwritable):
         process.fetch("nobody")
@@ -103,7 +103,7 @@ def test_missing_ids_push_out_no_other(process: Process, service: Service) -> No
 
 
 def test_key_tells_an_invalidation_that_the_cache_did_not_take(process: Process) -> None:
-    """Who comes after it joins no fetch from before it."""
+    """After a failed invalidation a lookup does not join a fetch from before it."""
     reading = read_minted(process.cache, "acme")
     before = process.fetcher.key("acme", reading)
     assert process.fetcher.key("acme", read_minted(process.cache, "acme")) == before
@@ -113,7 +113,7 @@ def test_key_tells_an_invalidation_that_the_cache_did_not_take(process: Process)
 
 
 def test_key_tells_an_invalidation_while_the_cache_is_skipped(process: Process) -> None:
-    """The cache took it, but this process does not look: it has to know by itself."""
+    """After an invalidation while the cache is skipped, a lookup joins no fetch from before it."""
     with hooks(down):
         before = process.fetcher.key("acme", read_minted(process.cache, "acme"))
     process.cache.invalidate("acme")

@@ -42,7 +42,7 @@ def resolver(server: ScriptedServer) -> InstanceResolver:
 def test_stored_between_the_look_and_the_call(
     resolver: InstanceResolver, server: ScriptedServer
 ) -> None:
-    """What another process has stored meanwhile is served, without a call."""
+    """An entry that another process stored after the look is served without a call."""
     loader = resolver._load_config
     seen = loader._cache.read("acme")
     make(server.url, config_service_timeout=LONG).resolve(asks())
@@ -55,7 +55,7 @@ def test_stored_between_the_look_and_the_call(
 def test_call_of_another_user_is_waited_for_alone_for_half_of_the_time(
     server: ScriptedServer,
 ) -> None:
-    """Then the next user asks beside it, since the service may refuse the first one."""
+    """After half of the time a follower makes its own call: the other user may be refused."""
 
     def script(request: Received) -> Script:
         return Answer(403, delay=LONG) if request.headers["X-User-ID"] == "sam" else GOOD

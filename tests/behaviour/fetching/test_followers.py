@@ -117,7 +117,7 @@ def test_refusal_of_the_leader_is_his_alone(
 def test_refused_user_is_refused_on_every_path(
     server: ScriptedServer, resolver: InstanceResolver
 ) -> None:
-    """What the cache holds for others, fresh, stale or mapped from a project, changes nothing."""
+    """A refused user is refused, though others have a fresh, stale or mapped copy in the cache."""
     project = Answer(200, json.dumps({"project_id": "shop", "instance_id": "acme"}).encode())
     server.answers = lambda request: (
         project if "/projects/" in request.path else refusing(lambda _: GOOD)(request)
@@ -151,7 +151,7 @@ def paths(server: ScriptedServer, user_id: str) -> list[str]:
 def test_refusal_holds_for_the_negative_ttl(
     server: ScriptedServer, resolver: InstanceResolver
 ) -> None:
-    """After it the service is asked again, and may have changed its mind."""
+    """A refusal holds for NEGATIVE_TTL; after that the service is asked again."""
     clock = Monotonic(resolver)
     begun = clock.now
     server.answers = FORBIDDEN
@@ -184,7 +184,7 @@ def test_refusal_holds_for_a_lookup_under_way(
 def test_stranger_who_follows_the_owner_is_denied(
     server: ScriptedServer, resolver: InstanceResolver, crowd: Crowd
 ) -> None:
-    """What the owner's fetch brings passes `authorize` with each follower's own user."""
+    """Each follower of the owner's fetch is authorized as its own user."""
     server.answers = when(waiting(resolver, 5), GOOD)
     with led_by(resolver, server, OLGA):
         told = crowd(resolver, [asks(OLGA), asks(SAM), asks(SAM), asks(OLGA)])

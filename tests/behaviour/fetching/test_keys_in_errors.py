@@ -178,7 +178,7 @@ def interrupt_body(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_body_interrupted_in_the_backend(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For a caller of the backend itself: none of its variables shows what has been read."""
+    """When a read of the body is interrupted, no variable of the backend shows what was read."""
     server.answers = answer(document())
     interrupt_body(monkeypatch)
     query = Query(Deadline.after(5), "r1")
@@ -198,7 +198,7 @@ def test_body_interrupted(
     asked: object,
     call: Twin,
 ) -> None:
-    """What has been read when a worker is told to end is in no frame."""
+    """When a worker is ended during a read, no frame of the error holds a key."""
     resolver = make()
     interrupt_body(monkeypatch)
     error = error_of(call, resolver, verb, asked)
@@ -229,7 +229,7 @@ def test_config_class_that_raises(
     config_class: type[InstanceConfig],
     call: Twin,
 ) -> None:
-    """Its own frames held the document, and a message of its own may quote it."""
+    """An error raised by a CONFIG_CLASS holds no key, in its frames or its message."""
     error = error_of(call, make(config_class=config_class), "resolve", asks(ADA))
     assert isinstance(error, InstanceLookupError)
     assert (places(error), lines.places) == ([], [])
@@ -270,7 +270,7 @@ class Buggy(DictConfigService):
 
 @pytest.mark.parametrize("call", TWINS)
 def test_backend_with_a_bug(lines: Lines, call: Twin) -> None:
-    """Its traceback is logged, without the values that its frames held."""
+    """A bug in a backend is logged with its traceback, without the values of its frames."""
     resolver = InstanceResolver(config_service_backend=Buggy({"acme": DOCUMENT}))
     error = error_of(call, resolver, "resolve", asks(ADA))
     assert isinstance(error, InstanceLookupError)
@@ -287,7 +287,7 @@ def test_cache_that_fails(
     verb: str,
     call: Twin,
 ) -> None:
-    """With an entry in it, as the service fails, and as one is stored."""
+    """A cache that fails, with an entry or while one is stored, leaves no key in the error."""
     resolver = make()
     call(resolver, "resolve", asks(ADA))
     resolver.cache.expire("acme")
@@ -321,7 +321,7 @@ def test_encryption_that_fails(
     verb: str,
     call: Twin,
 ) -> None:
-    """What is to be encrypted is plain, and so is what has just been decrypted."""
+    """An error while encrypting or decrypting holds no plain text."""
     from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
     resolver = make(encryption_keys=(Fernet.generate_key().decode(),))

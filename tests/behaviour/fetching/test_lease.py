@@ -98,7 +98,7 @@ def test_lives_as_long_as_a_fetch_may_take() -> None:
 
 
 def test_cache_that_is_down_stops_nobody() -> None:
-    """Rather one call more than none."""
+    """Without a cache each process fetches: one call too many is better than none."""
     held = lease()
     with hooks(down):
         assert held.take()
@@ -117,7 +117,7 @@ def test_cache_that_swallows_its_failures_stops_nobody(monkeypatch: pytest.Monke
 def test_cache_that_takes_its_time_to_fail_is_skipped(
     monkeypatch: pytest.MonkeyPatch, verb: str, seconds: float, skipped: bool
 ) -> None:
-    """One that says at once that it is full or read-only can still be read."""
+    """A cache that is slow to fail is skipped; one that fails at once is still read."""
     clock, health = Monotonic(), CacheHealth("default")
     for module in ("fetching.leased_fetcher", "cache.health"):
         monkeypatch.setattr(f"instance_lookup.{module}.monotonic", clock)
@@ -135,7 +135,7 @@ def test_cache_that_takes_its_time_to_fail_is_skipped(
 
 
 def test_cache_that_is_skipped_is_not_asked_to_release() -> None:
-    """It would cost the caller another timeout, and the lease ends by itself."""
+    """A lease is not released while the cache is skipped: it ends by itself."""
     health, verbs = CacheHealth("default"), []
     held = lease(health=health)
     held.take()

@@ -25,7 +25,7 @@ UNDER = Generation("g1", "g2")
 
 @pytest.fixture(params=BACKENDS)
 def health(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[CacheHealth]:
-    """Of a cache with the serializer that its backend has by default."""
+    """The health of a cache with its backend's default serializer."""
     config: dict[str, Any] = near_config(request.param, redis_server.url())
     options = config.get("OPTIONS", {})
     config["OPTIONS"] = {k: v for k, v in options.items() if k.lower() != "serializer"}
@@ -49,7 +49,7 @@ def test_lease_is_held_by_one_process(health: CacheHealth) -> None:
 
 
 def test_lease_that_was_taken_through_the_serializer(health: CacheHealth) -> None:
-    """So a process of the release before took it: it is held, and the cache is well."""
+    """A lease taken by a process of the previous release counts as held."""
     caches[ALIAS].set(lease_key(INSTANCE, "acme", UNDER), "taken", 60)
     ours = lease(health)
     assert (ours.take(), ours.is_free()) == (False, False)

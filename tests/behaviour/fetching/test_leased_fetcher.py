@@ -92,7 +92,7 @@ def test_leader_gives_the_lease_back_whatever_happens(
 def test_leader_holds_the_lease_while_it_fetches(
     ours: Process, theirs: Process, service: Service
 ) -> None:
-    """Another process that has a copy goes on with that, without a call of its own."""
+    """While the leader fetches, a process with a copy uses that and makes no call."""
     seen = read_minted(ours.cache, "acme")
     outcomes: list[Outcome[InstanceConfig]] = []
     service.meanwhile = lambda: outcomes.append(fetch(theirs, seen, patient=False))
@@ -102,7 +102,7 @@ def test_leader_holds_the_lease_while_it_fetches(
 
 
 def test_leader_looks_again(ours: Process, theirs: Process, service: Service) -> None:
-    """Another process may have fetched it between the first look and the lease."""
+    """A process that takes the lease reads again: another one may have stored an answer."""
     seen = read_minted(ours.cache, "acme")
     fetch(theirs, seen)
     outcome = fetch(ours, seen)
@@ -120,7 +120,7 @@ def test_refresh_ahead_is_not_content_with_what_it_saw(ours: Process, service: S
 
 
 def test_without_a_cache_there_is_no_lease(ours: Process, service: Service) -> None:
-    """Each process asks for itself."""
+    """Without a cache there is no lease, and each process makes its own call."""
     verbs: list[str] = []
 
     def down(verb: str, key: str) -> None:
@@ -157,7 +157,7 @@ def test_follower_of_one_that_ends_as_it_looks(
 def test_follower_gets_what_the_other_stored(
     ours: Process, theirs: Process, service: Service, at_each_pause: Callable[..., None]
 ) -> None:
-    """Without a call of its own."""
+    """A follower gets what the other process stored, without a call of its own."""
     seen = read_minted(ours.cache, "acme")
     held(theirs, seen)
     at_each_pause(lambda: None, lambda: None, theirs.fetch)
@@ -171,7 +171,7 @@ def test_follower_gets_what_the_other_stored(
 def test_follower_hears_that_it_does_not_exist(
     ours: Process, theirs: Process, service: Service, at_each_pause: Callable[..., None]
 ) -> None:
-    """A 404 is the whole fleet's."""
+    """A follower gets the 404 that another process stored."""
     service.instances.clear()
     seen = read_minted(ours.cache, "acme")
     held(theirs, seen)
@@ -264,7 +264,7 @@ def test_follower_takes_what_comes_first(
 def test_follower_does_not_wait_for_longer_than_its_deadline(
     ours: Process, theirs: Process, service: Service
 ) -> None:
-    """Both calls hang: there is no answer, in time."""
+    """When both calls hang, the follower gets a timeout at its deadline."""
     seen = read_minted(ours.cache, "acme")
     held(theirs, seen)
     release = Event()
@@ -283,7 +283,7 @@ def test_follower_of_one_with_another_clock(
     at_each_pause: Callable[..., None],
     fast: float,
 ) -> None:
-    """What the other just stored is new, though the copy seen before has the later time."""
+    """What the other process stored is used, though its clock is behind that of the older copy."""
     clock.now += fast
     ours.fetch()
     clock.now -= fast
@@ -298,7 +298,7 @@ def test_follower_of_one_with_another_clock(
 
 
 def test_lease_has_no_secret_in_its_key(ours: Process) -> None:
-    """It is the id and the generations, as other keys."""
+    """The key of a lease is made of the id and the generations only."""
     reading = read_minted(ours.cache, "acme")
     held(ours, reading)
     assert reading.generation is not None

@@ -166,7 +166,7 @@ def test_failure_with_copy(
 def test_failure_without_leave_for_stale(
     make: Callable[..., InstanceResolver], service: Service, clock: Clock
 ) -> None:
-    """USE_STALE_ON_ERROR=False means no stale copy ever."""
+    """With USE_STALE_ON_ERROR=False a stale copy is never served."""
     resolver = make(use_stale_on_error=False)
     with_stale_copy(resolver, clock)
     service.answers = Answer(500)
@@ -188,7 +188,7 @@ def test_failure_does_not_let_strangers_in(
 def test_retry_after(
     resolver: InstanceResolver, service: Service, header: str, seconds: float
 ) -> None:
-    """What the service says about coming back is handed on, up to a minute."""
+    """Retry-After of the service is passed on, up to a minute."""
     service.answers = Answer(503, headers={"Retry-After": header})
     with pytest.raises(ConfigServiceUnavailable) as caught:
         resolver.resolve(asks())

@@ -54,7 +54,7 @@ def test_everything_gone_is_one_error(
     caplog: pytest.LogCaptureFixture,
     status: int,
 ) -> None:
-    """Beside the warnings for those that were dropped; it says where, what, and what to do."""
+    """There is one error beside the three warnings; it says where, what, and what to do."""
     names = ["a", "b", "c", "d", "e", "f"]
     fill(resolver, clock, *names)
     service.answers = Answer(status)
@@ -113,7 +113,7 @@ def test_not_modified_ends_the_count(
 def test_other_answers_do_not_end_the_count(
     resolver: InstanceResolver, service: Service, clock: Clock, between: Answer
 ) -> None:
-    """Only a document shows that this is the service that knows the tenants."""
+    """Answers other than documents do not show that the service knows the tenants."""
     lost(resolver, service, clock, "a")
     service.answers = between
     outcome(resolver, "other")
@@ -137,7 +137,7 @@ def test_one_id_many_times_is_one(
 
 
 def test_projects_count_as_well(resolver: InstanceResolver, service: Service, clock: Clock) -> None:
-    """It is one service that says so."""
+    """Deleted projects count together with deleted instances."""
     for name in ("p", "q", "r"):
         resolver.resolve(asks(instance_id=None, project_id=name))
     clock.now += 300
@@ -151,7 +151,7 @@ def test_projects_count_as_well(resolver: InstanceResolver, service: Service, cl
 def test_unknown_ids_are_answered_meanwhile(
     resolver: InstanceResolver, service: Service, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where there is no copy there is nothing to keep; nor is it the end of the outage."""
+    """Unknown ids without a copy get 404, and do not end the doubt."""
     lost(resolver, service, clock, "a", "b")
     assert outcome(resolver, "a") == "stale_cache"
     assert outcomes(resolver, "new", "new") == ["not found"] * 2
@@ -211,7 +211,7 @@ def test_background_drops_what_is_deleted(
 
 
 def test_kept_copy_rests(resolver: InstanceResolver, service: Service, clock: Clock) -> None:
-    """Once per RETRY_INTERVAL it is asked whether that is still so."""
+    """For a kept copy the service is asked once per RETRY_INTERVAL."""
     later = Later(resolver)
     lost(resolver, service, clock, "a")
     for calls in (1, 2):
@@ -234,7 +234,7 @@ def test_kept_copies_do_not_open_the_breaker(
 def test_document_ends_it(
     resolver: InstanceResolver, service: Service, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One for any id: at once all are asked again, and what is gone is believed to be."""
+    """A document for any id ends the doubt: all ids are asked for, and 404s are believed again."""
     lost(resolver, service, clock, "a", "b")
     assert outcomes(resolver, "a", "b") == ["stale_cache"] * 2
     service.gone = {"b"}
@@ -247,7 +247,7 @@ def test_document_ends_it(
 def test_project_that_is_found_ends_it(
     resolver: InstanceResolver, service: Service, clock: Clock
 ) -> None:
-    """It is the same service."""
+    """A project's document ends the doubt as well."""
     lost(resolver, service, clock, "a")
     service.gone = {"a", "acme"}
     with pytest.raises(InstanceNotFound):
@@ -270,7 +270,7 @@ def test_kept_copy_ends_at_its_age(
 def test_invalidation_takes_the_copy_out(
     resolver: InstanceResolver, service: Service, clock: Clock
 ) -> None:
-    """Who knows that it is deleted has the last word."""
+    """An explicit invalidation drops a kept copy."""
     lost(resolver, service, clock, "a")
     assert outcome(resolver, "a") == "stale_cache"
     resolver.invalidate_cache("a")
@@ -294,7 +294,7 @@ def test_without_stale_copies_it_is_503(
 def test_each_resolver_counts_for_itself(
     make: Callable[..., InstanceResolver], service: Service, clock: Clock
 ) -> None:
-    """As processes do: each believes three."""
+    """Each resolver believes three deletions of its own, as each process does."""
     one, other = make(), make()
     fill(one, clock, "a", "b", "c", "d")
     service.gone = None
@@ -337,7 +337,7 @@ def test_many_at_once_drop_three(
 def test_cache_that_is_down_has_each_404_believed(
     resolver: InstanceResolver, service: Service, clock: Clock
 ) -> None:
-    """It is not known what it holds, and a deleted tenant must not be served when it is back."""
+    """While the cache is down each 404 is believed: a deleted tenant must not come back."""
     names = [f"i{number}" for number in range(8)]
     later = Later(resolver)
     fill(resolver, clock, *names)
@@ -379,7 +379,7 @@ def test_cache_that_goes_down_in_doubt_keeps_its_copies(
 def test_cache_that_is_down_and_one_that_is_gone(
     resolver: InstanceResolver, service: Service, clock: Clock
 ) -> None:
-    """One tenant is believed to be deleted, and its copy is not served when the cache is back."""
+    """A tenant deleted while the cache is down is not served from the cache later."""
     later = Later(resolver)
     fill(resolver, clock, "acme")
     service.gone = None
@@ -395,7 +395,7 @@ def test_cache_that_is_down_and_one_that_is_gone(
 def test_cache_that_cannot_be_written_keeps_the_fourth(
     resolver: InstanceResolver, service: Service, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It can be read: what is dropped is known, told, and not served."""
+    """A read-only cache can be read: dropped copies are counted, logged, and not served."""
     fill(resolver, clock, "a", "b", "c", "d")
     service.gone = None
     with hooks(unwritable):

@@ -95,13 +95,13 @@ def test_cache_down(
 
 
 def test_cache_down_and_missing(resolver: InstanceResolver, service: Odd) -> None:
-    """So is "does not exist"."""
+    """An unknown instance is "not found" while the cache is down."""
     with hooks(down), pytest.raises(InstanceNotFound):
         resolver.resolve(asks(instance_id="nobody"))
 
 
 def test_both_down(resolver: InstanceResolver, service: Odd) -> None:
-    """Without cache and service there is no answer, not even from a copy there once was."""
+    """Without cache and service the lookup fails, though there was a copy before."""
     resolver.resolve(asks())
     service.failure = DOWN
     with hooks(down), pytest.raises(ConfigServiceUnavailable) as caught:
@@ -125,7 +125,7 @@ def test_cache_lost_during_fetch(resolver: InstanceResolver, service: Odd, clock
 def test_copy_invalidated_behind_the_soft_timeout(
     resolver: InstanceResolver, service: Odd, clock: Clock
 ) -> None:
-    """Who would have had a copy, and has none any more, waits for the answer like all others."""
+    """A caller whose stale copy was invalidated during the soft timeout waits for the answer."""
     resolver.resolve(asks())
     hurried, release = InstanceResolver(config_service_backend=service, soft_timeout=0.05), Event()
     clock.now += 300
@@ -217,7 +217,7 @@ def test_backend_raises_anything(
     ["text", {"instance_id": "acme"}, Document("{}"), Document(b"{}", 7)],  # type: ignore[arg-type]
 )
 def test_backend_returns_anything(resolver: InstanceResolver, service: Odd, answer: object) -> None:
-    """What is no document of the instance is no answer."""
+    """A backend's answer that is no document of the instance counts as a failure."""
     service.answer = answer
     with pytest.raises(ConfigServiceUnavailable):
         resolver.resolve(asks())
@@ -249,7 +249,7 @@ def test_backend_refuses_the_id(resolver: InstanceResolver, service: Odd) -> Non
 
 @pytest.mark.parametrize("bucket", ["value", "lookup"])
 def test_config_class_raises(service: Odd, caplog: pytest.LogCaptureFixture, bucket: str) -> None:
-    """What a CONFIG_CLASS raises makes a document rejected; what it says is not repeated."""
+    """An error raised by a CONFIG_CLASS rejects the document; its message is not repeated."""
     service.instances["acme"] = acme(bucket)
     InstanceResolver(config_service_backend=service).resolve(asks())
     resolver = InstanceResolver(config_service_backend=service, config_class=Picky)
@@ -278,7 +278,7 @@ def test_one_bad_document_among_good_ones(
 def test_service_fails_differently(
     resolver: InstanceResolver, service: Odd, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another reason is a change."""
+    """Another reason for the failure is logged as a change."""
     monotonic = Monotonic(resolver)
     for reason in ("status", "timeout", "timeout", "status"):
         service.failure = ConfigServiceUnavailable("down", reason=reason)

@@ -50,7 +50,7 @@ FAILURES = 5
 def test_page_is_bridged_by_the_copy(
     resolver: InstanceResolver, service: Service, clock: Clock, twin: Twin, status: int
 ) -> None:
-    """As any failure of the service: stale, and the copy stays."""
+    """A 404 from another server counts as a failure: the stale copy is served and kept."""
     fill(resolver, clock, "acme")
     service.answers = Answer(status, PAGE.body, PAGE.headers)
     for _ in range(3):
@@ -63,7 +63,7 @@ def test_page_is_bridged_by_the_copy(
 def test_page_without_a_copy_is_503(
     resolver: InstanceResolver, service: Service, twin: Twin
 ) -> None:
-    """It is not known whether there is such an instance, and nothing is remembered."""
+    """A 404 from another server without a copy is a 503, and is not remembered."""
     service.answers = PAGE
     assert outcome(resolver, twin=twin) == "not_the_service"
     service.answers = service.answer
@@ -88,7 +88,7 @@ def test_page_is_forgotten_with_the_next_document(
 def test_page_for_a_project_is_a_failure(
     resolver: InstanceResolver, service: Service, clock: Clock
 ) -> None:
-    """What leads to an instance is kept like an instance."""
+    """A project's mapping is kept and served stale, as an instance is."""
     context: LookupContext = asks(instance_id=None, project_id="shop")
     resolver.resolve(context)
     clock.now += 300
@@ -136,7 +136,7 @@ def test_page_in_the_background_keeps_the_copy(
 def test_page_is_one_error_and_one_recovery(
     resolver: InstanceResolver, service: Service, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of many ids and many lookups; it says where, what, and what to look at."""
+    """One error is logged for all ids and lookups; it says where, what, and what to look at."""
     names = ["a", "b", "c"]
     later = Later(resolver)
     fill(resolver, clock, *names)
@@ -242,7 +242,7 @@ def test_unknown_id_is_no_warning(
 def test_purged_copy_is_no_warning(
     resolver: InstanceResolver, service: Service, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that is too old for anything was lost before."""
+    """A copy that was too old to be served is dropped without a warning."""
     fill(resolver, clock, "acme", age=3600)
     service.gone = None
     assert outcome(resolver) == "not found"
@@ -252,7 +252,7 @@ def test_purged_copy_is_no_warning(
 def test_dropped_project_is_a_warning(
     resolver: InstanceResolver, service: Service, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is called by its own name."""
+    """The warning for a dropped project names the project."""
     context = asks(instance_id=None, project_id="shop")
     resolver.resolve(context)
     clock.now += 300
@@ -270,7 +270,7 @@ def test_dropped_project_is_a_warning(
 def test_warming_from_a_wrong_url_keeps_what_is_fresh(
     service: Service, base: str, caplog: pytest.LogCaptureFixture, capsys: Any
 ) -> None:
-    """It fails as with a service that is down, and says what is wrong."""
+    """Warming from a wrong URL fails, says what is wrong, and keeps fresh entries."""
     settings: dict[str, Any] = {"CONFIG_SERVICE_URL": service.url}
     with override_settings(CACHES=hooked_caches(), INSTANCE_LOOKUP=settings):
         call_command("warm_instance_cache", "acme", "globex")

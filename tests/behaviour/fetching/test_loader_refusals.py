@@ -127,7 +127,7 @@ def test_denied_by_service_after_the_soft_timeout(
 def test_denied_late_and_by_policy(
     make: Callable[..., InstanceResolver], service: Service, clock: Clock
 ) -> None:
-    """Late or not, one that would not have let the refused user in is kept for the others."""
+    """A late 403 does not drop a copy that the policy would not have given to that user."""
     resolver = make(soft_timeout=0.05)
     with_stale_copy(resolver, clock)
 

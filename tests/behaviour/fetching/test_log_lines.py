@@ -167,7 +167,7 @@ def last_line(situation: str, clock: Clock, caplog: pytest.LogCaptureFixture) ->
 def test_line_of_the_service(
     situation: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """To the letter, in the list of lines and in the table."""
+    """The line equals the documented one, in the list and in the table."""
     line = last_line(situation, clock, caplog)
     assert line == LINES[situation]
     assert is_quoted(row(f"the service: {SERVICE[situation][0]}"), line)
@@ -195,7 +195,7 @@ def test_line_without_stale_copies(
 
 
 def test_line_of_a_certificate(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It takes a service with TLS."""
+    """The line for an expired certificate equals the documented one."""
     context, ca = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), trustme.CA()
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     yesterday = datetime.now(UTC) - timedelta(days=1)
@@ -215,7 +215,7 @@ def test_line_of_a_certificate(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 def test_lines_of_a_cache_that_is_down(
     own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One when it fails and one when it is back; so for what it no longer tells."""
+    """One line is logged when the cache fails and one when it is back, also for invalidations."""
     with near_caches(instances=near_config("django-redis", own_redis_server.url())):
         resolver = near_resolver()
         later = Later(resolver)
@@ -238,7 +238,7 @@ def test_lines_of_a_cache_that_is_down(
 def test_line_of_a_cache_that_is_read_only(
     own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What it holds is still served."""
+    """The line for a read-only cache equals the documented one, and entries are still served."""
     for bench in provide_bench("django-redis", own_redis_server):
         bench.resolver.resolve(asks())
         with read_only(own_redis_server):
@@ -251,7 +251,7 @@ def test_line_of_a_cache_that_is_read_only(
 def test_lines_of_changes_that_are_not_published(
     own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One when it begins, one when others are told again."""
+    """One line is logged when publishing fails and one when it works again."""
     own_redis_server.command("ACL", "SETUSER", "mute", "on", ">pw", "~*", "&*", "+@all", "-publish")
     config = near_config("redis", own_redis_server.url().replace("//", "//mute:pw@"))
     with near_caches(instances={**config, "KEY_PREFIX": "mysite"}):
@@ -266,7 +266,7 @@ def test_lines_of_changes_that_are_not_published(
 
 
 def test_lines_are_all_there_are() -> None:
-    """Of each line of the page there is a test above: some have one of their own."""
+    """Each line of the page has a test in this module."""
     own = {"certificate", "cache is read-only", *UNPUBLISHED}
     assert LINES.keys() == SERVICE.keys() | CACHE.keys() | own
     assert len(set(_LINES)) == len(_LINES)

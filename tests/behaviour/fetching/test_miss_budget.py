@@ -125,7 +125,7 @@ def test_threads_at_once(service: Gated) -> None:
 
 
 def test_coroutines_at_once(service: Gated) -> None:
-    """Where they wait without a thread each, too. More than a user may have waiting get 503."""
+    """Coroutines that wait without a thread count too; too many of one user get 503."""
     resolver = resolver_of(service)
     stopped(resolver)
 
@@ -177,7 +177,7 @@ def test_others_who_wait_for_the_same_id(service: Gated) -> None:
 
 
 def test_answer_known_to_be_none_costs_nothing(open_service: Service) -> None:
-    """Who asks for the same wrong id again and again has made up one only."""
+    """Repeated requests for one wrong id cost the budget once."""
     resolver = resolver_of(open_service)
     stopped(resolver)
     assert {came_of(resolver, made_up(1)) for _ in range(1_000)} == {InstanceNotFound}
@@ -195,7 +195,7 @@ def test_projects_have_a_budget_too(open_service: Service) -> None:
 
 
 def test_memory_is_bounded(open_service: Service) -> None:
-    """Even where there is no budget, what is not there pushes out nothing that is."""
+    """Without a budget, unknown ids still do not push existing ones out of the near cache."""
     size = 100
     resolver = resolver_of(open_service, miss_budget=None, near_cache_size=size)
     for _ in range(2):
@@ -233,7 +233,7 @@ def test_stale_copy_is_served(open_service: Service, twin: Twin) -> None:
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_error_says_when(open_service: Service, twin: Twin) -> None:
-    """It names the id, holds why and when, and is a kind of "not available now"."""
+    """The error names the id, the reason and the time to wait, and is a 503-like error."""
     resolver = resolver_of(open_service)
     stopped(resolver)
     spend(resolver)

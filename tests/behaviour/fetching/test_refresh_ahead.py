@@ -60,7 +60,7 @@ def make(service: Service, clock: Clock) -> Iterator[Callable[..., InstanceResol
 
 @pytest.fixture
 def resolver(make: Callable[..., InstanceResolver]) -> InstanceResolver:
-    """One whose cache holds "acme", just fetched by olga."""
+    """A resolver whose cache holds "acme", just fetched by olga."""
     return make()
 
 
@@ -89,7 +89,7 @@ def test_old_entry_is_refreshed(
 
 
 def test_caller_does_not_wait(resolver: InstanceResolver, service: Service, clock: Clock) -> None:
-    """However long the service takes, and however many come: one call is under way."""
+    """Callers do not wait for a slow refresh, and only one call is under way."""
     release = Event()
     service.meanwhile = lambda: release.wait(5)
     clock.now += OLD
@@ -126,7 +126,7 @@ def test_refresh_ahead_turned_off(
 def test_refresh_ahead_of_one(
     make: Callable[..., InstanceResolver], service: Service, clock: Clock
 ) -> None:
-    """So does a share of all."""
+    """A share of 1 turns refresh ahead off."""
     resolver = make(refresh_ahead=1.0)
     clock.now += OLD
     resolver.resolve(asks())
@@ -134,7 +134,7 @@ def test_refresh_ahead_of_one(
 
 
 def test_moment_is_another_for_each_entry(resolver: InstanceResolver, clock: Clock) -> None:
-    """What was warmed together is not fetched together for ever."""
+    """The moment of the refresh differs for each id, so warmed entries do not expire together."""
     entry = resolver.cache.tiers.shared.read("acme").entry
     assert entry is not None
 
@@ -150,7 +150,7 @@ def test_moment_is_another_for_each_entry(resolver: InstanceResolver, clock: Clo
 def test_denied_caller_starts_none(
     resolver: InstanceResolver, service: Service, clock: Clock
 ) -> None:
-    """Who may not have it causes no work for it."""
+    """A caller who is denied starts no refresh."""
     clock.now += OLD
     with pytest.raises(AccessDenied):
         resolver.resolve(asks(SAM))
@@ -168,7 +168,7 @@ def test_owner_is_asked_for(resolver: InstanceResolver, service: Service, clock:
 def test_site_asks_where_there_is_no_owner(
     make: Callable[..., InstanceResolver], service: Service, clock: Clock
 ) -> None:
-    """With the user id that the settings name."""
+    """Without an owner the refresh asks as the site, with the configured user id."""
     resolver = make(config_service_user_id="site")
     service.instances["acme"] = acme("second", metadata={})
     resolver.refresh("acme")
@@ -181,7 +181,7 @@ def test_site_asks_where_there_is_no_owner(
 def test_project_is_refreshed_too(
     make: Callable[..., InstanceResolver], service: Service, clock: Clock
 ) -> None:
-    """Both parts of the way, each behind the caller's back."""
+    """A project's mapping and its instance are both refreshed in the background."""
     resolver = make(config_service_user_id="site")
     resolver.resolve(asks(instance_id=None, project_id="shop"))
     clock.now += OLD
@@ -254,7 +254,7 @@ def test_no_thread_for_a_refresh(
 
 
 def test_no_thread_and_no_copy(resolver: InstanceResolver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has none is told to come again."""
+    """When no thread can be started and there is no copy, the caller gets 503."""
     resolver.invalidate_cache("acme")
     monkeypatch.setattr(pools.flights, "_crew", Crew(9, 9))  # one without idle threads
     monkeypatch.setattr(Thread, "start", no_thread)

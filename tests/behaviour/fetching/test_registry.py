@@ -68,7 +68,7 @@ def test_override_settings(name: str) -> None:
 
 
 def test_resolve_instance() -> None:
-    """The shortcut gives the config alone."""
+    """``resolve_instance`` returns the config alone."""
     service = Service()
     config = resolve_instance(asks(), config_service_backend=service)
     assert config.instance_id == "acme"

@@ -65,7 +65,7 @@ def test_from_service_then_cache(resolver: InstanceResolver, call: Twin, clock: 
 
 
 def test_stale(resolver: InstanceResolver, call: Twin, clock: Clock, service: Service) -> None:
-    """Service down, copy stale: the copy."""
+    """When the service is down the stale copy is served."""
     call(resolver, "resolve", asks())
     clock.now += 300
     service.failure = DOWN
@@ -133,7 +133,7 @@ def test_strict(
     named: dict[str, Any],
     error: type[InstanceLookupError],
 ) -> None:
-    """What was named and is unknown or denied fails the lookup: no default is tried."""
+    """A named instance that is unknown or denied fails the lookup; no default is tried."""
     service.instances["theirs"] = acme("first", instance_id="theirs", metadata={"owner": "sam"})
     service.projects |= {"theirs": "theirs", "to-nobody": "nobody"}
     olga = LookupUser("olga", default_instance_id="acme")
@@ -143,7 +143,7 @@ def test_strict(
 
 
 def test_nothing_named(resolver: InstanceResolver, call: Twin) -> None:
-    """Where nothing names an instance there is none."""
+    """A lookup that names no instance fails."""
     with pytest.raises(InvalidContext, match="names no instance"):
         call(resolver, "resolve", asks(instance_id=None))
 
@@ -220,7 +220,7 @@ def test_management(resolver: InstanceResolver, call: Twin, service: Service) ->
 
 
 def test_permits(resolver: InstanceResolver) -> None:
-    """Another policy than ACCESS_POLICY is asked with the resolver's settings filled in."""
+    """``permits`` asks another policy than ACCESS_POLICY, with the resolver's settings."""
     from instance_lookup.access import IsAdmin
 
     config = InstanceConfig(instance_id="acme")

@@ -94,7 +94,7 @@ def test_one_call_for_threads_and_coroutines(flights: SingleFlight[Any]) -> None
 
 
 def test_different_keys_fly_apart(flights: SingleFlight[Any]) -> None:
-    """One slow tenant holds up no other."""
+    """A slow fetch for one id does not hold up a fetch for another."""
     release = Event()
     slow = flights.join("slow", lambda: release.wait(5))
     assert flights.join("quick", lambda: "quick").future.result(5) == "quick"
@@ -122,7 +122,7 @@ def test_error_is_everybodys(flights: SingleFlight[Any]) -> None:
 def test_end_of_a_fetch_does_not_end_who_waits(
     flights: SingleFlight[Any], end: BaseException
 ) -> None:
-    """What ends the thread of a fetch is an error to others, and to coroutines no cancellation."""
+    """SystemExit in a fetch's thread is a RuntimeError for those that wait, and no cancellation."""
 
     def work() -> None:
         raise end
@@ -146,7 +146,7 @@ def test_next_one_flies_anew(flights: SingleFlight[Any]) -> None:
 
 
 def test_landed_flight_is_forgotten_before_its_result_is_known(flights: SingleFlight[Any]) -> None:
-    """Who comes after the answer must not be given one from before an invalidation."""
+    """A landed flight is forgotten first, so that a later caller never gets an older answer."""
     boards: list[list[Any]] = []
     release = Event()
     flight = flights.join("acme", lambda: release.wait(5))
@@ -226,7 +226,7 @@ def test_pool_that_fails_after_the_work(flights: SingleFlight[Any]) -> None:
 
 
 def test_result_for_all_ends_the_waiting_of_all() -> None:
-    """Of flights for one thing the first that brings what is for all settles the others."""
+    """Of several flights for one id, the first answer that is for all settles the others."""
     flights: SingleFlight[str] = SingleFlight(
         DaemonPool("test-flights", 4),
         longest=30,
@@ -289,7 +289,7 @@ def test_flight_that_follows_another(flights: SingleFlight[Any]) -> None:
 def test_flight_that_began_while_the_lock_was_waited_for_is_joined(
     flights: SingleFlight[Any],
 ) -> None:
-    """Of callers that come together one begins, though all of them saw no flight."""
+    """Callers that come together share one flight, though each of them saw none."""
     release, began = Event(), []
     board: Any = flights._board
     board.lock = TakenFirst(lambda: began.append(flights.join("acme", lambda: release.wait(5))))
@@ -300,7 +300,7 @@ def test_flight_that_began_while_the_lock_was_waited_for_is_joined(
 def test_flight_that_began_under_the_other_name_meanwhile_is_followed(
     flights: SingleFlight[Any],
 ) -> None:
-    """One call is enough, though it began just before the name was to be written down."""
+    """A flight that began under the other name just before the renaming is followed."""
     release, began = Event(), []
     flights.join("acme", lambda: release.wait(5))
     board: Any = flights._board

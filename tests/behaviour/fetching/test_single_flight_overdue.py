@@ -30,7 +30,7 @@ DUMMY = "django.core.cache.backends.dummy.DummyCache"
 
 @pytest.fixture
 def told() -> list[str]:
-    """What was told of flights that are overdue."""
+    """The keys that were reported as overdue."""
     return []
 
 
@@ -80,7 +80,7 @@ def test_flight_that_waits_for_its_turn_is_no_overdue_call(
 def test_overdue_flight_is_told_of_once(
     flights: SingleFlight[Any], told: list[str], clock: Monotonic
 ) -> None:
-    """However many come after it: they join the one that replaces it."""
+    """An overdue flight is reported once; all later callers join its successor."""
     release = Event()
     stuck = flights.join("acme", lambda: release.wait(5))
     wait_until(lambda: stuck.has_begun)
@@ -95,7 +95,7 @@ def test_overdue_flight_is_told_of_once(
 def test_overdue_flight_that_lands_leaves_its_successor(
     flights: SingleFlight[Any], clock: Monotonic
 ) -> None:
-    """Else the next one would begin a third."""
+    """An overdue flight that lands leaves its successor, so that no third one begins."""
     late, release = Event(), Event()
     stuck = flights.join("acme", lambda: late.wait(5))
     clock.now += LONGEST + 1
@@ -124,7 +124,7 @@ class Stuck(Service):
 
 @pytest.fixture
 def stuck() -> Iterator[Stuck]:
-    """Without a cache, and so without a lease that the stuck call would hold meanwhile."""
+    """A resolver without a cache, so that the stuck call holds no lease."""
     service = Stuck()
     with override_settings(CACHES={"default": {"BACKEND": DUMMY}}):
         yield service
@@ -134,7 +134,7 @@ def stuck() -> Iterator[Stuck]:
 def test_backend_that_overruns_its_deadline_opens_the_breaker(
     stuck: Stuck, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It fails like any other, and is asked no more for a while; one line tells why."""
+    """A backend past its deadline counts as failed and opens the breaker, with one log line."""
     # Time enough to reach the backend on a busy machine: else nothing of it would be overdue.
     timeout = 1
     monkeypatch.setattr("instance_lookup.fetching.flights._LANDING", 0.1)

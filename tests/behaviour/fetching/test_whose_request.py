@@ -120,7 +120,7 @@ def heard_by(signal: Signal) -> list[str]:
 def test_service_is_asked_in_the_context_of_the_request(
     resolver: InstanceResolver, service: Asked, call: Twin
 ) -> None:
-    """Of each one, also by a thread that another request has started."""
+    """Each call has the context of its request, also in a thread that another request started."""
     as_request("alice", call, resolver, "resolve", asks(ADA))
     as_request("bob", call, resolver, "resolve", asks(ADA, "bobs"))
     assert service.asked == [("acme", "alice"), ("bobs", "bob")]
@@ -130,7 +130,7 @@ def test_service_is_asked_in_the_context_of_the_request(
 def test_service_is_asked_for_a_project_in_the_context_of_the_request(
     resolver: InstanceResolver, service: Asked, call: Twin
 ) -> None:
-    """And then for its instance."""
+    """A project and then its instance are asked for in the context of the request."""
     as_request("alice", call, resolver, "resolve", asks(ADA, None, project_id="shop"))
     assert service.asked == [("shop", "alice"), ("acme", "alice")]
 
@@ -150,7 +150,7 @@ def test_lines_are_logged_in_the_context_of_the_request(
 def test_lines_about_the_cache_are_logged_in_the_context_of_the_request(
     resolver: InstanceResolver, lines: Lines, call: Twin
 ) -> None:
-    """For an event loop the cache is read in a thread as well."""
+    """Lines about the cache have the context of the request, also from an event loop."""
     with hooks(down):
         as_request("alice", call, resolver, "resolve", asks(ADA))
     assert set(lines.of) == {"alice"}
@@ -196,7 +196,7 @@ def test_invalidation_is_told_in_the_context_of_its_caller(
 def test_refresh_belongs_to_its_caller(
     resolver: InstanceResolver, service: Asked, call: Twin
 ) -> None:
-    """Its async twin has a pool of its own."""
+    """A refresh has the context of its caller, also in the async twin's pool."""
     as_request("alice", call, resolver, "refresh", "acme")
     as_request("bob", call, resolver, "refresh", "bobs")
     assert service.asked == [("acme", "alice"), ("bobs", "bob")]
@@ -206,7 +206,7 @@ def test_refresh_belongs_to_its_caller(
 def test_refresh_ahead_belongs_to_the_request_that_begins_it(
     resolver: InstanceResolver, service: Asked, monkeypatch: pytest.MonkeyPatch, call: Twin
 ) -> None:
-    """That one is answered from the cache, and may be over when the service is asked."""
+    """A refresh ahead has the context of the request that began it, which may be over by then."""
     clock = Clock(monkeypatch)
     as_request("alice", call, resolver, "resolve", asks())
     clock.now += 299.999
@@ -218,7 +218,7 @@ def test_refresh_ahead_belongs_to_the_request_that_begins_it(
 def test_flight_belongs_to_the_request_that_begins_it(
     resolver: InstanceResolver, service: Asked
 ) -> None:
-    """Another one that joins it changes nothing."""
+    """A flight keeps the context of the request that began it when others join."""
     landing = Event()
     service.meanwhile = lambda: landing.wait(10)
     requests = [
@@ -256,7 +256,7 @@ def test_warming_belongs_to_its_caller(resolver: InstanceResolver, service: Aske
 
 
 def test_subscription_belongs_to_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its thread outlives the request that starts it: nothing is there that a thread inherits."""
+    """The channel's thread inherits no request's context, since it outlives the request."""
     seen: list[str] = []
     monkeypatch.setattr(Thread, "start", lambda thread: seen.append(WHO.get()))
     hearer = Hearer()

@@ -40,7 +40,7 @@ class Route:
 
     @property
     def connections(self) -> list[int]:
-        """On which connection each request came."""
+        """Return for each request the connection on which it came."""
         return [request.connection for request in self.server.received]
 
 

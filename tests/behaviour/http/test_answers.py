@@ -68,7 +68,7 @@ def test_page_takes_ids_and_objects(body: bytes, page: Page) -> None:
     ],
 )
 def test_page_of_another_shape_is_refused(body: bytes) -> None:
-    """Nothing half-understood is paged through."""
+    """A page of another shape is refused as a whole."""
     assert decode_page(body, None) is None
 
 

@@ -50,7 +50,7 @@ def test_instance_is_answered_as_it_is_written(path: Path) -> None:
 
 
 def test_unknown_instance_is_not_found(path: Path) -> None:
-    """What is not in the file does not exist."""
+    """An id that is not in the file does not exist."""
     with pytest.raises(InstanceNotFound, match="'nobody'"):
         FileConfigService(path).get_instance("nobody", query())
 
@@ -79,7 +79,7 @@ def test_list_holds_every_id(path: Path) -> None:
 
 
 def test_changed_file_is_read_again(path: Path) -> None:
-    """An edit shows without a restart."""
+    """A changed file is read without a restart."""
     service = FileConfigService(path)
     assert body(service)
     write(path, [{"instance_id": "globex"}])
@@ -118,7 +118,7 @@ def test_missing_file_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_removed_file_is_unavailable(path: Path) -> None:
-    """What was read before does not outlive the file: stale copies are the cache's business."""
+    """When the file is removed lookups fail; stale copies are left to the cache."""
     service = FileConfigService(path)
     assert body(service)
     path.unlink()
@@ -195,7 +195,7 @@ def test_invalid_edit_is_unavailable_until_mended(path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["{path}", "file://{path}", "file://localhost{path}"])
 def test_settings_take_a_path_or_a_url(tmp_path: Path, form: str) -> None:
-    """CONFIG_SERVICE_URL may be either."""
+    """CONFIG_SERVICE_URL may be a path or a file:// URL."""
     path = write(tmp_path / "instances.json", [ACME])
     settings: Any = SimpleNamespace(config_service_url=form.format(path=path))
     assert body(FileConfigService.from_settings(settings))
@@ -209,7 +209,7 @@ def test_settings_url_is_unquoted(tmp_path: Path) -> None:
 
 
 def test_settings_without_a_path_are_an_error() -> None:
-    """The message names the setting."""
+    """The error for a missing path names the setting."""
     settings: Any = SimpleNamespace(config_service_url="")
     with pytest.raises(ImproperlyConfigured, match="CONFIG_SERVICE_URL"):
         FileConfigService.from_settings(settings)

@@ -69,7 +69,7 @@ def test_200_is_a_document(mock: responses.RequestsMock, service: HttpConfigServ
 def test_200_of_a_project_is_a_document(
     mock: responses.RequestsMock, service: HttpConfigService
 ) -> None:
-    """Projects have their own path."""
+    """A project is asked for at its own path."""
     mock.get(f"{URL}/projects/website", body=b"{}")
     assert service.get_project("website", query()) == Document(b"{}", None)
 
@@ -86,7 +86,7 @@ def test_304_with_a_copy_held_is_not_modified(
 def test_304_without_a_valid_etag_is_a_failure(
     mock: responses.RequestsMock, service: HttpConfigService, etag: str | None
 ) -> None:
-    """What cannot be sent is not sent, and then there is nothing to be unchanged."""
+    """An ETag that cannot be sent is left out, and then a 304 is a failure."""
     mock.get(f"{URL}/instances/acme", status=304)
     error = failure(service, query(etag=etag))
     assert isinstance(error, ConfigServiceUnavailable)
@@ -204,7 +204,7 @@ def test_list_continues_at_the_cursor(server: ScriptedServer) -> None:
 def test_list_of_another_shape_is_rejected(
     mock: responses.RequestsMock, service: HttpConfigService
 ) -> None:
-    """Nothing of such a body is shown."""
+    """The error for a list of another shape shows nothing of its body."""
     mock.get(f"{URL}/instances", json={"instances": [{"api_keys": KEY}]})
     with pytest.raises(ConfigServiceUnavailable) as caught:
         service.list_instances(query())
@@ -225,7 +225,7 @@ def test_list_that_is_missing_is_no_missing_instance(
 def test_list_that_is_denied_is_denied(
     mock: responses.RequestsMock, service: HttpConfigService
 ) -> None:
-    """403 keeps its meaning."""
+    """A 403 for the list is an ``AccessDenied``."""
     mock.get(f"{URL}/instances", status=403)
     with pytest.raises(AccessDenied, match="the list of instances"):
         service.list_instances(query())
@@ -254,7 +254,7 @@ def test_request_carries_the_agreed_headers(server: ScriptedServer) -> None:
 def test_request_without_token_user_and_copy_carries_no_such_header(
     server: ScriptedServer,
 ) -> None:
-    """Absent is absent, not empty."""
+    """Headers without a value are left out, not sent empty."""
     http_service(server.url).get_instance("acme", query(user_id=""))
     headers = server.received[0].headers
     for name in ("Authorization", "X-User-ID", "If-None-Match", "Cookie"):
@@ -275,7 +275,7 @@ def test_request_without_token_user_and_copy_carries_no_such_header(
     ],
 )
 def test_user_id_cannot_inject_or_collide(server: ScriptedServer, user_id: str, sent: str) -> None:
-    """Any string is one header value, and two strings are never the same one."""
+    """Each user id is encoded into one header value, and different ids into different ones."""
     http_service(server.url).get_instance("acme", query(user_id=user_id, request_id=user_id))
     headers = server.received[0].headers
     assert (headers["X-User-ID"], headers["X-Request-ID"]) == (sent, sent)
@@ -313,7 +313,7 @@ def test_id_that_is_no_path_segment_is_refused(server: ScriptedServer, instance_
 def test_environment_is_ignored(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Neither a proxy nor a .netrc of the machine gets between us and the service."""
+    """Neither a proxy nor a .netrc of the environment is used."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -361,7 +361,7 @@ def test_settings_become_options(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("url", [None, ""])
 def test_url_is_required(url: str | None) -> None:
-    """The message names the setting."""
+    """The error for a missing URL names the setting."""
     with pytest.raises(ImproperlyConfigured, match="CONFIG_SERVICE_URL"):
         HttpConfigService(url=url)
 
@@ -396,7 +396,7 @@ def test_nothing_is_made_before_the_first_call(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_subclass_may_send_another_credential(server: ScriptedServer) -> None:
-    """`make_session` is the place for it."""
+    """A subclass may send another credential by overriding `make_session`."""
 
     class WithApiKey(HttpConfigService):
         def make_session(self) -> Session:
@@ -409,12 +409,12 @@ def test_subclass_may_send_another_credential(server: ScriptedServer) -> None:
 
 
 def test_service_shows_no_token() -> None:
-    """Not in its repr either."""
+    """The backend's repr shows no token."""
     assert TOKEN not in repr(http_service(URL, token=TOKEN))
 
 
 def test_document_is_the_body_to_the_byte(server: ScriptedServer) -> None:
-    """Nothing is decoded and encoded again."""
+    """The document is the body of the answer, byte for byte."""
     body = json.dumps({"name": "é", "n": 1.50}, ensure_ascii=False).encode() + b"\n"
     server.answers = Answer(200, body)
     assert http_service(server.url).get_instance("acme", query()) == Document(body, None)

@@ -56,7 +56,7 @@ def test_connection_that_closes_under_a_request_is_replaced(route: Route, closes
 
 
 def test_fresh_try_does_not_take_the_next_dead_connection(route: Route) -> None:
-    """What closed one connection of the pool closed the others: the try is on a new one."""
+    """The second try uses a new connection: all others of the pool may be dead too."""
     service = route.service()
     fill_pool(route, service, 3)
     route.server.answers = lambda request: OK if request.connection > 3 else reset()
@@ -76,7 +76,7 @@ def test_fresh_try_is_the_only_one(route: Route) -> None:
 
 
 def test_new_connection_that_closes_is_not_tried_again(route: Route) -> None:
-    """Nothing was ever answered on it: that is no keep-alive which ran out."""
+    """A new connection that closes before any answer is not tried again."""
     route.server.answers = reset()
     assert failure(route.service()).details["reason"] == "unreachable"
     assert route.connections == [1]
@@ -92,7 +92,7 @@ BEGUN = {
 
 @pytest.mark.parametrize("begun", BEGUN.values(), ids=BEGUN)
 def test_answer_that_began_is_not_asked_for_again(route: Route, begun: bytes) -> None:
-    """After the first byte it is this answer that broke."""
+    """A request whose answer has begun is not repeated."""
     route.server.answers = once(OK, send(begun))
     service = route.service()
     service.get_instance("acme", query())
@@ -110,7 +110,7 @@ def test_slow_answer_on_a_used_connection_is_not_asked_for_again(route: Route) -
 
 
 def test_fresh_try_keeps_the_deadline(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both tries share it."""
+    """Both tries share one deadline."""
     service = route.service()
     service.get_instance("acme", query())
     route.server.answers = lambda request: reset() if request.connection == 1 else mute()
@@ -228,7 +228,7 @@ def pool_sees_it(service: HttpConfigService) -> None:
 
 
 def test_answer_without_surplus_keeps_its_connection(route: Route) -> None:
-    """Nothing but surplus costs a connection: each kind of complete answer."""
+    """Each kind of complete answer without surplus bytes keeps its connection."""
     kinds = iter([
         Answer(200, b"{}"),
         Answer(304),

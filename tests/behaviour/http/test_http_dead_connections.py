@@ -78,7 +78,7 @@ DEATHS: dict[str, Callable[[Route], None]] = {
 def test_pool_of_dead_connections_costs_no_answer(
     route: Route, death: Callable[[Route], None]
 ) -> None:
-    """However all of them died at once, 64 calls at one time are answered, long before the end."""
+    """When all pooled connections died, 64 calls at once are answered well before the deadline."""
     service = route.service()
     fill_pool(route, service, 64)
     route.server.answers = OK
@@ -107,7 +107,7 @@ def test_late_answer_on_a_used_connection_is_waited_for(route: Route) -> None:
 def test_connection_is_reused_on_a_system_without_the_option(
     route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only Linux has TCP_USER_TIMEOUT."""
+    """Connections are reused on systems without TCP_USER_TIMEOUT, which only Linux has."""
     monkeypatch.setattr(sockets, "_USER_TIMEOUT", None)
     service = route.service()
     for _ in range(2):
@@ -133,7 +133,7 @@ def test_connection_that_rested_is_not_used_again(
 def test_call_after_a_rest_does_not_meet_dropped_packets(
     route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the service is behind a proxy, which would acknowledge what it cannot deliver."""
+    """After a rest no old connection is used, also behind a proxy that acknowledges packets."""
     clock = Now(monkeypatch)
     service = route.service()
     fill_pool(route, service, 8, seconds=1e6)
@@ -165,7 +165,7 @@ def test_busy_connection_is_replaced_within_a_minute(
 def test_name_that_moves_is_followed_while_the_old_host_lives(
     way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of many busy connections goes over to the new address."""
+    """When a name moves, busy connections go over to the new address though the old host lives."""
     clock = Now(monkeypatch)
     address = "127.0.0.1"
 

@@ -56,7 +56,7 @@ def test_slow_service_ends_at_the_deadline(script: Answer | Fault) -> None:
 
 
 def test_black_hole_ends_at_the_deadline() -> None:
-    """So does a connect that is never answered."""
+    """A connect that is never answered ends at the deadline."""
     with black_hole() as (host, port):
         assert failure(f"http://{host}:{port}", DEADLINE).details["reason"] == "timeout"
 
@@ -159,13 +159,13 @@ def test_redirect_body_is_not_read() -> None:
 
 
 def test_endless_body_of_an_error_is_not_read() -> None:
-    """What an error page says is of no interest."""
+    """The body of an error response is not read."""
     with ScriptedServer(endless(b"HTTP/1.1 500 Oops\r\n\r\n")) as server:
         assert failure(server.url).details["status"] == 500
 
 
 def test_gzip_bomb_is_not_unpacked() -> None:
-    """Another encoding than the one asked for is refused before its body is read."""
+    """A body with another encoding than the one asked for is refused before it is read."""
     with ScriptedServer(gzip_bomb(50)) as server:
         tracemalloc.start()
         try:
@@ -196,7 +196,7 @@ def test_encoding_that_is_refused_is_named(encoding: str, named: str) -> None:
 
 
 def test_encoding_of_a_list_that_is_refused_is_named() -> None:
-    """Of each answer that is read."""
+    """The error for a list with a refused encoding names the encoding."""
     with (
         ScriptedServer(Answer(200, KEY, {"Content-Encoding": "gzip"})) as server,
         pytest.raises(ConfigServiceUnavailable, match="Content-Encoding: gzip"),
@@ -205,14 +205,14 @@ def test_encoding_of_a_list_that_is_refused_is_named() -> None:
 
 
 def test_encoding_of_an_error_is_not_its_reason() -> None:
-    """What is not read needs not be understood."""
+    """The encoding of an error response does not matter, since its body is not read."""
     with ScriptedServer(Answer(500, KEY, {"Content-Encoding": "gzip"})) as server:
         assert str(failure(server.url)).endswith("status (500).")
 
 
 @pytest.mark.parametrize("encoding", ["Identity", ""])
 def test_identity_encoding_is_none(encoding: str) -> None:
-    """Some servers say so explicitly."""
+    """The encoding "identity" is accepted, as some servers send it."""
     with ScriptedServer(Answer(200, b"{}", {"Content-Encoding": encoding})) as server:
         assert http_service(server.url).get_instance("acme", query()) == Document(b"{}")
 
@@ -238,7 +238,7 @@ TOO_BIG = {
 
 @pytest.mark.parametrize("script", TOO_BIG.values(), ids=TOO_BIG)
 def test_body_over_the_limit_is_rejected(script: Answer | Fault) -> None:
-    """However its size is, or is not, announced."""
+    """A body over the limit is rejected, with or without an announced size."""
     with ScriptedServer(script) as server:
         error = failure(server.url, max_bytes=1000)
     assert (error.details["reason"], error.details["status"]) == ("rejected", 200)
@@ -278,7 +278,7 @@ def test_connection_that_the_service_closed_is_not_used() -> None:
 
 
 def test_failure_is_not_retried() -> None:
-    """One call is one request: backing off is decided by the resolver."""
+    """The backend does not retry: backing off is the resolver's task."""
     with ScriptedServer(reset()) as server:
         failure(server.url)
         assert len(server.received) == 1

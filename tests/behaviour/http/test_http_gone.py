@@ -112,14 +112,14 @@ def test_long_type_is_cut() -> None:
 
 
 def test_body_in_chunks_is_read() -> None:
-    """As most frameworks send it."""
+    """A 404 with a chunked body is read, as most frameworks send it."""
     chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PROBLEM), PROBLEM)
     head = HEAD + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert isinstance(error(send(head + chunks)), InstanceNotFound)
 
 
 def test_no_chunks_are_an_empty_body() -> None:
-    """Nothing is nothing, however it is sent."""
+    """A chunked body without chunks is an empty body."""
     head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     assert isinstance(error(send(head)), InstanceNotFound)
 
@@ -138,7 +138,7 @@ CUT: dict[str, Fault] = {
 
 @pytest.mark.parametrize("script", CUT.values(), ids=CUT)
 def test_body_cut_short_is_a_failure(script: Fault) -> None:
-    """Who has not heard all of it has not heard that a tenant is gone."""
+    """A 404 whose body is cut short is a failure, not a deletion."""
     found = error(script)
     assert isinstance(found, ConfigServiceUnavailable)
     assert found.details["reason"] == "unreachable"

@@ -47,7 +47,7 @@ def test_interim_answer_is_passed_over(route: Route, interim: bytes) -> None:
 
 
 def test_interim_answer_that_drips_is_passed_over(route: Route) -> None:
-    """However it is cut into packets."""
+    """An interim answer in many small packets is passed over."""
     route.server.answers = drip(HINTS + OK, interval=0.001)
     assert route.service().get_instance("acme", query()) == Document(b"{}", '"1"')
 
@@ -110,7 +110,7 @@ def test_interim_answers_end_at_the_deadline(route: Route) -> None:
 
 
 def test_interim_answer_keeps_the_connection(route: Route) -> None:
-    """It is part of one exchange."""
+    """An interim answer keeps the connection."""
     route.server.answers = Answer(200, b"{}")
     service = route.service()
     service.get_instance("acme", query())

@@ -97,7 +97,7 @@ def basic(header: str) -> str:
     ],
 )
 def test_credentials_are_those_of_the_url(userinfo: str, sent: str) -> None:
-    """Decoded, and in UTF-8."""
+    """The proxy's credentials are those of the URL, decoded, in UTF-8."""
     with ScriptedServer(Answer(200, b"{}")) as proxy:
         url = proxy.url.replace("://", f"://{userinfo}@")
         http_service(URL, proxy=url).get_instance("acme", query())
@@ -115,7 +115,7 @@ def test_setting_says_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_list_goes_through_the_proxy() -> None:
-    """Every verb does."""
+    """The list is asked for through the proxy too."""
     with ScriptedServer(Answer(200, b'{"instances": []}')) as proxy:
         http_service(URL, proxy=proxy.url).list_instances(query(), "c2")
         assert proxy.received[0].path == f"{URL}/instances?cursor=c2"
@@ -149,5 +149,5 @@ def test_proxy_that_cannot_be_used_is_refused_without_showing_it(proxy: str) -> 
 
 
 def test_service_shows_no_password() -> None:
-    """Not in its repr either."""
+    """The backend's repr shows no password."""
     assert PASSWORD not in repr(http_service(URL, proxy=with_credentials("http://p.example:3128")))

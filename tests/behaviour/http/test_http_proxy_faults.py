@@ -68,7 +68,7 @@ def failure(
 def test_slow_proxy_ends_at_the_deadline(
     script: Answer | Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For the whole exchange: once it is reached, either of the two may be the one that is slow."""
+    """The deadline bounds the whole exchange, whether the proxy or the service is slow."""
     reached = Steps(monkeypatch, ("_new_conn", DEADLINE)).query
     with ScriptedServer(script) as proxy:
         error = failure(URL, proxy.url, DEADLINE, reached)
@@ -77,7 +77,7 @@ def test_slow_proxy_ends_at_the_deadline(
 
 @pytest.mark.parametrize("url", [URL, SECURE_URL])
 def test_proxy_that_swallows_packets_ends_at_the_deadline(url: str) -> None:
-    """It is named: nothing is known of the service."""
+    """A proxy that never answers is named in the error at the deadline."""
     with black_hole() as (host, port):
         error = failure(url, f"http://{host}:{port}", DEADLINE)
     assert error.details["reason"] == "timeout"
@@ -117,7 +117,7 @@ HANDSHAKES = {"mute": mute(), "drips": after_hello(drip_handshake())}
 def test_slow_handshake_behind_the_tunnel_ends_at_the_deadline(
     handshake: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So does TLS, which has what the tunnel left of the time; the proxy has done its part."""
+    """A slow TLS handshake behind the tunnel ends at the deadline, and the proxy is not named."""
     tunnelled = Steps(monkeypatch, ("_tunnel", DEADLINE)).query
     with (
         ScriptedServer(on_connect=handshake) as server,
@@ -133,7 +133,7 @@ def test_slow_handshake_behind_the_tunnel_ends_at_the_deadline(
 def test_slow_service_behind_the_tunnel_ends_at_the_deadline(
     tls: tuple[ssl.SSLContext, str], script: Answer | Fault
 ) -> None:
-    """And so does the answer."""
+    """A slow answer behind the tunnel ends at the deadline."""
     context, bundle = tls
     with (
         ScriptedServer(script, tls=context) as server,
@@ -186,7 +186,7 @@ def test_proxy_that_is_not_there_is_named(url: str, caplog: pytest.LogCaptureFix
 def test_proxy_that_refuses_is_named(
     url: str, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With its status: it is not the service's 403, which would deny the user."""
+    """A proxy that refuses is named with its status; its 403 does not deny the user."""
     script = Answer(status, b"<html>" + PASSWORD.encode(), {"Proxy-Authenticate": "Basic"})
     with ScriptedServer(script) as proxy, caplog.at_level(logging.DEBUG):
         error = failure(url, proxy.url)
@@ -213,7 +213,7 @@ def test_tunnel_that_breaks_is_the_fault_of_the_proxy(script: Fault) -> None:
 
 
 def test_failures_leave_no_connections_behind() -> None:
-    """However many calls fail: dripping tunnels, refusals, broken answers."""
+    """Failed calls leave no connections behind, however many there are."""
     known = known_sockets()
     scripts: list[Script] = [drip_headers(), Answer(407), send(b""), Answer(502), mute()]
     for url in (URL, SECURE_URL):

@@ -50,7 +50,7 @@ def with_parse(server: ScriptedServer, parse: Callable[[str, bytes], Any]) -> Ht
 
 
 def test_path_is_that_of_the_override(server: ScriptedServer) -> None:
-    """Of an instance, a project, and the list, which has no id."""
+    """``path_of`` gives the path of an instance, a project and the list."""
     server.answers = Answer(200, b'{"instances": []}')
     service = with_path(server, lambda kind, name: f"/v2/{kind}/{quote(name, safe='')}/config/")
     service.get_instance("acme", query())
@@ -62,7 +62,7 @@ def test_path_is_that_of_the_override(server: ScriptedServer) -> None:
 
 
 def test_path_of_the_list_goes_with_its_cursor(server: ScriptedServer) -> None:
-    """Pages are asked for as before."""
+    """The cursor is added to the list's path."""
     server.answers = Answer(200, b'{"instances": ["a"], "next": "c 3"}')
     service = with_path(server, lambda kind, name: {"list": "/v2/tenants"}[kind])
     assert service.list_instances(query(), "c2") == Page(("a",), "c 3")
@@ -70,7 +70,7 @@ def test_path_of_the_list_goes_with_its_cursor(server: ScriptedServer) -> None:
 
 
 def test_path_may_go_on_from_the_default_one(server: ScriptedServer) -> None:
-    """Which has encoded the id."""
+    """The default ``path_of`` encodes the id, so an override can build on it."""
     service = HttpConfigService(url=server.url)
     assert service.path_of("instance", "a/b") == "/instances/a%2Fb"
     assert service.path_of("project", "é") == "/projects/%C3%A9"
@@ -83,7 +83,7 @@ def test_path_may_go_on_from_the_default_one(server: ScriptedServer) -> None:
 def test_id_that_an_override_does_not_encode_leads_nowhere_else(
     server: ScriptedServer, instance_id: str
 ) -> None:
-    """What is sent is what was returned, and the id is one segment of it, or nothing is sent."""
+    """When an override does not encode an id that needs it, no request is sent."""
     service = with_path(server, lambda kind, name: f"/v2/{name}/config")
     with pytest.raises((InvalidContext, ConfigServiceUnavailable)) as caught:
         service.get_instance(instance_id, query())
@@ -105,7 +105,7 @@ def test_path_that_requests_would_change_is_refused(server: ScriptedServer, path
     "path", ["", "x", ".evil.example/x", "@evil.example/x", ":1/x", None, 5, b"/x"]
 )
 def test_path_without_a_slash_is_rejected(server: ScriptedServer, path: Any) -> None:
-    """It would go on with the name of the host, and the token with it."""
+    """A path without a slash is rejected: it would change the host, and send the token there."""
     with pytest.raises(ConfigServiceUnavailable) as caught:
         with_path(server, lambda kind, name: path).get_instance("acme", query())
     assert caught.value.details["reason"] == "rejected"
@@ -113,7 +113,7 @@ def test_path_without_a_slash_is_rejected(server: ScriptedServer, path: Any) -> 
 
 
 def test_path_of_that_raises_is_rejected(server: ScriptedServer) -> None:
-    """Its name is told, since it is the place to look at."""
+    """When ``path_of`` raises, the answer is rejected and the error names the method."""
 
     def fail(kind: str, name: str) -> str:
         raise LookupError(KEY)
@@ -143,7 +143,7 @@ def test_path_of_that_raises_is_rejected(server: ScriptedServer) -> None:
 def test_document_is_that_of_the_override(
     server: ScriptedServer, parse: Callable[[str, bytes], Any]
 ) -> None:
-    """As JSON, or as what JSON is made of; the ETag stays that of the service."""
+    """``parse`` may return JSON or plain data; the ETag is still the service's."""
     answer = with_parse(server, parse).get_instance("acme", query())
     assert isinstance(answer, Document)
     assert json.loads(answer.body) == {"a": 1}
@@ -166,7 +166,7 @@ def test_document_of_a_project_too(server: ScriptedServer) -> None:
 
 
 def test_only_the_body_of_a_200_is_parsed(server: ScriptedServer) -> None:
-    """Not an error page, nor what a 304 does not have."""
+    """``parse`` is called only with the body of a 200."""
 
     def fail(kind: str, body: bytes) -> bytes:
         raise AssertionError
@@ -210,7 +210,7 @@ UNUSABLE: dict[str, tuple[Callable[[str, bytes], Any], str]] = {
 def test_parse_that_fails_is_a_rejected_answer(
     server: ScriptedServer, parse: Callable[[str, bytes], Any], error: str
 ) -> None:
-    """Nothing of the body, or of the error that holds it, is shown anywhere."""
+    """When ``parse`` fails the answer is rejected, and nothing of the body is shown."""
     server.answers = Answer(200, WRAPPED)
     with pytest.raises(ConfigServiceUnavailable) as caught:
         with_parse(server, parse).get_instance("acme", query())
@@ -226,7 +226,7 @@ def test_parse_that_fails_is_a_rejected_answer(
 def test_parse_that_fails_shows_no_key_in_the_log(
     server: ScriptedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nor does the lookup that it fails."""
+    """When ``parse`` fails neither the lookup's error nor the log shows a key."""
     server.answers = Answer(200, WRAPPED)
     resolver = InstanceResolver(config_service_backend=with_parse(server, chained))
     with pytest.raises(ConfigServiceUnavailable) as caught:

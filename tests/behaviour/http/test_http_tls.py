@@ -74,7 +74,7 @@ def test_directory_of_authorities_is_accepted(context: ssl.SSLContext, tmp_path:
 
 
 def test_connection_is_reused(context: ssl.SSLContext, bundle: str) -> None:
-    """One handshake serves many calls."""
+    """One TLS handshake serves many calls."""
     with ScriptedServer(Answer(200, b"{}"), tls=context) as server:
         service = http_service(server.url, ca_bundle=bundle)
         for _ in range(3):
@@ -91,7 +91,7 @@ def test_unknown_authority_is_refused(context: ssl.SSLContext) -> None:
 
 
 def test_expired_certificate_is_refused(ca: trustme.CA, bundle: str) -> None:
-    """Validity is checked."""
+    """An expired certificate is refused."""
     yesterday = datetime.now(UTC) - timedelta(days=1)
     expired = ca.issue_cert("127.0.0.1", not_after=yesterday)
     with ScriptedServer(Answer(200, b"{}"), tls=tls(expired)) as server:
@@ -100,7 +100,7 @@ def test_expired_certificate_is_refused(ca: trustme.CA, bundle: str) -> None:
 
 
 def test_certificate_of_another_host_is_refused(ca: trustme.CA, bundle: str) -> None:
-    """The name is checked."""
+    """A certificate for another host is refused."""
     other = ca.issue_cert("other.example")
     with ScriptedServer(Answer(200, b"{}"), tls=tls(other)) as server:
         error = error_of(server.url, ca_bundle=bundle)
@@ -144,7 +144,7 @@ SLOW = {
 def test_slow_service_ends_at_the_deadline(
     context: ssl.SSLContext, bundle: str, script: Fault
 ) -> None:
-    """TLS changes nothing about the deadline."""
+    """With TLS a slow service ends at the deadline as well."""
     with ScriptedServer(script, tls=context) as server:
         error = error_of(server.url, DEADLINE, ca_bundle=bundle)
     assert error.details["reason"] == "timeout"
@@ -155,7 +155,7 @@ HANDSHAKES = {"mute": mute(), "drips": drip_handshake()}
 
 @pytest.mark.parametrize("handshake", HANDSHAKES.values(), ids=HANDSHAKES)
 def test_slow_handshake_ends_at_the_deadline(bundle: str, handshake: Fault) -> None:
-    """Nor is the handshake outside of it."""
+    """A slow TLS handshake ends at the deadline."""
     with ScriptedServer(on_connect=handshake) as server:
         url = server.url.replace("http:", "https:")
         error = error_of(url, DEADLINE, ca_bundle=bundle)
@@ -178,7 +178,7 @@ def test_slow_answer_on_a_reused_connection_ends_at_the_deadline(
 def test_deadline_holds_with_public_authorities_too(
     context: ssl.SSLContext, bundle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some releases of requests would use a TLS context of their own, or load no authorities."""
+    """The deadline holds with public authorities too, with each release of requests."""
     monkeypatch.setattr(transport, "DEFAULT_CA_BUNDLE_PATH", bundle)
     with ScriptedServer(drip_headers(), tls=context) as server:
         error = error_of(server.url, DEADLINE)

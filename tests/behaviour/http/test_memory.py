@@ -37,7 +37,7 @@ def test_instance_id_in_the_fields_wins(service: DictConfigService) -> None:
 
 
 def test_unknown_instance_is_not_found(service: DictConfigService) -> None:
-    """The error names the id."""
+    """The error for an unknown instance names its id."""
     with pytest.raises(InstanceNotFound, match="'nobody'") as caught:
         service.get_instance("nobody", query())
     assert caught.value.instance_id == "nobody"
@@ -50,14 +50,14 @@ def test_project_is_answered_with_its_instance(service: DictConfigService) -> No
 
 
 def test_unknown_project_is_not_found(service: DictConfigService) -> None:
-    """The error names the project."""
+    """The error for an unknown project names the project."""
     with pytest.raises(InstanceNotFound, match="'nothing'") as caught:
         service.get_project("nothing", query())
     assert caught.value.details == {"project_id": "nothing"}
 
 
 def test_same_etag_is_not_modified(service: DictConfigService) -> None:
-    """Who holds the current copy gets no body."""
+    """A caller with the current ETag gets no body."""
     etag = document(service.get_instance("acme", query())).etag
     assert isinstance(service.get_instance("acme", query(etag=etag)), NotModified)
 
@@ -70,7 +70,7 @@ def test_change_changes_the_etag(service: DictConfigService) -> None:
 
 
 def test_list_holds_every_id(service: DictConfigService) -> None:
-    """All ids stand on one page."""
+    """The list has all ids on one page."""
     service.instances["globex"] = {}
     page = service.list_instances(query())
     assert (page.instance_ids, page.next) == (("acme", "globex"), None)

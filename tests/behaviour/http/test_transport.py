@@ -40,7 +40,7 @@ def test_session_gets_an_answer(session: DeadlineSession) -> None:
 
 
 def test_session_needs_a_timeout(session: DeadlineSession) -> None:
-    """Nothing is asked without a limit."""
+    """A request without a timeout raises and is not sent."""
     with pytest.raises(ValueError, match="needs a timeout"):
         session.get("http://127.0.0.1")
 
@@ -95,7 +95,7 @@ def test_address_of_an_unsupported_family_is_passed_over(
 def test_host_without_a_listening_address_is_a_connection_error(
     session: DeadlineSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error is the last address's."""
+    """When no address of a host listens, the error is that of the last address."""
     closed = (socket.AF_INET, ("127.0.0.1", free_port()))
     resolve_to(monkeypatch, closed, closed)
     with pytest.raises(requests.ConnectionError, match="Connection refused"):
@@ -179,7 +179,7 @@ def test_cookies_are_not_kept(session: DeadlineSession) -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1.0, None])
 def test_socket_refuses_not_to_time_out(seconds: float | None) -> None:
-    """For sockets 0 means non-blocking and None for ever: neither is a deadline."""
+    """A socket refuses the timeouts 0 and None: neither is a deadline."""
     with DeadlineSocket() as sock, pytest.raises(TimeoutError):
         sock.settimeout(seconds)
 

@@ -46,7 +46,7 @@ def faults() -> Iterator[CacheFaults]:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_verb_reaches_the_cache_behind(faults: CacheFaults, verb: str) -> None:
-    """With its arguments, and its result comes back."""
+    """A call reaches the cache behind with its arguments, and returns its result."""
     behind: Any = caches[vars(caches["default"])["_alias"]]
     results = []
     for each in (behind, cache):
@@ -59,7 +59,7 @@ def test_verb_reaches_the_cache_behind(faults: CacheFaults, verb: str) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_verb_fails(faults: CacheFaults, verb: str) -> None:
-    """All of them, until it recovers; what was stored before is still there."""
+    """After ``fail()`` all verbs raise until ``recover()``; what was stored is still there."""
     cache.set("key", 5)
     faults.fail()
     with pytest.raises(ConnectionError):
@@ -69,7 +69,7 @@ def test_verb_fails(faults: CacheFaults, verb: str) -> None:
 
 
 def test_fail_some_verbs_with_an_error(faults: CacheFaults) -> None:
-    """A read-only server reads."""
+    """``fail("set", …)`` fails these verbs only, with the given error."""
     error = TimeoutError("slow")
     faults.fail("set", "add", error=error)
     assert cache.get("key") is None
@@ -97,7 +97,7 @@ def test_delay_some_verbs(faults: CacheFaults) -> None:
 
 
 def test_recover_ends_the_waiting(faults: CacheFaults) -> None:
-    """So a test can hang a cache without taking as long; another thread's, too."""
+    """``recover()`` ends a delay at once, also one in another thread."""
     faults.delay(600)
     found: list[object] = []
     thread = Thread(target=lambda: found.append(cache.get("key", "nothing")))
@@ -110,7 +110,7 @@ def test_recover_ends_the_waiting(faults: CacheFaults) -> None:
 
 
 def test_cache_is_as_before_afterwards() -> None:
-    """What was stored behind the faults stays, and the faults go."""
+    """After the block what was stored is still there, and the faults are gone."""
     with faulty_cache() as faults:
         cache.set("key", 1)
         faults.fail()
@@ -118,7 +118,7 @@ def test_cache_is_as_before_afterwards() -> None:
 
 
 def test_faulty_cache_of_the_settings() -> None:
-    """Without a cache behind it has one of its own."""
+    """A ``FaultyCache`` in the settings without a cache behind it has its own."""
     with override_settings(CACHES={"default": {"BACKEND": "instance_lookup.testing.FaultyCache"}}):
         faulty = caches["default"]
         assert isinstance(faulty, FaultyCache)
@@ -132,7 +132,7 @@ def test_faulty_cache_of_the_settings() -> None:
 
 
 def test_lookup_goes_on_without_the_cache(faults: CacheFaults) -> None:
-    """What it is for: the site's own outage."""
+    """A lookup goes on while the site's cache fails."""
     backend = DictConfigService({"acme": {"metadata": {"owner": "olga"}}})
     faults.fail()
     context = LookupContext(LookupUser("olga"), instance_id="acme")

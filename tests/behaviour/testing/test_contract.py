@@ -90,7 +90,7 @@ class Minimal(ContractOfDicts):
 
 
 class Constant(DictConfigService):
-    """Has one tag for everything, and is always sure that it is current."""
+    """A backend with one tag for all documents, which always says "not modified"."""
 
     def get_instance(self, instance_id: str, query: Query) -> Document | NotModified:
         if query.etag:
@@ -144,7 +144,7 @@ def failed(make: Callable[[Instances, Projects], ConfigServiceBackend]) -> set[s
 
 
 def test_contract_under_unittest() -> None:
-    """It is as much a mixin of ``TestCase``; what the source cannot do is skipped."""
+    """The contract works as a mixin of ``TestCase``; what the source cannot do is skipped."""
     result = run(ContractOfDicts)
     assert result.wasSuccessful(), result.failures + result.errors
     assert len(result.skipped) == 2
@@ -167,7 +167,7 @@ def test_contract_without_a_backend() -> None:
 
 
 def test_contract_without_tags() -> None:
-    """A source need not have any."""
+    """A backend without tags passes the contract."""
     assert failed(WithoutTags) == set()
 
 

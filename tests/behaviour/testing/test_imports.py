@@ -17,7 +17,7 @@ def test_testing_needs_no_test_runner() -> None:
 
 
 def test_nothing_imports_testing() -> None:
-    """So it costs a site nothing in production."""
+    """No other module imports ``testing``, so it costs a site nothing in production."""
     assert [path.name for path in PACKAGE.rglob("*.py") if imports_testing(path)] == []
 
 

@@ -22,12 +22,12 @@ def test_one_answer_for_all() -> None:
 
 
 def test_answers_by_path() -> None:
-    """What is not among them does not exist."""
+    """Answers can be given by path; any other path is a 404."""
     assert statuses({"/a": Answer(204)}) == [204, 404]
 
 
 def test_answers_by_a_function() -> None:
-    """It is given the request."""
+    """Answers can be given by a function of the request."""
 
     def answer(request: Received) -> Script:
         return Answer(204 if request.path == "/b" else 500)
@@ -36,7 +36,7 @@ def test_answers_by_a_function() -> None:
 
 
 def test_connections_are_counted() -> None:
-    """Those that were, and those that are still there."""
+    """The server counts all connections, and those that are still open."""
     with ScriptedServer() as server:
         with requests.Session() as session:
             session.trust_env = False

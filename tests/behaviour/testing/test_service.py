@@ -55,7 +55,7 @@ def reason(backend: HttpConfigService, seconds: float = 5.0) -> str:
 
 
 def test_settings_make_the_site_ask_it(service: FakeConfigService, settings: Any) -> None:
-    """They are all that a site needs, and what was asked can be looked at."""
+    """``service.settings`` are all that a site needs; requests can be looked at afterwards."""
     settings.INSTANCE_LOOKUP = service.settings
     context = LookupContext(LookupUser("olga"), instance_id="acme")
     assert resolve_instance(context).r2_bucket == "first"
@@ -65,7 +65,7 @@ def test_settings_make_the_site_ask_it(service: FakeConfigService, settings: Any
 
 
 def test_instances_may_be_changed(service: FakeConfigService, backend: HttpConfigService) -> None:
-    """At any time, and under another tag."""
+    """Instances may be changed at any time, and get another tag then."""
     first = backend.get_instance("acme", query())
     assert isinstance(first, Document)
     assert isinstance(backend.get_instance("acme", query(etag=first.etag)), NotModified)
@@ -77,7 +77,7 @@ def test_instances_may_be_changed(service: FakeConfigService, backend: HttpConfi
 
 @pytest.mark.parametrize("held", ["W/{}", '"x", {}', "*"])
 def test_etag_is_compared_weakly(get: Callable[..., requests.Response], held: str) -> None:
-    """As RFC 9110 has it: a list, weak tags, and any."""
+    """``If-None-Match`` may be a list, weak tags or ``*``, as RFC 9110 has it."""
     etag = get("/instances/acme").headers["ETag"]
     answer = get("/instances/acme", If_None_Match=held.format(etag))
     assert (answer.status_code, answer.headers["ETag"], answer.content) == (304, etag, b"")
@@ -110,7 +110,7 @@ def test_errors_are_problems(
 
 
 def test_token() -> None:
-    """Who has another one, or none, gets a 401."""
+    """A wrong or missing token gets a 401."""
     with FakeConfigService({"acme": ACME}, token="ours") as service:
         assert service.settings["CONFIG_SERVICE_TOKEN"] == "ours"
         for token, expected in (("ours", None), ("theirs", "credential"), (None, "credential")):
@@ -123,7 +123,7 @@ def test_token() -> None:
 
 
 def test_refused_user(service: FakeConfigService, backend: HttpConfigService) -> None:
-    """That one user, under a name that a header cannot carry as it is, and by project as well."""
+    """``refuse`` denies one user the instance and its projects, also a non-ASCII user id."""
     service.refuse("jörg", "acme")
     service.recover()
     assert isinstance(backend.get_instance("acme", query(user_id="olga")), Document)
@@ -134,7 +134,7 @@ def test_refused_user(service: FakeConfigService, backend: HttpConfigService) ->
 
 
 def test_status(service: FakeConfigService, backend: HttpConfigService) -> None:
-    """With the time after which to ask again, until it recovers."""
+    """``fail`` sets status and Retry-After until ``recover``."""
     service.fail(429, retry_after=7)
     with pytest.raises(ConfigServiceUnavailable) as caught:
         backend.get_instance("acme", query())
@@ -156,7 +156,7 @@ FAULTS: dict[str, tuple[Callable[[FakeConfigService], object], str]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault(service: FakeConfigService, backend: HttpConfigService, name: str) -> None:
-    """What each one looks like from here."""
+    """Each fault gives the client the reason that belongs to it."""
     act, seen = FAULTS[name]
     act(service)
     assert reason(backend) == seen
@@ -174,7 +174,7 @@ def test_fault_that_takes_time(
 
 
 def test_drip_comes_to_an_end(service: FakeConfigService, backend: HttpConfigService) -> None:
-    """Who has the time gets the whole answer."""
+    """A dripping answer is complete in the end."""
     service.drip(interval=0.0001)
     answer = backend.get_instance("acme", query())
     assert isinstance(answer, Document)
@@ -192,7 +192,7 @@ def test_delay_goes_with_faults(service: FakeConfigService, backend: HttpConfigS
 
 
 def test_sequence(service: FakeConfigService, backend: HttpConfigService) -> None:
-    """One script a request, and then the proper answers."""
+    """``sequence`` gives one script to each request, then proper answers follow."""
     service.sequence(500, reset(), None, Answer(429))
     assert reason(backend) == "status"
     assert reason(backend) == "unreachable"
@@ -212,14 +212,14 @@ def test_sequence_of_a_reset_after_an_answer(
 
 
 def test_port_may_be_given(service: FakeConfigService) -> None:
-    """So that one comes back where the last one was."""
+    """A service can start again on the port that an earlier one had."""
     service.stop()
     with FakeConfigService(port=service.port) as again:
         assert again.url == service.url
 
 
 def test_nonsense_ends_the_connection(service: FakeConfigService) -> None:
-    """What is no request gets no answer."""
+    """A request that is not HTTP gets no answer."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=5) as connection:
         connection.sendall(b"nonsense\r\n\r\n")
         assert connection.recv(100) == b""

@@ -53,7 +53,7 @@ def test_view_gets_the_config_whoever_asks(path: str, is_async: bool) -> None:
 
 
 def test_override_needs_no_settings(settings: Any) -> None:
-    """Not even the service's address."""
+    """An override works without any settings."""
     settings.INSTANCE_LOOKUP = {}
 
     with override_instance_config() as config:
@@ -62,7 +62,7 @@ def test_override_needs_no_settings(settings: Any) -> None:
 
 
 def test_result_is_fresh_from_the_service() -> None:
-    """What looks at the source or the age sees the everyday case."""
+    """The result of an override is fresh and comes from the service."""
     with override_instance_config():
         result = get_resolver().resolve(NOBODY)
 
@@ -71,7 +71,7 @@ def test_result_is_fresh_from_the_service() -> None:
 
 
 def test_fields_may_be_values_or_plain_data() -> None:
-    """Nested ones as well."""
+    """Fields of an override may be values or plain data, also nested ones."""
     limits = {"a": RateLimit(rpm=1), "b": {"rpm": 2}}
     metadata = InstanceMetadata(owner="olga")
     with override_instance_config(metadata=metadata, rate_limits=limits, api_keys={"k": "v"}) as c:
@@ -83,7 +83,7 @@ def test_fields_may_be_values_or_plain_data() -> None:
 
 
 def test_fields_are_those_of_the_config_class(settings: Any) -> None:
-    """By the names that the service gives them."""
+    """Fields of the project's config class are given by the names that the service uses."""
     settings.INSTANCE_LOOKUP = {"CONFIG_CLASS": OwnConfig}
 
     with override_instance_config(colour="red", shade="light") as config:
@@ -92,7 +92,7 @@ def test_fields_are_those_of_the_config_class(settings: Any) -> None:
 
 
 def test_wrong_value_is_reported() -> None:
-    """As the service's would be."""
+    """A wrong value raises, as it would in a document of the service."""
     with pytest.raises(msgspec.ValidationError), override_instance_config(features={"beta": "yes"}):
         raise AssertionError
 
@@ -107,7 +107,7 @@ def test_unknown_field_is_reported() -> None:
 
 
 def test_inner_override_wins_and_the_outer_returns() -> None:
-    """Also when the inner one ends in an error."""
+    """The inner override wins; after it, also after an error, the outer one is back."""
     with override_instance_config("outer"):
         with suppress(ZeroDivisionError), override_instance_config("inner"):
             assert resolve_instance(NOBODY).instance_id == "inner"
@@ -118,7 +118,7 @@ def test_inner_override_wins_and_the_outer_returns() -> None:
 
 
 def test_one_override_may_be_entered_again() -> None:
-    """A decorated function may call itself."""
+    """One override may be entered again, since a decorated function may call itself."""
     override = override_instance_config("mine")
     with override, override:
         pass
@@ -139,7 +139,7 @@ async def test_coroutine_function_is_decorated() -> None:
 
 
 async def test_async_context_manager() -> None:
-    """The same, where ``with`` is ``async with``."""
+    """An override works with ``async with``."""
     async with override_instance_config("mine") as config:
         request: Any = RequestFactory().get("/")
         attach(request)
@@ -149,7 +149,7 @@ async def test_async_context_manager() -> None:
 
 
 def test_test_case_is_decorated() -> None:
-    """Each of its methods, sync and async, and ``setUp``."""
+    """A decorated test case has the override in each method, sync and async, and in ``setUp``."""
     seen: list[str] = []
 
     @override_instance_config("decorated")
@@ -173,7 +173,7 @@ def test_test_case_is_decorated() -> None:
 
 
 def test_override_holds_in_other_threads() -> None:
-    """A live server runs in one."""
+    """An override holds in other threads, such as that of a live server."""
     seen: list[str] = []
     with override_instance_config("mine"):
         thread = Thread(target=lambda: seen.append(resolve_instance(NOBODY).instance_id))
@@ -184,7 +184,7 @@ def test_override_holds_in_other_threads() -> None:
 
 
 def test_override_holds_in_a_live_server() -> None:
-    """As Selenium tests would have it."""
+    """An override holds in a live server, as for Selenium tests."""
     with (
         make_server("127.0.0.1", 0, WSGIHandler(), handler_class=Silent) as server,
         override_instance_config("mine"),
@@ -207,7 +207,7 @@ def test_everybody_passes_for_everything(policy: Any) -> None:
 
 
 def test_features_are_looked_at() -> None:
-    """They belong to the instance, and a view's test switches them."""
+    """Features are checked under an override, since tests of views switch them."""
     with override_instance_config(features={"beta": True}) as config:
         assert get_resolver().permits(HasFeature("beta"), LookupUser.anonymous(), config)
         assert not get_resolver().permits(HasFeature("gamma"), LookupUser.anonymous(), config)

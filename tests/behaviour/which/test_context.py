@@ -75,7 +75,7 @@ def test_metadata_of_a_request() -> None:
 
 @pytest.mark.parametrize("odd", ["", " ", "a b", "a\n", "a\r\nX: y", "é", "x" * 129, "a,b", "<b>"])
 def test_metadata_replaces_odd_request_id(odd: str) -> None:
-    """What goes into logs and to the Config Service is well formed, or our own."""
+    """A malformed request id is replaced by a new one."""
     found = RequestMetadata.from_request(request_of(HTTP_X_REQUEST_ID=odd)).request_id
     assert found is not None
     assert found != odd
@@ -92,7 +92,7 @@ def test_metadata_without_headers() -> None:
 
 
 def test_fresh_request_ids_differ() -> None:
-    """Two requests are told apart."""
+    """Each request gets a different id."""
     assert fresh_request_id() != fresh_request_id()
 
 
@@ -145,7 +145,7 @@ class TestUserContext:
             assert LookupContext.from_request(request_of(ADA)).user.user_id == expected
 
     async def test_async(self, function: object, expected: str) -> None:
-        """... and for an async one."""
+        """`USER_CONTEXT` may be sync or async for an async view."""
         with override_settings(INSTANCE_LOOKUP={"USER_CONTEXT": function}):
             context = await LookupContext.afrom_request(request_of(ADA))
         assert context.user.user_id == expected
@@ -163,7 +163,7 @@ async def test_user_context_of_the_wrong_type(wrong: Callable[..., object]) -> N
 
 @pytest.mark.parametrize("user", [None, ADA, AnonymousUser()])
 async def test_user_that_is_there(user: object) -> None:
-    """What stands on the request is the user: DRF puts the one it authenticated there."""
+    """A user on the request is used as it is: DRF puts its authenticated user there."""
     request = request_of(user)
     assert peek_user(request) is current_user(request) is await acurrent_user(request) is user
 
@@ -200,7 +200,7 @@ async def test_lazy_user_of_another_middleware() -> None:
 
 @pytest.mark.parametrize("kept", ["_cached_user", "_acached_user"])
 async def test_session_user_that_was_loaded_before(kept: str) -> None:
-    """What Django keeps of either twin's load serves both."""
+    """A user that Django loaded for the sync or the async twin is used by both."""
     request = request_with_session()
     setattr(request, kept, ADA)
     assert peek_user(request) is current_user(request) is await acurrent_user(request) is ADA
@@ -231,7 +231,7 @@ def test_contexts_are_equal_by_value() -> None:
 
 
 def test_metadata_is_a_value() -> None:
-    """It can be sent to a job, and brings nothing else of its request along."""
+    """Metadata can be pickled for a job, and holds nothing else of its request."""
     request = request_of(HTTP_AUTHORIZATION="Bearer sk-live", REMOTE_ADDR="10.0.0.1")
     metadata = RequestMetadata.from_request(request)
     sent = pickle.dumps(metadata)
@@ -241,7 +241,7 @@ def test_metadata_is_a_value() -> None:
 
 
 def test_contexts_that_are_equal_have_one_hash() -> None:
-    """They can be keys."""
+    """Equal contexts have equal hashes, so they can be keys."""
     first, second = (LookupContext(LookupUser("7"), "acme") for _ in range(2))
     assert {first: 1}[second] == 1
 
@@ -258,7 +258,7 @@ def test_metadata_of_a_request_is_the_same_each_time() -> None:
 
 
 def test_metadata_may_be_given() -> None:
-    """Of a job that goes on with a request's id, for instance."""
+    """Metadata may be given, for example for a job that continues a request."""
     given = RequestMetadata(request_id="r-1")
     context = LookupContext.from_request(request_of(), user=LookupUser("7"), request_metadata=given)
     assert context.request_metadata is given

@@ -62,7 +62,7 @@ def test_identifier_without_request(identifier: Any) -> None:
 
 
 def test_project_of_context_before_url_before_header() -> None:
-    """What the caller says counts most, a header least."""
+    """The project of the context comes first, then that of the URL, then that of the header."""
     context = context_of("/p/url/", HTTP_X_PROJECT_ID="header")
     assert ProjectIdentifier().identify(context, context.request) == ProjectRef("url")
     given_too = LookupContext(context.user, project_id="given", request=context.request)
@@ -96,7 +96,7 @@ def test_path_that_matches_nothing() -> None:
 
 @override_settings(ROOT_URLCONF="tests.behaviour.which.test_identifiers")
 def test_path_of_the_root_urlconf() -> None:
-    """Without `request.urlconf` it is `ROOT_URLCONF` that routes."""
+    """Without `request.urlconf` the path is resolved by `ROOT_URLCONF`."""
     request = RequestFactory().get("/i/acme/")
     assert PathIdentifier().identify(context_of(), request) == InstanceRef("acme")
 
@@ -132,7 +132,7 @@ def test_subdomain_identifier(host: str, found: str | None, domain: str) -> None
 
 
 def test_subdomain_without_request() -> None:
-    """No request, no host."""
+    """Without a request there is no subdomain."""
     assert SubdomainIdentifier("example.com").identify(context_of()) is None
 
 

@@ -49,7 +49,7 @@ def test_given_id_beside_a_header(header: str) -> None:
 
 
 def test_given_id_beside_the_header_of_a_project() -> None:
-    """What has to belong is the project that the view works on, not one that a client names."""
+    """An instance that the code gives need not belong to a project that a header names."""
     context = structs.replace(context_of(HTTP_X_PROJECT_ID="p1"), instance_id="a")
     assert select(context) == InstanceRef("a")
 
@@ -70,7 +70,7 @@ def test_given_id_beside_the_header_of_a_project() -> None:
 def test_instance_comes_with_the_project(
     url: str, fields: dict[str, Any], extra: dict[str, Any], routed: bool
 ) -> None:
-    """However an instance is named, the project of the URL or the context has to belong to it."""
+    """A named instance must belong to the project of the URL or the context."""
     context = structs.replace(context_of(url, routed=routed, **extra), **fields)
     ref = select(context, *EXPLICIT, ProjectIdentifier(), UserDefaultIdentifier())
     assert ref == InstanceRef("a", within=ProjectRef("p1"))
@@ -83,13 +83,13 @@ def test_given_id_without_a_request_comes_with_the_project() -> None:
 
 
 def test_given_id_and_malformed_project() -> None:
-    """What is malformed fails the lookup, even where something else is named as well."""
+    """A malformed project fails the lookup, though a valid instance is named."""
     with pytest.raises(InvalidContext, match="not a valid project id"):
         select(LookupContext(LookupUser("7"), "acme", "a b"))
 
 
 def test_given_id_on_a_site_without_projects() -> None:
-    """Where no identifier knows projects, none is looked for."""
+    """Where no identifier knows projects, a project beside the id is ignored."""
     context = structs.replace(context_of("/p/p1/"), instance_id="a", project_id="p1")
     assert select(context, HeaderIdentifier()) == InstanceRef("a")
 
@@ -194,13 +194,13 @@ def test_explicit_ids_that_disagree(url: str, extra: dict[str, Any], turn: int) 
 
 
 def test_explicit_ids_that_differ_in_case_disagree() -> None:
-    """Ids are compared exactly."""
+    """Ids that differ in case only are two different ids."""
     with pytest.raises(InvalidContext, match="names two instances: 'A' and 'a'"):
         select(context_of("/i/a/", HTTP_X_INSTANCE_ID="A"), *EXPLICIT)
 
 
 def test_explicit_ids_that_agree() -> None:
-    """The same id said three times is one instance."""
+    """The same id named three times is one instance."""
     context = context_of("/i/a/", HTTP_X_INSTANCE_ID="a", HTTP_HOST="a.example.com")
     assert select(context, *EXPLICIT) == InstanceRef("a")
 

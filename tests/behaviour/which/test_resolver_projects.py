@@ -107,7 +107,7 @@ def test_project_mapped_to_no_id(
 def test_project_of_unavailable_instance(
     resolver: InstanceResolver, call: Twin, service: Service, clock: Clock
 ) -> None:
-    """Who named a project is not told, by a 503, which instance it belongs to."""
+    """A 503 for a project does not tell which instance it belongs to."""
     call(resolver, "resolve", project())
     resolver.invalidate_cache("acme")
     service.failure = ConfigServiceUnavailable("down", retry_after=7, reason="status", status=500)
@@ -118,7 +118,7 @@ def test_project_of_unavailable_instance(
 
 
 def test_invalidate_project_bad_id(resolver: InstanceResolver, call: Twin) -> None:
-    """What is no project id is called that."""
+    """A malformed project id is reported as such."""
     with pytest.raises(InvalidContext, match="not a valid project id"):
         call(resolver, "invalidate_project", "a b")
 
@@ -143,7 +143,7 @@ def given(instance_id: str, user: LookupUser = OLGA, **fields: Any) -> LookupCon
 
 
 def job(instance_id: str, user: LookupUser = OLGA, **fields: Any) -> LookupContext:
-    """The same without a request."""
+    """A context without a request, with an instance and a project."""
     project_id = fields.pop("url", fields)["project_id"]
     return asks(user, instance_id, project_id=project_id)
 
@@ -157,7 +157,7 @@ NAMERS: list[Names] = [headed, given, job]
 def test_instance_and_project_agree(
     resolver: InstanceResolver, call: Twin, where: str, names: Names
 ) -> None:
-    """Both may be named, if they mean the same instance."""
+    """An instance and a project may both be named when they agree."""
     named = {"url": {"project_id": "shop"}} if where == "url" else {"project_id": "shop"}
     assert call(resolver, "resolve", names("acme", **named)).config.instance_id == "acme"
 
@@ -209,7 +209,7 @@ def test_instance_does_not_lead_past_the_project(
 def test_project_is_not_told_to_a_stranger(
     *, refusing: Refusing, call: Twin, project_id: str, names: Names, cached: bool
 ) -> None:
-    """Whether a pair is right, only those learn who may have the instance; nor is it asked."""
+    """A stranger does not learn whether a pair is right, and the project is not asked for."""
     resolver = InstanceResolver(config_service_backend=refusing)
     if cached:
         for context in (asks(ADA), asks(ADA, None, project_id="shop")):
@@ -235,7 +235,7 @@ def test_project_of_an_unknown_instance(
 def test_project_that_cannot_be_asked_for(
     resolver: InstanceResolver, call: Twin, service: Service, names: Names
 ) -> None:
-    """Without an answer about the project the instance is not given."""
+    """When the project cannot be asked for, the instance is not given."""
     call(resolver, "resolve", asks())
     service.failure = DOWN
     with pytest.raises(ConfigServiceUnavailable, match="instance 'acme' is not") as caught:
@@ -247,7 +247,7 @@ def test_project_that_cannot_be_asked_for(
 def test_instance_and_malformed_project(
     resolver: InstanceResolver, call: Twin, names: Names
 ) -> None:
-    """What is malformed fails the lookup, even where something else is named as well."""
+    """A malformed project in the URL fails the lookup, though a valid instance is named."""
     with pytest.raises(InvalidContext, match="not a valid project id"):
         call(resolver, "resolve", names("acme", url={"project_id": "a b"}))
 
@@ -255,7 +255,7 @@ def test_instance_and_malformed_project(
 def test_project_is_refreshed_ahead_with_the_instance(
     resolver: InstanceResolver, call: Twin, service: Service, clock: Clock
 ) -> None:
-    """Both are fetched in the background when they are about to become stale."""
+    """The instance and the project's mapping are both refreshed in the background."""
     context = given("acme", url={"project_id": "shop"})
     call(resolver, "resolve", context)
     service.calls.clear()

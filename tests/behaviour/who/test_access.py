@@ -96,7 +96,7 @@ def test_same_id(left: str | None, right: str | None, same: bool) -> None:
     ],
 )
 def test_policy(policy: Any, user: LookupUser, config: InstanceConfig, allowed: bool) -> None:
-    """What each policy looks at, and that it is compared exactly."""
+    """Each policy compares what it looks at exactly."""
     assert policy.allows(user, config) is allowed
 
 
@@ -169,7 +169,7 @@ def test_is_admin_reads_the_settings() -> None:
 
 
 def test_is_admin_unbound() -> None:
-    """Without settings it does not guess."""
+    """``IsAdmin`` without bound settings raises."""
     with pytest.raises(TypeError, match=r"learns its roles from bind\(settings\)"):
         IsAdmin().allows(LookupUser("7", roles=("admin",)), config_of())
 

@@ -108,7 +108,7 @@ def left(resolver: InstanceResolver, user: LookupUser = SAM) -> int:
 def test_own_instance_costs_nothing(
     resolver: InstanceResolver, call: Twin, service: Gated, project: bool
 ) -> None:
-    """What turns out to be the user's own is no miss, the first time or later."""
+    """A user's own instance costs no budget, the first time or later."""
     service.projects["mine"] = "sams"
     context = asks(SAM, None, project_id="mine") if project else asks(SAM, "sams")
     for _ in range(2 * BUDGET):
@@ -121,7 +121,7 @@ def test_own_instance_costs_nothing(
 
 
 def test_own_instance_and_spent_budget(resolver: InstanceResolver, call: Twin) -> None:
-    """What the cache holds of the user's own is served; nothing is asked for, as elsewhere."""
+    """With a spent budget a user's own instance is served from the cache only."""
     assert left(resolver) == BUDGET
     assert came_of(call, resolver, asks(SAM, "sams")) is MissBudgetSpent
     resolver.refresh("sams")
@@ -132,7 +132,7 @@ def test_own_instance_and_spent_budget(resolver: InstanceResolver, call: Twin) -
 def test_own_stale_instance_and_spent_budget(
     resolver: InstanceResolver, call: Twin, service: Gated, clock: Clock, fails: bool
 ) -> None:
-    """Who has a copy of their own does not guess: the service is asked, else the copy served."""
+    """With a spent budget a user's own stale copy may be refreshed, and is served otherwise."""
     resolver.resolve(asks(SAM, "sams"))
     assert left(resolver) == BUDGET
     clock.now += 300
@@ -142,7 +142,7 @@ def test_own_stale_instance_and_spent_budget(
 
 
 def test_admins_are_not_limited_where_they_may(resolver: InstanceResolver, call: Twin) -> None:
-    """Another's instance is theirs too."""
+    """An admin's lookup of another user's instance costs no budget."""
     for _ in range(2 * BUDGET):
         assert came_of(call, resolver, asks(ADA)) == "acme"
     assert left(resolver, ADA) == BUDGET
@@ -158,7 +158,7 @@ def test_service_user_is_exempt(resolver: InstanceResolver, call: Twin) -> None:
 def test_denial_asks_the_service_once(
     resolver: InstanceResolver, call: Twin, service: Gated
 ) -> None:
-    """As for what does not exist, though the cache holds it; then it is told again for a while."""
+    """A denial asks the service once, as an unknown id does, and is remembered for a while."""
     resolver.resolve(asks())
     for name in ("acme", "nobody"):
         service.calls.clear()
@@ -187,7 +187,7 @@ def test_what_others_were_told(resolver: InstanceResolver, call: Twin, service: 
 def test_what_has_become_theirs(
     *, resolver: InstanceResolver, call: Twin, service: Gated, change: str, name: str
 ) -> None:
-    """Who is told that something changed looks again: at once it is there for its new owner."""
+    """After an invalidation the new owner gets the instance, though it was denied before."""
     assert came_of(call, resolver, asks(SAM, name)) is InstanceNotFound
     service.instances[name] = acme("", instance_id=name, metadata={"owner": "sam"})
     assert came_of(call, resolver, asks(SAM, name)) is InstanceNotFound
@@ -233,7 +233,7 @@ def at_once(jobs: Sequence[Callable[[], Any]], until: Callable[[], object], serv
 def test_followers_pay_as_well(
     resolver: InstanceResolver, call: Twin, service: Gated, name: str
 ) -> None:
-    """Who waits for a call of another user learns as much as that one, and pays the same."""
+    """A follower of another user's call pays as much of its budget as that user."""
     users = [SAM, LookupUser("eve"), SAM]
     jobs = [partial(came_of, call, resolver, asks(user, name)) for user in users]
     at_once(jobs, lambda: resolver.get_cache_stats().misses == len(jobs), service)
@@ -244,7 +244,7 @@ def test_followers_pay_as_well(
 def test_own_instance_costs_a_crowd_nothing(
     resolver: InstanceResolver, call: Twin, service: Gated
 ) -> None:
-    """Nor does it give them more than they had."""
+    """Many lookups of a user's own instance at once neither cost nor add budget."""
     assert came_of(call, resolver, asks(SAM, "nobody")) is InstanceNotFound
     jobs = [partial(came_of, call, resolver, asks(SAM, "sams"))] * 5
     at_once(jobs, lambda: resolver.get_cache_stats().misses == 1 + len(jobs), service)
@@ -328,7 +328,7 @@ def test_everything_gone(resolver: InstanceResolver, call: Twin, service: Gated)
 
 
 def test_near_copy_of_the_former_owner(service: Gated, call: Twin, clock: Clock) -> None:
-    """What is in memory serves its owner only."""
+    """A copy in the near cache is served to its owner only."""
     resolver = concealing(service, near_cache_size=10)
     for _ in range(3):
         assert came_of(call, resolver, asks(OLGA)) == "acme"

@@ -116,7 +116,7 @@ def test_in_each_kind_of_view(
 @pytest.mark.parametrize("stage", ["locmem"], indirect=True)
 @pytest.mark.parametrize("ask", [ByInstance, ByProject], ids=name_of)
 def test_budget_of_a_stranger(stage: Stage, ask: type[Ask]) -> None:
-    """What is not theirs costs the same, be it there or not; then all of it gets one answer."""
+    """Another user's id and an unknown id cost the same; with the budget spent both get 429."""
     with stage.world("plain") as world:
         fresh(world)
         asked = [ask.KNOWN, ask.UNKNOWN, ask.KNOWN, ask.UNKNOWN, ask.of("made-up")]
@@ -156,7 +156,7 @@ def test_owner_is_served_whatever_strangers_do(stage: Stage) -> None:
 @pytest.mark.parametrize("plot", PLOTS, ids=name_of)
 @pytest.mark.parametrize("state", [uncached, fresh, refused_fresh], ids=name_of)
 def test_anonymous_stranger(stage: Stage, state: State, plot: Plot) -> None:
-    """Where anonymous callers are not refused outright, they learn no more than others."""
+    """With ALLOW_ANONYMOUS an anonymous caller learns no more than a stranger."""
     stage.options = {
         "ALLOW_ANONYMOUS": True,
         "ACCESS_POLICY": IsOwner() | HasFeature("public"),

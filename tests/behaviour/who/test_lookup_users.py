@@ -102,7 +102,7 @@ def test_lazy_user_of_another_middleware_is_believed(request_: Any) -> None:
 
 
 async def test_lazy_user_of_another_middleware_is_believed_async(request_: Any) -> None:
-    """So in the twin, where ``auser`` is still the session's."""
+    """The async twin uses the lazy user of another middleware, not the session's ``auser``."""
 
     async def auser() -> Any:
         return OLGA
@@ -181,7 +181,7 @@ class Member(Somebody):
 def test_key_of_another_name_that_changes_in_place_is_noticed(
     request_: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As that of a user who was deleted."""
+    """A change of a user's key is noticed, also when the key has another name than ``pk``."""
     monkeypatch.setitem(users_module.KEYS, Member, "code")
     request_.user = Member("x", code="olga")
     assert request_.instance_config.instance_id == "acme"
@@ -206,7 +206,7 @@ def test_lazy_user_within_a_loaded_one_is_unwrapped(request_: Any) -> None:
 def test_user_is_loaded_once(
     users: dict[str, User], path: str, is_async: bool, django_assert_num_queries: Any
 ) -> None:
-    """One query for the session, one for the user; an owner's roles take none."""
+    """There is one query for the session and one for the user; an owner's roles take none."""
     caller = Caller(is_async=is_async).login(users["olga"])
 
     with django_assert_num_queries(2):

@@ -116,7 +116,7 @@ def error_of(call: Twin, resolver: InstanceResolver, **fields: Any) -> InstanceL
 @pytest.mark.parametrize("by_service", [False, True])
 @pytest.mark.parametrize("cached", [False, True])
 def test_conceal_denied(call: Twin, clock: Clock, by_service: bool, cached: bool) -> None:
-    """With CONCEAL_DENIED "not yours" reads like "does not exist", to the letter."""
+    """With CONCEAL_DENIED a denial has exactly the error of an unknown id."""
     service = Denying() if by_service else Service()
     policy = Everybody() if by_service else IsOwner()
     resolver = InstanceResolver(
@@ -136,7 +136,7 @@ def test_conceal_denied(call: Twin, clock: Clock, by_service: bool, cached: bool
 
 
 def test_denied_via_project_names_project(resolver: InstanceResolver, call: Twin) -> None:
-    """Who named a project is refused the project, and does not learn the instance's id."""
+    """A caller who named a project is refused the project, and does not learn the instance's id."""
     denied = error_of(call, resolver, instance_id=None, project_id="shop")
     assert isinstance(denied, AccessDenied)
     assert denied.details == {"project_id": "shop"}
@@ -171,7 +171,7 @@ def test_refusal_by_service_drops_copy(call: Twin, clock: Clock) -> None:
 
 
 def test_refusal_by_service_and_cache_down(call: Twin, clock: Clock) -> None:
-    """That it cannot be dropped does not turn a refusal into anything else."""
+    """A refusal stays a refusal when the copy cannot be dropped."""
 
     def fail(verb: str, key: str) -> None:
         if verb in {"set", "delete"}:
@@ -226,7 +226,7 @@ def test_signal_denied(call: Twin, by: str) -> None:
 
 
 def test_no_signal_without_answer(resolver: InstanceResolver, call: Twin) -> None:
-    """What was not answered is not announced as resolved."""
+    """A lookup without an answer sends no ``instance_resolved``."""
     with hearing(instance_resolved) as heard:
         error_of(call, resolver)
         error_of(call, resolver, instance_id="nobody")
@@ -299,7 +299,7 @@ def test_refused_whatever_is_near() -> None:
 
 
 def test_malformed_id_with_something_near() -> None:
-    """It is no id, so nothing looks for it."""
+    """A malformed id fails before the near cache is read."""
     resolver = InstanceResolver(config_service_backend=Service(), near_cache_size=10)
     resolver.resolve(asks())
     with pytest.raises(InvalidContext, match="not a valid instance id"):

@@ -80,7 +80,7 @@ def test_who_is_anonymous(user: LookupUser, anonymous: bool, service: bool) -> N
 
 
 def test_service_is_not_equal_to_anonymous() -> None:
-    """Both have no id, and nothing else in common."""
+    """The site itself and the anonymous user have no id, but are not equal."""
     assert LookupUser.service() != LookupUser.anonymous()
 
 
@@ -197,7 +197,7 @@ def test_roles_of_other_user_models(user: Person, roles: set[str]) -> None:
     ],
 )
 def test_tenant_ids(given: object, tenants: set[str]) -> None:
-    """Any series of ids is taken; a string is none, or its letters would be tenants."""
+    """Tenant ids may be any series of ids; a string counts as none: its letters would be ids."""
     assert user_context(Person(tenant_ids=given)).tenant_ids == tenants
 
 
@@ -246,7 +246,7 @@ async def test_own_default_needs_no_load() -> None:
 
 @pytest.mark.parametrize("name", ["roles", "tenant_ids", "default_instance_id"])
 async def test_deferred_in_event_loop(name: str) -> None:
-    """What may cost a query refuses to block the event loop, and names itself and its user."""
+    """What may cost a query raises in an event loop, and names itself and its user."""
     with pytest.raises(NotLoaded, match=f"'{name}' of .*7.* takes a query") as caught:
         getattr(user_context(Person()), name)
     assert isinstance(caught.value, SynchronousOnlyOperation)
@@ -254,7 +254,7 @@ async def test_deferred_in_event_loop(name: str) -> None:
 
 @pytest.mark.django_db(transaction=True)
 async def test_once_loaded_loads_what_is_asked_for() -> None:
-    """It is loaded in a thread, and from then on it is plain."""
+    """Roles and profile are loaded in a thread, and can be read directly afterwards."""
     user = await User.objects.acreate(username="ada")
     await user.groups.aadd(await Group.objects.acreate(name="editor"))
     who = user_context(user)
@@ -270,12 +270,12 @@ async def test_once_loaded_lets_other_errors_through() -> None:
 
 
 async def test_in_event_loop_inside() -> None:
-    """A coroutine runs in one."""
+    """``in_event_loop`` is true in a coroutine."""
     assert in_event_loop()
 
 
 def test_in_event_loop_outside() -> None:
-    """Plain code does not."""
+    """``in_event_loop`` is false in plain code."""
     assert not in_event_loop()
 
 
@@ -316,7 +316,7 @@ class Subclassed(User):
 
 @pytest.fixture
 def _asked_for_the_first_time() -> Iterator[None]:
-    """What was logged of a class once is not logged again."""
+    """Forget which classes were logged, so that each test sees the line for its class."""
     known = dict(users.KEYS)
     users.KEYS.clear()
     yield
@@ -347,12 +347,12 @@ def test_anonymous_kinds_are_not_worth_a_line(caplog: pytest.LogCaptureFixture) 
 
 
 def test_subclass_of_the_user_model_is_known_by_its_key_as_a_user() -> None:
-    """Its own key may be another user's."""
+    """A subclass of the user model is known by the user's key, not by its own."""
     assert user_context(Subclassed(id=5, number=7)).user_id == "5"
 
 
 def test_proxy_of_the_user_model_is_a_user() -> None:
-    """It is the same table."""
+    """A proxy of the user model is a user: it is the same table."""
     assert user_context(Person()).user_id == "7"
 
 
@@ -364,7 +364,7 @@ def test_user_model_of_the_settings_counts() -> None:
 
 @override_settings(AUTH_USER_MODEL="missing.User")
 def test_site_without_a_user_model_knows_no_user() -> None:
-    """Its principals take a USER_CONTEXT of its own."""
+    """On a site without a user model each principal is anonymous without a USER_CONTEXT."""
     assert user_context(User(pk=1)) == LookupUser.anonymous()
 
 
@@ -375,7 +375,7 @@ def test_none_is_no_names(field: str) -> None:
 
 
 def test_tenant_ids_of_none_match_nothing() -> None:
-    """No tenant is called "None"."""
+    """A tenant id that is None is dropped: it must not match a tenant called "None"."""
     who = user_context(Person(tenant_ids=[None, 5]))
     config = InstanceConfig(instance_id="acme", metadata=InstanceMetadata(tenant_id="None"))
 
