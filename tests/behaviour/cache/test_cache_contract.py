@@ -62,7 +62,7 @@ def test_get_purged(cache: InstanceCache, call: Twin, clock: Clock) -> None:
 
 
 def test_get_from_the_future(cache: InstanceCache, call: Twin, clock: Clock) -> None:
-    """An entry of a clock that is ahead by more than the skew is stale, not fresh for ever."""
+    """An entry whose clock is ahead by more than the skew is stale, not fresh for ever."""
     call(cache, "set", "acme", CONFIG)
     clock.now -= 5
     assert call(cache, "has", "acme")
@@ -72,7 +72,7 @@ def test_get_from_the_future(cache: InstanceCache, call: Twin, clock: Clock) -> 
 
 
 def test_set_own_ttl(cache: InstanceCache, call: Twin, clock: Clock) -> None:
-    """A ttl given to `set` is the entry's."""
+    """A ttl given to `set` is used for that entry."""
     call(cache, "set", "acme", CONFIG, 10)
     clock.now += 10
     assert not call(cache, "has", "acme")
@@ -80,7 +80,7 @@ def test_set_own_ttl(cache: InstanceCache, call: Twin, clock: Clock) -> None:
 
 @pytest.mark.parametrize("ttl", [0, -1, float("inf"), float("nan"), "300", True])
 def test_set_impossible_ttl(ttl: Any) -> None:
-    """A ttl that no entry can have is refused rather than stored unreadably."""
+    """A ttl that no entry can have is refused: the entry could not be read."""
     with pytest.raises(ValueError, match="ttl must be a positive number of seconds"):
         InstanceCache().set("acme", CONFIG, ttl)
 
@@ -113,7 +113,7 @@ def test_set_generation_outdated(cache: InstanceCache, call: Twin) -> None:
 
 
 def test_set_generation_current(cache: InstanceCache, call: Twin) -> None:
-    """The generation read beforehand is the one the entry tells."""
+    """An entry stored with the current generation has that generation."""
     generation = call(cache, "generation", "acme")
     call(cache, "set", "acme", CONFIG, generation=generation)
     assert call(cache, "get", "acme").generation == generation
@@ -129,7 +129,7 @@ def test_has(cache: InstanceCache, call: Twin) -> None:
 
 
 def test_invalidate(cache: InstanceCache, call: Twin) -> None:
-    """An invalidated entry is gone, also as a stale one; only one that was there counts."""
+    """An invalidated entry is gone, also as a stale one; the result tells whether there was one."""
     call(cache, "set", "acme", CONFIG)
     assert call(cache, "invalidate", "acme") is True
     assert call(cache, "get", "acme", allow_stale=True) is None
@@ -145,7 +145,7 @@ def test_invalidate_other(cache: InstanceCache, call: Twin) -> None:
 
 
 def test_invalidate_all(cache: InstanceCache, call: Twin, alias: str) -> None:
-    """All entries are out of service, and nothing of other apps is touched."""
+    """``invalidate_all`` ends all entries, and leaves other apps' values alone."""
     caches[alias].set("session:1", "of another app")
     call(cache, "set", "acme", CONFIG)
     call(cache, "invalidate_all")
@@ -154,7 +154,7 @@ def test_invalidate_all(cache: InstanceCache, call: Twin, alias: str) -> None:
 
 
 def test_expire(cache: InstanceCache, call: Twin) -> None:
-    """An expired entry is stale at once, and no more than that."""
+    """An expired entry is stale at once, and still there."""
     call(cache, "set", "acme", CONFIG)
     call(cache, "expire", "acme")
     assert not call(cache, "has", "acme")
@@ -182,7 +182,7 @@ def test_many_entries(cache: InstanceCache, call: Twin) -> None:
 
 
 def test_stored_form(cache: InstanceCache, alias: str) -> None:
-    """The value is text under the documented key, which every serializer and release can read."""
+    """The value is text under the documented key, which each serializer and release can read."""
     cache.set("acme", CONFIG)
     text = stored(alias, "instance_config:acme")
     assert text is not None
@@ -226,7 +226,7 @@ def test_signals(call: Twin) -> None:
 
 @override_settings(CACHES={"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}})
 def test_dummy_cache(call: Twin) -> None:
-    """DummyCache keeps nothing: invalidating is fine, storing by hand says that it is in vain."""
+    """With DummyCache invalidating is fine; storing by hand raises, as nothing is kept."""
     cache = InstanceCache()
     assert call(cache, "invalidate", "acme") is False
     call(cache, "invalidate_all")

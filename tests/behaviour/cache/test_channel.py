@@ -51,7 +51,7 @@ pytestmark = pytest.mark.extras
 
 
 def lose(resolver: InstanceResolver) -> None:
-    """Have it be told that there is no "acme" any more."""
+    """Delete "acme" at the service, and have the resolver notice it."""
     resolver.backend.instances.clear()
     with pytest.raises(InstanceNotFound):
         resolver.refresh("acme")
@@ -296,7 +296,7 @@ def test_message_of_another_form(message: bytes | str) -> None:
 
 @pytest.mark.parametrize("message", ["instance:a:b", b"instance:a:b"])
 def test_message_that_names_an_id(message: bytes | str) -> None:
-    """A client that decodes what it gets is as good."""
+    """A message that names an id gives that id, also when the client has decoded it."""
     assert _named(message) == ("instance", "a:b")
 
 

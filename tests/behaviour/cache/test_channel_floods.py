@@ -110,7 +110,7 @@ def test_flood_is_coalesced(
     own_redis_server: RedisServer,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Ten thousand at once: all is forgotten a few times, on the same connection, in silence."""
+    """Ten thousand messages at once empty the near cache a few times, without a log line."""
     here, hearer = near_resolver(), Noting()
     hearer.ids = here.cache.tiers.ids
     settled(here)
@@ -222,7 +222,7 @@ def test_lookups_go_on_in_a_flood(alias: str) -> None:
 def test_messages_that_come_faster_than_they_are_told(
     alias: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The answer to the PING comes late behind them: nothing is lost, and it is no outage."""
+    """Messages faster than they can be handled delay the PING's answer, and that is no outage."""
 
     class Slow(Hearer):
         def hear(self, kind: str | None, asked: str | None) -> None:

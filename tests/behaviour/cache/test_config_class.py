@@ -144,14 +144,14 @@ def test_null_inside_an_own_dataclass_is_its_default() -> None:
 
 
 def test_integral_float_of_an_own_field_is_an_integer() -> None:
-    """JSON has one kind of number only."""
+    """A float such as 3.0 in an integer field is read as an integer: JSON has one number type."""
     config = read(quota=60.0, titled=6.0, branding={"fontSize": 9.0}, fixed=[1, "a"], raw=1.0)
     assert (config.quota, config.titled, config.branding.font_size) == (60, 6, 9)
     assert bytes(config.raw) == b"1.0"
 
 
 def test_metadata_of_an_own_class_is_forgiven_alike() -> None:
-    """A subclass of ours has the rules of ours for the fields of ours."""
+    """A metadata class of the project's own has our rules for our fields."""
     config = read(metadata={"owner": 7, "created_at": "", "plan": None})
     assert config.metadata == StudioMetadata(owner="7")
 
@@ -221,7 +221,7 @@ def test_error_without_a_field_names_the_class() -> None:
 
 
 def test_error_is_logged_with_field_and_class(caplog: pytest.LogCaptureFixture) -> None:
-    """The line of the outage is enough to find the mistake."""
+    """The log line of the outage names the field and the class."""
     service = DictConfigService({"acme": {"quota": KEY}})
     resolver = InstanceResolver(config_service_backend=service, config_class=StudioConfig)
     with pytest.raises(ConfigServiceUnavailable, match="not available"):

@@ -54,7 +54,7 @@ def test_document_is_read_as_the_table_says(row: Row) -> None:
 
 @used
 def test_document_is_the_same_out_of_the_cache(row: Row) -> None:
-    """The cache holds what the service wrote, so an entry is read by the same rules."""
+    """The cache holds what the service wrote, and an entry is read by the same rules."""
     entry = unpack(KIND, ID, packed(row))
     assert entry.document == row.config
     assert bytes(entry.body) == row.body
@@ -95,7 +95,7 @@ def test_dates_can_be_compared_with_now(row: Row) -> None:
     ],
 )
 def test_number_that_would_round_is_no_id(number: str) -> None:
-    """Read as a float it is another number, and so another user."""
+    """A number that a float would round is no id: it would be another user's."""
     body = f'{{"instance_id": "{ID}", "metadata": {{"owner": {number}}}}}'.encode()
 
     with pytest.raises(Rejected, match="owner"):

@@ -89,7 +89,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> lis
 
 
 def test_document_is_served_from_every_backend(backend: object, call: Twin) -> None:
-    """The rules are of the document, not of the way it came; and the same in the cache."""
+    """The same rules hold for each backend, and for the copy in the cache."""
     resolver = InstanceResolver(config_service_backend=backend)
     for source in (Source.SERVICE, Source.CACHE):
         result = call(resolver, "resolve", asks(OWNER))
@@ -105,7 +105,7 @@ def test_document_is_served_from_every_cache(
     near_cache_size: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Fresh and stale, by another process, which decodes for itself what was stored."""
+    """A document is served fresh and stale, also by another process that decodes it itself."""
     clock = Clock(monkeypatch)
     options: dict[str, Any] = {"cache_alias": cache_alias, "near_cache_size": near_cache_size}
     resolver_of(service, **options).resolve(asks(OWNER))
@@ -120,7 +120,7 @@ def test_document_is_served_from_every_cache(
 def test_not_modified_document_is_served(
     service: FakeConfigService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The copy is stored again as the service wrote it."""
+    """After a 304 the copy is stored again as the service wrote it."""
     clock = Clock(monkeypatch)
     resolver = resolver_of(service, refresh_ahead=None)
     resolver.resolve(asks(OWNER))
@@ -147,7 +147,7 @@ def test_numeric_owner_is_one_number_only(owner: object) -> None:
 
 @pytest.mark.parametrize("wrong", [None, 60, {"rpm": None}, {"rpm": "60"}, {"rpm": 60.5}])
 def test_bad_limit_is_never_no_limit(wrong: object, call: Twin) -> None:
-    """A tenant without its limit would be one without any."""
+    """A malformed limit is an error, since a missing limit would mean no limit."""
     document = {**LENIENT, "rate_limits": {"render": wrong}}
     resolver = InstanceResolver(config_service_backend=DictConfigService({"acme": document}))
     with pytest.raises(ConfigServiceUnavailable) as caught:
@@ -235,7 +235,7 @@ def test_left_out_is_counted_when_it_is_accepted(service: FakeConfigService, cal
 
 
 def test_each_left_out_part_is_counted() -> None:
-    """Dates and other decoration too; what is null or read another way is not."""
+    """Each left-out part is counted; a null or a value read another way is not."""
     document = {
         **LENIENT,
         "features": {"a": 1, "b": None, "c": "x"},
@@ -250,7 +250,7 @@ def test_each_left_out_part_is_counted() -> None:
 def test_left_out_is_logged_once_by_name(
     service: FakeConfigService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A line when it changes, not one a fetch, and never with a value."""
+    """What is left out is logged once, when it changes, and without a value."""
     resolver = resolver_of(service)
     for _ in range(3):
         resolver.cache.invalidate("acme")

@@ -61,7 +61,7 @@ def test_invalidate_during_fetch_that_fails(
 
 
 def test_invalidate_all_reaches_projects(resolver: InstanceResolver, service: Service) -> None:
-    """The global generation is that of project mappings too."""
+    """Invalidating everything ends the mappings of projects too."""
     resolver.resolve(asks(instance_id=None, project_id="shop"))
     resolver.invalidate_all_caches()
     service.calls.clear()
@@ -87,7 +87,7 @@ def test_generation_evicted_during_fetch(
     alias: str,
     key: str,
 ) -> None:
-    """Safety does not depend on a generation's surviving: it is never minted the same again."""
+    """A generation that the cache dropped during a fetch is never made the same again."""
 
     def change() -> None:
         service.instances["acme"] = acme("second")
@@ -102,7 +102,7 @@ def test_generation_evicted_during_fetch(
 def test_missing_and_older_answer_under_way(
     resolver: InstanceResolver, other_process: InstanceResolver, service: Service, clock: Clock
 ) -> None:
-    """A 200 that began before a 404 brings a deleted tenant back neither fresh nor stale."""
+    """A 200 that began before a 404 does not bring the deleted tenant back, fresh or stale."""
 
     def delete() -> None:
         del service.instances["acme"]
@@ -191,7 +191,7 @@ def test_expire_and_not_modified(resolver: InstanceResolver, service: Service) -
 
 
 def test_expire_and_failure(resolver: InstanceResolver, service: Service) -> None:
-    """An expired copy is served if the service fails, which is asked once a RETRY_INTERVAL."""
+    """An expired copy is served when the service fails, which is asked once a RETRY_INTERVAL."""
     monotonic = Monotonic(resolver)
     bucket(resolver)
     resolver.cache.expire("acme")
@@ -219,7 +219,7 @@ def test_expire_during_fetch(
 
 
 def test_expiry_evicted(resolver: InstanceResolver, alias: str) -> None:
-    """An absent expiry means "never": what was stored under a forgotten one is fresh."""
+    """An entry stored under an expiry mark that the cache has dropped is fresh."""
     resolver.cache.expire("acme")
     bucket(resolver)
     caches[alias].delete(EXPIRY)
@@ -255,7 +255,7 @@ def test_purged_during_fetch(resolver: InstanceResolver, service: Service, clock
 
 
 def test_concurrent_invalidators(resolver: InstanceResolver) -> None:
-    """Invalidators that overtake each other do not take that for a failed write."""
+    """Invalidations that overtake each other are not taken for failed writes."""
     bucket(resolver)
     together = Barrier(4, timeout=10)
 

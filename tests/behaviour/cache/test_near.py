@@ -50,7 +50,7 @@ def make(size: int = 3, **options: Any) -> Near:
 
 
 def put(near: Near, *ids: str, exists: bool = True, at: float = 0.0, ttl: float = 300.0) -> None:
-    """Put what was fetched, and read from the cache, at a moment."""
+    """Put an entry as it was fetched and read from the shared cache at a moment."""
     for asked in ids:
         near.put(asked, entry(asked, at=WALL + at, ttl=ttl, exists=exists), 1000.0 + at)
 
@@ -98,7 +98,7 @@ def test_size_put_counts_as_used(near: Near) -> None:
 
 @pytest.mark.parametrize(("passed", "is_kept"), [(4.9, True), (5.0, False)])
 def test_ttl(near: Near, clocks: Clocks, passed: float, is_kept: bool) -> None:
-    """NEAR_CACHE_TTL counts from when the cache was read."""
+    """NEAR_CACHE_TTL counts from the read of the shared cache."""
     put(near, "acme")
     clocks.passed = passed
     assert (near.get("acme") is not None) is is_kept
@@ -132,7 +132,7 @@ def test_share_none(clocks: Clocks, passed: float, is_kept: bool) -> None:
 
 
 def test_share_not_of_missing(near: Near, clocks: Clocks) -> None:
-    """ "Does not exist" is not refreshed ahead."""
+    """An unknown id is kept for its whole ttl, since it is not refreshed ahead."""
     put(near, "nobody", ttl=3.0, exists=False)
     clocks.passed = 2.9
     assert kept(near, "nobody") == {"nobody"}
@@ -155,7 +155,7 @@ def test_wall_clock_put_forward(near: Near, clocks: Clocks) -> None:
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_missing_replaces_and_is_replaced(near: Near, exists: bool) -> None:
-    """An id exists or does not: what was known otherwise goes."""
+    """An id exists or does not: the newer entry replaces the other kind."""
     put(near, "acme", exists=not exists)
     put(near, "acme", exists=exists)
     found = near.get("acme")
@@ -165,7 +165,7 @@ def test_missing_replaces_and_is_replaced(near: Near, exists: bool) -> None:
 
 
 def test_random_ids_push_out_no_others(clocks: Clocks) -> None:
-    """Ten thousand made-up ids take no room from those that exist, and have a bound."""
+    """Ten thousand unknown ids push out no existing one, and are bounded themselves."""
     near = make(16)
     hot = [f"hot-{n}" for n in range(16)]
     put(near, *hot)
@@ -295,7 +295,7 @@ def test_in_doubt_for_a_second_only(
 
 @pytest.mark.parametrize(("passed", "is_kept"), [(0.2, True), (0.3, False)])
 def test_ttl_less_than_doubtful(clocks: Clocks, passed: float, is_kept: bool) -> None:
-    """A shorter NEAR_CACHE_TTL holds however sure the channel is."""
+    """A NEAR_CACHE_TTL below one second holds, whether the channel is up or down."""
     channel: Any = SimpleNamespace(sure_until=2000.0)
     near = make(channel=channel, near_cache_ttl=0.25)
     put(near, "acme")
@@ -316,7 +316,7 @@ def test_dropped_while_it_is_got(near: Near, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def fill(near: Near, epochs: Epochs, asked: str, *, since: int) -> None:
-    """Put what was read, unless something changed since."""
+    """Put an entry that was read, unless something has changed since."""
     epochs.keep(asked, since, partial(near.put, asked, entry(asked, at=WALL), 1000.0))
 
 

@@ -81,7 +81,7 @@ def test_answer_ends(
 def test_oldest_answers_make_room_where_there_are_too_many_bytes(
     known: Known, clock: Clock
 ) -> None:
-    """A thousand large documents would fill the memory of the process during an outage."""
+    """When kept answers take too many bytes the oldest are dropped."""
     for asked in ("first", "second", "third"):
         known.keep(asked, answered(clock.now, size=400), since=0)
     held = [known.answer(asked) is not None for asked in ("first", "second", "third")]
@@ -132,7 +132,7 @@ def test_forgotten_answer_is_not_kept_under_way_either(
 
 
 def test_change_of_another_id_leaves_an_answer_under_way(known: Known, clock: Clock) -> None:
-    """Unknown ids that come in all the time must not keep the others' answers from being kept."""
+    """A change of another id does not keep an answer that is under way from being kept."""
     since = known.since("acme")
     known.forget("nobody")
     known.keep("acme", answered(clock.now), since=since)
@@ -140,7 +140,7 @@ def test_change_of_another_id_leaves_an_answer_under_way(known: Known, clock: Cl
 
 
 def test_dropped_answer_is_gone(known: Known, clock: Clock) -> None:
-    """The cache holds a newer one. That changes nothing for what is under way."""
+    """A dropped answer is gone, and an answer that is under way may still be kept."""
     known.drop("acme")
     known.keep("acme", answered(clock.now), since=0)
     known.drop("acme")
@@ -173,7 +173,7 @@ def test_changes_have_a_bound(known: Known) -> None:
 
 
 def test_answer_ages_by_the_wall_clock(known: Known, clock: Clock) -> None:
-    """A kept answer is no fresher than one from the cache."""
+    """A kept answer ages by the wall clock, as an entry does."""
     known.keep("acme", answered(clock.now), since=known.since("acme"))
     clock.now += 300
     kept = known.answer("acme")
@@ -187,7 +187,7 @@ def test_answer_ages_by_the_wall_clock(known: Known, clock: Clock) -> None:
 def test_unwritten_answer_is_of_one_generation(
     known: Known, clock: Clock, under: Generation, used: bool
 ) -> None:
-    """A cache that is read-only still tells of invalidations."""
+    """A kept answer is used only while the read-only cache still has its generation."""
     known.keep("acme", answered(clock.now, str(UNDER)), since=0)
     assert (known.unwritten("acme", under) is not None) is used
     assert known.unwritten("other", under) is None
@@ -207,7 +207,7 @@ def test_unwritten_answer_never_comes_back(
 def test_answer_without_a_generation_is_used_while_there_is_none(
     known: Known, clock: Clock
 ) -> None:
-    """A cache that takes nothing at all has none to tell."""
+    """An answer without a generation is used while the cache has none either."""
     known.keep("acme", answered(clock.now), since=0)
     assert known.unwritten("acme", None) is not None
 
@@ -238,7 +238,7 @@ def test_gone_outlives_every_entry(known: Known, clock: Clock, monotonic: Monoto
 
 
 def test_gone_is_not_crowded_out(known: Known, clock: Clock) -> None:
-    """Ten thousand others later all ids are asked for again, rather than this one served."""
+    """After ten thousand other 404s all ids are asked for again, so this one is never served."""
     known.gone("acme", clock.now)
     for number in range(10_000):
         known.gone(f"x{number}", clock.now)
@@ -271,7 +271,7 @@ def test_buffer_is_used_while_it_holds_something(
 
 
 def test_late_404_lowers_no_mark(known: Known) -> None:
-    """Two questions overlap: the answer to the earlier one may come last."""
+    """A late answer to an earlier question does not lower the mark of a 404."""
     known.gone("acme", 100.0)
     known.gone("acme", 90.0)
     assert known.is_gone("acme", answered(95.0))

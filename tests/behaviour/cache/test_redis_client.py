@@ -80,7 +80,7 @@ def opened() -> RedisClient:
 
 
 def leave_idle(cache: RedisClient, number: int) -> None:
-    """Have so many connections wait in the pool."""
+    """Leave so many idle connections in the pool."""
     pool = cache._client.connection_pool
     words = ["PING"] if type(pool).__module__.startswith("valkey") else []
     taken = [pool.get_connection(*words) for _ in range(number)]
@@ -94,7 +94,7 @@ def suffixing(key: str, prefix: str, version: int) -> str:
 
 @pytest.mark.parametrize("change", [{}, {"VERSION": 7}, {"KEY_FUNCTION": suffixing}])
 def test_keys_are_the_aliass_own(config: dict[str, Any], change: dict[str, Any]) -> None:
-    """Prefix, version and key function count: other aliases of the database see no other keys."""
+    """Keys have the alias's prefix, version and key function, so aliases do not share keys."""
     with near_caches(instances={**config, **change}):
         opened().set(ENTRY, TEXT, 60)
         made = caches[ALIAS].make_key(ENTRY)
@@ -137,7 +137,7 @@ def test_publish_reaches_those_who_listen(cache: RedisClient) -> None:
 
 
 def test_one_client_for_all_threads_and_requests(cache: RedisClient) -> None:
-    """Django builds a cache for each; ours lasts until CACHES changes."""
+    """One client serves all threads and requests until CACHES changes."""
     assert key_values[ALIAS] is cache
     with near_caches(instances=near_config("redis", "redis://127.0.0.1:1")):
         assert key_values[ALIAS] is not cache
@@ -211,7 +211,7 @@ def test_former_values_are_read(former: None) -> None:
 
 
 def test_former_entries_are_served(former: None) -> None:
-    """A release that comes to a full cache asks the service nothing, and an invalidation counts."""
+    """Entries of the former format are served after an upgrade, and can be invalidated."""
     service = Service()
     resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=service)
     resolver.resolve(asks())
@@ -261,7 +261,7 @@ def test_forgotten_connections(balancer: Balancer, use: Callable[[RedisClient], 
 
 
 def test_invalidation_is_published_on_forgotten_connections(balancer: Balancer) -> None:
-    """Other processes hear of it all the same."""
+    """An invalidation is published even when the pooled connections were forgotten."""
     leave_idle(opened(), 3)
     balancer.forget()
     assert publish(ALIAS, "instance", "acme")
@@ -269,7 +269,7 @@ def test_invalidation_is_published_on_forgotten_connections(balancer: Balancer) 
 
 
 def test_forgotten_connections_do_not_take_the_cache_out(balancer: Balancer) -> None:
-    """A lookup after a quiet spell is a hit, as before."""
+    """After a quiet time a lookup is a hit, though the connections were forgotten."""
     service = Service()
     resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=service)
     resolver.resolve(asks())
@@ -291,7 +291,7 @@ def test_invalidation_on_a_forgotten_connection(balancer: Balancer) -> None:
 
 
 def test_lease_that_may_have_been_taken_twice(balancer: Balancer) -> None:
-    """The first try may have come through, so whether another holds it is not known."""
+    """A lease whose first answer was lost counts as unknown: another process may hold it."""
     cache = opened()
     cache.set("instance_lease:acme", "taken", 60)
     balancer.forget()
@@ -316,7 +316,7 @@ def test_second_try_is_the_last(balancer: Balancer, use: Callable[[RedisClient],
 def test_refused_connection_is_no_second_try(
     own_redis_server: RedisServer, use: Callable[[RedisClient], object]
 ) -> None:
-    """A server that is gone is gone at the next moment as well."""
+    """A refused connection is not tried again at once."""
     with near_caches(instances=near_config("redis", own_redis_server.url())):
         own_redis_server.kill()
         with pytest.raises(Exception, match="refused"):
@@ -328,7 +328,7 @@ def test_refused_connection_is_no_second_try(
 def test_late_answer_is_no_second_try(
     own_redis_server: RedisServer, use: Callable[[RedisClient], object]
 ) -> None:
-    """A server that hangs costs one timeout, and the idle connections are not used again."""
+    """A timeout is not tried again, and the idle connections are not used any more."""
     with near_caches(instances=near_config("redis", own_redis_server.url())):
         cache = opened()
         leave_idle(cache, 2)
@@ -423,7 +423,7 @@ class PoolWithoutChoice:
 
 
 def test_pool_that_cannot_close_idle_connections_alone(cache: RedisClient) -> None:
-    """The command is given once more all the same, and the first error hides behind nothing."""
+    """With such a pool the command is still repeated, and the first error is not hidden."""
     cache.set("a", "g1", 60)
     cache._client.connection_pool, pool = PoolWithoutChoice(), cache._client.connection_pool
     broken = _error("ConnectionError", ConnectionResetError("reset"))
@@ -437,7 +437,7 @@ def test_pool_that_cannot_close_idle_connections_alone(cache: RedisClient) -> No
 def test_pool_without_a_connection_is_not_waited_for_twice(
     cache: RedisClient, reason: Exception
 ) -> None:
-    """All are in use: that does not change in a moment."""
+    """A pool without a free connection is not waited for twice."""
     assert not cache._mends(_error("ConnectionError", reason))
 
 
@@ -470,7 +470,7 @@ def test_server_of_a_cluster_is_known_by_what_it_says(
 
 
 def test_pickle_that_wants_much_memory_is_refused(cache: RedisClient) -> None:
-    """Nine bytes would have as much of it set aside as the number in them says."""
+    """A pickle that asks for much memory is refused before it is loaded."""
     greedy = b"\x80\x02Nr\xff\xff\xff\x0f."
     cache._client.set(caches[ALIAS].make_key("a"), greedy)
     with pytest.raises(pickle.UnpicklingError, match="place 268435455"):

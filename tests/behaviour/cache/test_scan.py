@@ -92,7 +92,7 @@ def test_scan_takes_a_prefix_as_it_is_written(config: dict[str, Any], prefix: st
 
 
 def test_scan_with_a_key_function(config: dict[str, Any]) -> None:
-    """The project may put key, prefix and version together as it likes."""
+    """With a key function that puts the parts together in its own way the ids are found."""
     with near_caches(instances={**config, "KEY_FUNCTION": suffixing}):
         caches[ALIAS].set("instance_config:acme", "value")
         caches[ALIAS].set("instance_config:acme", "value", version=2)
@@ -106,7 +106,7 @@ def test_scan_with_a_key_function_that_hides_the_key(config: dict[str, Any]) -> 
 
 
 def test_scan_of_many_keys_goes_in_batches(config: dict[str, Any]) -> None:
-    """No call keeps the server from others for long: never KEYS, and SCAN more than once."""
+    """A scan goes in batches with SCAN, and never uses KEYS, so other clients can go on."""
     with near_caches(instances=config):
         expected = sorted(f"i{number}" for number in range(1200))
         caches[ALIAS].set_many({f"instance_config:{name}": "value" for name in expected})
@@ -138,7 +138,7 @@ def test_scan_of_a_key_that_is_no_text(redis_server: RedisServer) -> None:
 
 @pytest.mark.parametrize("backend", ["django-redis", "django-valkey"])
 def test_scan_of_several_servers(redis_server: RedisServer, backend: str) -> None:
-    """A client that spreads its keys has no one server to ask."""
+    """A client that spreads its keys over several servers returns ``None`` for a scan."""
     config = near_config(backend, redis_server.url())
     package = backend.replace("-", "_")
     config["OPTIONS"]["CLIENT_CLASS"] = f"{package}.client.ShardClient"
@@ -154,7 +154,7 @@ def test_scan_of_other_caches(cache_alias: str) -> None:
 
 
 def test_scan_of_a_server_that_hangs(own_redis_server: RedisServer) -> None:
-    """The alias's own timeout holds for each call."""
+    """A scan of a server that hangs ends at the alias's own timeout."""
     with near_caches(instances=near_config("redis", own_redis_server.url())):
         found = scan(caches[ALIAS], BEGINNING)
         assert found is not None

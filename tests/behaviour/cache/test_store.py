@@ -64,7 +64,7 @@ def test_stored_form(store: Store) -> None:
 
 
 def test_lives(store: Store) -> None:
-    """The generation outlives the entry stored under it, and the global one everything."""
+    """A generation outlives the entries stored under it; the global one never expires."""
     fill(store)
     assert HookedCache.lives[ENTRY] == 3600
     assert HookedCache.lives[OWN] == 3660
@@ -102,7 +102,7 @@ def test_keys_of_odd_ids(asked: str, store: Store) -> None:
 
 
 def test_keys_of_odd_ids_keep_entries_apart(store: Store) -> None:
-    """An id that is written like the key of another finds nothing of it."""
+    """An id that looks like the key of another one finds nothing of it."""
     first, second = "a b", "a c"
     fill(store, b'{"instance_id": "a b"}', first)
     assert is_served(store, first)
@@ -119,7 +119,7 @@ def test_generation_of_digits(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("overtaken_by", ["invalidate", "invalidate_all"])
 def test_missing_and_invalidated_in_between(store: Store, overtaken_by: str) -> None:
-    """An invalidation between the look and the write of a 404 is not undone by it."""
+    """A 404 that is written after an invalidation does not undo it."""
     started_under = generation(store)
 
     def overtake(verb: str, key: str) -> None:
@@ -134,7 +134,7 @@ def test_missing_and_invalidated_in_between(store: Store, overtaken_by: str) -> 
 
 
 def test_minted_by_another_meanwhile(store: Store) -> None:
-    """Two who mint at once agree on one generation, also where "add" is not atomic."""
+    """Two processes that write a generation at once agree on one, also without atomic "add"."""
     theirs: list[Generation] = []
 
     def overtake(verb: str, key: str) -> None:
@@ -194,7 +194,7 @@ def test_peek_backend_raises(store: Store, raised: type[Exception], fails: bool)
 
 @pytest.mark.extras
 def test_encrypted_and_compressed() -> None:
-    """Encryption and compression hide the keys, and a store without them takes it for foreign."""
+    """Encrypted or compressed entries hide the keys, and are foreign to a store without them."""
     store = make_store(encryption_keys=["x" * 43 + "="], compress_above=10)
     fill(store)
     assert is_served(store)
@@ -234,7 +234,7 @@ def test_remembered_entry_is_never_more_than_the_cache_holds(store: Store) -> No
 
 
 def test_long_entry_is_not_remembered(store: Store) -> None:
-    """Memory has a bound: what is long is decoded each time, and pushes out what was there."""
+    """A long entry is decoded each time, so that the memory used has a bound."""
     fill(store)
     assert is_served(store)
     fill(store, b'{"instance_id": "acme", "r2_bucket": "%s"}' % (b"x" * 40_000))

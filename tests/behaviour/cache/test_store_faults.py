@@ -82,7 +82,7 @@ def test_backend_fails_to_mint(store: Store) -> None:
 
 
 def test_alias_that_is_not_there() -> None:
-    """A CACHE_ALIAS that CACHES does not have is a mistake in the settings, not an outage."""
+    """A CACHE_ALIAS that is not in CACHES is an error in the settings, not an outage."""
     with pytest.raises(InvalidCacheBackendError):
         make_store(cache_alias="nowhere").read("acme")
 
@@ -101,7 +101,7 @@ def test_foreign_generation(store: Store, key: str, value: object) -> None:
 
 @pytest.mark.parametrize("verb", ["invalidate", "expire"])
 def test_write_swallowed(store: Store, verb: str) -> None:
-    """An invalidation that the backend did not keep, without saying so, is a CacheError."""
+    """An invalidation that the backend silently did not store raises CacheError."""
     fill(store)
 
     def swallow(verb: str, key: str) -> object:
@@ -129,7 +129,7 @@ def test_write_swallowed_once(store: Store) -> None:
 
 
 def test_database_swallows_writes(transactional_db: None) -> None:
-    """DatabaseCache is silent about a write that failed; `invalidate_all` is not."""
+    """DatabaseCache hides a failed write; `invalidate_all` notices it."""
     with use_cache("db") as alias:
         make_store(cache_alias=alias).read("acme")
         with connection.cursor() as cursor:
@@ -159,7 +159,7 @@ def test_django_redis_ignores_exceptions(own_redis_server: RedisServer) -> None:
 
 
 def test_reads_and_writes_swallowed(store: Store) -> None:
-    """A cache that hides an outage looks like a miss that nothing fills: that is a failure."""
+    """A cache that hides its outage is noticed: a miss that no write fills is a failure."""
     with hooks(lambda verb, key: HookedCache.SKIP):
         with pytest.raises(CacheError, match="failed to read 'acme'"):
             store.read("acme")
@@ -168,7 +168,7 @@ def test_reads_and_writes_swallowed(store: Store) -> None:
 
 @pytest.mark.parametrize("raised", [OverflowError, MemoryError, EOFError, ImportError])
 def test_unpickling_fails_somehow(store: Store, raised: type[Exception]) -> None:
-    """Garbage makes pickle raise nearly anything; all of it heals."""
+    """Whatever error the unpickling of garbage raises, the value is replaced."""
     fill(store)
 
     def fail(verb: str, key: str) -> None:

@@ -104,7 +104,7 @@ def outside(alias: str) -> OutsideTransaction:
 
 
 def test_call_outside_a_transaction_is_a_plain_call(alias: str) -> None:
-    """No thread is changed where there is no need."""
+    """Outside of a transaction the call is made in the same thread."""
     assert outside(alias).call(work, 1, two=2) == (
         current_thread().name,
         (1,),
@@ -128,6 +128,6 @@ def test_cache_that_is_in_no_database() -> None:
 
 
 def test_call_in_a_transaction_raises_what_it_raises(alias: str) -> None:
-    """The caller decides what to do about it."""
+    """An error of a call in a transaction reaches the caller."""
     with transaction.atomic(), pytest.raises(ZeroDivisionError):
         outside(alias).call(divmod, 1, 0)

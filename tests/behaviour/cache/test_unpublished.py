@@ -106,7 +106,7 @@ def test_invalidation_of_a_project_holds(mute: str) -> None:
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_expiry_holds(twin: Twin, mute: str) -> None:
-    """The service is asked before the copy is served again."""
+    """An expiry that cannot be published is effective: the service is asked first."""
     here = near_resolver()
     before = seen(here)
     twin(here.cache, "expire", "acme")
@@ -115,7 +115,7 @@ def test_expiry_holds(twin: Twin, mute: str) -> None:
 
 @pytest.mark.parametrize("size", [0, None], ids=["no near cache", "near cache"])
 def test_missing_is_remembered(size: int | None, mute: str) -> None:
-    """The service is asked once for each id that does not exist, and the budget is spent once."""
+    """An unknown id is asked for once and costs the budget once, though nothing is published."""
     service = Counting()
     here = near_resolver(
         config_service_backend=service,
@@ -148,7 +148,7 @@ def test_other_processes_hear_within_the_ttl(mute: str, monkeypatch: pytest.Monk
 
 
 def test_log_has_one_line(mute: str, caplog: pytest.LogCaptureFixture) -> None:
-    """When it begins, and not for each change; it says what it means and what to do."""
+    """One line is logged when publishing begins to fail; it says what that means and what to do."""
     here = near_resolver(near_cache_size=0)
     here.cache.invalidate("acme")
     here.cache.expire("acme")
@@ -216,7 +216,7 @@ def test_command_that_could_tell_says_nothing(mute: str, settings: Settings) -> 
 
 
 def test_command_that_warms_says_so(mute: str, settings: Settings) -> None:
-    """An instance that is gone is invalidated, too."""
+    """The warming command says when an invalidation of a missing instance was not published."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_BACKEND": Counting(), "CACHE_ALIAS": mute}
     done = run("warm_instance_cache", "nobody")
     assert done.code == 2
@@ -224,7 +224,7 @@ def test_command_that_warms_says_so(mute: str, settings: Settings) -> None:
 
 
 def test_near_cache_off_publishes(own_redis_server: RedisServer) -> None:
-    """A process without a near cache tells those that have one; it listens to nothing itself."""
+    """A process without a near cache publishes its changes, and listens to nothing."""
     with near_caches(instances=near_config("django-redis", own_redis_server.url())):
         here, there = near_resolver(), near_resolver(near_cache_size=0)
         for change in (there.cache.invalidate, there.cache.expire):

@@ -53,7 +53,7 @@ def stored(client: Any) -> dict[bytes, tuple[bytes, int]]:
 
 @pytest.mark.parametrize("cache_kind", KINDS)
 def test_inspect_fresh_entry(cached: ConfigService) -> None:
-    """State, age, what is left, size, generation and owner, on every cache."""
+    """A fresh entry is shown with age, time left, size, generation and owner, for each cache."""
     get_resolver().refresh("acme")
     found = inspect_one("acme")
     entry = get_resolver().cache.get("acme")
@@ -252,7 +252,7 @@ def test_inspect_json_has_raw_seconds_and_the_generation(service: ConfigService)
 
 
 def test_inspect_stale_sorts_by_purged_in(service: ConfigService) -> None:
-    """--stale: which copies an outage is living on, the one that is lost first at the top."""
+    """--stale shows the copies that an outage lives on, the one that ends first at the top."""
     store("acme", age=400)
     store("globex", age=3000)
     store("initech", age=10)
@@ -271,7 +271,7 @@ def test_inspect_stale_in_json(service: ConfigService) -> None:
 
 
 def test_inspect_stale_includes_the_expired(service: ConfigService) -> None:
-    """Stale is what lookups take for stale, by age or because it was expired."""
+    """--stale shows all that a lookup takes for stale, by age or because it was expired."""
     store("acme", age=5)
     get_resolver().cache.expire("acme")
     assert "acme" in inspect("acme", stale=True).out
@@ -340,7 +340,7 @@ def test_inspect_without_ids_and_service_leaves_with_4(service: ConfigService) -
 
 
 def test_inspect_needs_no_service_for_named_ids(service: ConfigService) -> None:
-    """During an outage one can look how long the copies last."""
+    """Named ids are inspected without the service, for example during an outage."""
     get_resolver().refresh("acme")
     service.server.stop()
     assert inspect_one("acme")["state"] == "fresh"

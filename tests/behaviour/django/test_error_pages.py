@@ -50,7 +50,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def handled(request: HttpRequest) -> HttpResponse:
-    """A view that shows a form again because of an error that it has handled."""
+    """A view that handles an error and shows its form again."""
     try:
         raise ValueError
     except ValueError:
@@ -58,7 +58,7 @@ def handled(request: HttpRequest) -> HttpResponse:
 
 
 def without(request: Any) -> HttpResponse:
-    """A view that does without, where there is no instance."""
+    """A view that shows its page without an instance."""
     try:
         str(request.instance_config.instance_id)
     except AccessDenied:
@@ -153,7 +153,7 @@ both_urlconfs = pytest.mark.usefixtures("_both_urlconfs")
 @pytest.mark.parametrize("is_async", CALLERS)
 @pytest.mark.parametrize("as_owner", [True, False])
 def test_unknown_path_is_a_404(olga: User, is_async: bool, as_owner: bool) -> None:
-    """Bots ask for /wp-login.php all day: no lookup, no 500, no ERROR line."""
+    """An unknown path gets a 404 without a lookup, though the base template uses the tenant."""
     response = ask("wp-login.php", is_async=is_async, user=olga if as_owner else None)
 
     assert response.status_code == 404
@@ -167,7 +167,7 @@ def test_unknown_path_is_a_404(olga: User, is_async: bool, as_owner: bool) -> No
 @pytest.mark.parametrize("view", ["raises", "araises"])
 @pytest.mark.parametrize("name", ERRORS)
 def test_error_of_a_view_has_its_own_page(olga: User, is_async: bool, view: str, name: str) -> None:
-    """An anonymous visitor's lookup would fail inside of the page, and make it another one."""
+    """An error in a view keeps its own page: the page makes no lookup that could fail."""
     _, status = ERRORS[name]
 
     response = ask(f"{view}/{name}", is_async=is_async)
@@ -186,7 +186,7 @@ def test_error_of_a_view_has_its_own_page(olga: User, is_async: bool, view: str,
 def test_failed_lookup_has_its_own_page(
     olga: User, is_async: bool, instance: str, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The page that says 403 must not ask again whether the caller may have the instance."""
+    """The page of a failed lookup does not look the instance up again."""
     sam = User.objects.create_user("sam")
 
     with caplog.at_level(logging.WARNING):
@@ -256,7 +256,7 @@ def csrf_page(request: HttpRequest, reason: str = "") -> HttpResponse:
 def test_form_without_a_token_has_its_own_page(
     olga: User, settings: Any, is_async: bool, view: str
 ) -> None:
-    """Django answers it in a middleware, without an exception."""
+    """A form without a CSRF token keeps its own page, which a middleware makes."""
     settings.CSRF_FAILURE_VIEW = view
     settings.MIDDLEWARE = ["django.middleware.csrf.CsrfViewMiddleware", *settings.MIDDLEWARE]
     caller = Caller(is_async=is_async).login(olga)
@@ -273,7 +273,7 @@ def test_form_without_a_token_has_its_own_page(
 @pytest.mark.parametrize("is_async", CALLERS)
 @pytest.mark.parametrize("page", ["", "handled"])
 def test_page_of_a_view_shows_its_instance(olga: User, is_async: bool, page: str) -> None:
-    """An error that the view has handled makes it no error page."""
+    """A page shows its instance although the view has handled another error."""
     response = ask(page, is_async=is_async, user=olga)
 
     assert "[Acme]" in response.text
@@ -283,7 +283,7 @@ def test_page_of_a_view_shows_its_instance(olga: User, is_async: bool, page: str
 
 @pytest.mark.parametrize("is_async", CALLERS)
 def test_page_after_a_failed_lookup_is_empty(olga: User, is_async: bool) -> None:
-    """The view knows that there is no instance, and shows its page all the same."""
+    """After a failed lookup that the view handled, the page is shown without an instance."""
     response = ask("without", is_async=is_async)
 
     assert response.status_code == 200
@@ -291,7 +291,7 @@ def test_page_after_a_failed_lookup_is_empty(olga: User, is_async: bool) -> None
 
 
 def test_page_of_the_next_user_is_not_empty(olga: User) -> None:
-    """The lookup that failed was another user's, as before a log-in."""
+    """A failed lookup of an earlier user does not empty the page of the next user."""
     request: Any = RequestFactory().get("/", headers={"X-Instance-ID": "acme"})
     request.user = Somebody("sam")
     attach(request)
@@ -304,7 +304,7 @@ def test_page_of_the_next_user_is_not_empty(olga: User) -> None:
 
 @pytest.mark.parametrize("request_", [None, {}, {"META": {}}, object()])
 def test_page_without_a_request_is_empty(request_: Any) -> None:
-    """``render({}, …)``, an e-mail, DRF's own tests: as Django's own processors survive it."""
+    """A template without a request (an e-mail, a test) is rendered without an instance."""
     assert not instance(request_)["instance"]
     template = engines["django"].get_template("page.html")
 
@@ -338,7 +338,7 @@ def test_empty_instance_shows_nothing(settings: Any, source: str, text: str, inv
 
 
 def test_empty_instance_is_no_container_of_anything() -> None:
-    """Python's own protocols are not answered with more of it."""
+    """An empty instance does not answer Python's own protocols, such as ``__html__``."""
     empty = instance(None)["instance"]
 
     assert not hasattr(empty, "__html__")

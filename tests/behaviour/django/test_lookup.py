@@ -45,7 +45,7 @@ def test_error_is_looked_up_once_a_request(
 
 
 def test_error_raised_again_does_not_grow(request_: Any) -> None:
-    """The traceback of a kept error is that of the last time only."""
+    """The traceback of a kept error does not grow when it is raised again."""
     request_.user = SAM
 
     def depth() -> int:
@@ -61,7 +61,7 @@ def test_error_raised_again_does_not_grow(request_: Any) -> None:
 def test_attribute_error_inside_becomes_a_runtime_error(
     request_: Any, settings: Any, twin: str
 ) -> None:
-    """DRF's proxy would take it for "no such attribute"; and it is asked once, not again."""
+    """An AttributeError inside a lookup becomes a RuntimeError: DRF would hide it."""
     calls: list[object] = []
 
     def user_context(user: Any, request: Any = None) -> LookupUser:
@@ -82,7 +82,7 @@ def test_attribute_error_inside_becomes_a_runtime_error(
 
 
 async def test_attribute_touched_in_the_loop_names_the_twin(request_: Any) -> None:
-    """A lookup there would block every other request."""
+    """A read of the attribute in an event loop raises, and the error names the twin."""
     with pytest.raises(SynchronousOnlyOperation, match=r"await request\.ainstance_config\(\)"):
         str(request_.instance_config.instance_id)
     with pytest.raises(SynchronousOnlyOperation, match=r"await request\.ainstance_config\(\)"):
@@ -142,7 +142,7 @@ def test_repr_does_no_io(request_: Any) -> None:
 
 
 def test_lazy_attributes_pass_for_what_they_stand_for(request_: Any) -> None:
-    """``isinstance``, equality, and frozenness are those of the value."""
+    """``isinstance``, equality and immutability of a lazy attribute are those of its value."""
     with pytest.raises(AttributeError, match="immutable"):
         request_.instance_config.r2_bucket = "mine"
     assert isinstance(request_.instance_config, InstanceConfig)
@@ -153,7 +153,7 @@ def test_lazy_attributes_pass_for_what_they_stand_for(request_: Any) -> None:
 
 @pytest.mark.parametrize("name", ["instance_config", "instance_lookup"])
 def test_pickling_a_lazy_attribute_fails(request_: Any, name: str) -> None:
-    """A pickled config is a leaked key."""
+    """A lazy attribute cannot be pickled: the pickle would hold the keys."""
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(getattr(request_, name))
 

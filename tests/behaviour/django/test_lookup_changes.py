@@ -86,7 +86,7 @@ COPIES = {"copy": copy.copy, "copy of a copy": lambda it: copy.copy(copy.copy(it
 def test_copied_request_answers_for_its_own_user(
     request_: Any, touch: Any, copied: Any, is_touched: bool
 ) -> None:
-    """A batch endpoint, or "view as": the keys of the original's user are not the copy's."""
+    """A copied request with another user does not get the keys of the original's user."""
     if is_touched:
         assert touch(request_) == "acme"
     twin = copied(request_)
@@ -98,7 +98,7 @@ def test_copied_request_answers_for_its_own_user(
 
 
 def test_copied_request_answers_for_its_own_header(request_: Any, touch: Any) -> None:
-    """Each part of a batch names an instance of its own."""
+    """A copied request with another header gets the instance of that header."""
     assert touch(request_) == "acme"
     twin = copy.copy(request_)
     twin.user, twin.META = SAM, {**request_.META, "HTTP_X_INSTANCE_ID": "sams"}
@@ -240,7 +240,7 @@ def test_page_of_a_copy_is_kept_out_of_djangos_page_cache(
 def test_stream_of_a_part_is_not_the_stream_of_the_whole(
     db: None, service: DictConfigService
 ) -> None:
-    """A batch that the site itself answers: each part has a response of its own."""
+    """The parts of a batch have their own responses, also when they are streams."""
     olga = User.objects.create_user("olga")
     service.instances["acme"] = owned_by(olga)
 
@@ -267,7 +267,7 @@ async def abearer(user: Any, request: Any = None) -> LookupUser:
 def test_principal_of_the_view_is_asked_about_anew(
     request_: Any, settings: Any, touch: Any, context: Any
 ) -> None:
-    """A middleware looked up for the session's owner; the view authenticates a stranger."""
+    """When the view authenticates another user, the lookup of the session's user is not used."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "USER_CONTEXT": context}
     assert touch(request_) == "acme"
 
@@ -330,7 +330,7 @@ def _acts_in_route(request: Any) -> None:
 def test_what_a_user_context_reads_may_change(
     service: Any, settings: Any, touch: Any, context: Any, change: Any
 ) -> None:
-    """A project's own may look at anything on the request."""
+    """A change of anything that a project's ``USER_CONTEXT`` reads is noticed."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "USER_CONTEXT": context}
     request = asking("acme", "/projects/olga/", user=Somebody("olga"))
     cache = {"acting_as": "olga"}
@@ -449,7 +449,7 @@ def test_private_fields_of_a_user_decide_nothing(request_: Any, touch: Any) -> N
 
 
 def test_lazy_field_that_fails_to_load_counts_as_changed(service: Any, touch: Any) -> None:
-    """Looking again never fails by what a view put on the user."""
+    """A lazy field of the user that fails to load counts as changed, and raises nothing."""
 
     def fail() -> object:
         raise ValueError
@@ -464,7 +464,7 @@ def test_lazy_field_that_fails_to_load_counts_as_changed(service: Any, touch: An
 
 
 def test_user_who_moves_to_another_instance_is_there(service: Any, touch: Any) -> None:
-    """A view that changes the default of the profile goes on in the new one."""
+    """A view that changes the default of the user's profile goes on in the new instance."""
     service.instances["other"] = owned_by(OLGA)
     profile = SimpleNamespace(default_instance_id="acme")
     request = asking(None, user=Somebody("olga", profile=profile))
@@ -477,7 +477,7 @@ def test_user_who_moves_to_another_instance_is_there(service: Any, touch: Any) -
 
 @pytest.mark.urls(__name__)
 def test_url_changed_in_place_decides(service: Any, touch: Any) -> None:
-    """``process_view`` of a middleware is given the very dict."""
+    """A change of the URL's kwargs in ``process_view`` is noticed."""
     request = asking(None, "/projects/shop/")
     request.resolver_match = resolve("/projects/shop/", __name__)
     assert touch(request) == "acme"
@@ -516,7 +516,7 @@ def test_user_of_a_kind_of_the_projects_own_is_compared_in_full(
 
 
 def test_refused_user_who_is_admitted_in_place_gets_in(request_: Any, touch: Any) -> None:
-    """An error is kept for no longer than a result."""
+    """A user who is admitted after a refusal gets in: an error is not kept for longer."""
     ada = Somebody("ada")
     request_.user = ada
     with pytest.raises(AccessDenied):
@@ -528,7 +528,7 @@ def test_refused_user_who_is_admitted_in_place_gets_in(request_: Any, touch: Any
 
 
 def test_caches_that_django_keeps_on_a_user_change_nothing(request_: Any, touch: Any) -> None:
-    """A permission check in between costs no second lookup."""
+    """What Django caches on a user causes no second lookup."""
     touch(request_)
     request_.user._perm_cache = set()
     try:
@@ -565,7 +565,7 @@ def test_failing_user_context_is_asked_again_for_another_user(
 
 @pytest.mark.urls(__name__)
 def test_lookup_before_routing_is_not_kept_for_the_view(service: Any, touch: Any) -> None:
-    """A middleware found the user's default; the URL's project is of another instance."""
+    """A lookup before routing is not used for the view, whose URL may name another project."""
     request = asking(None, "/en/projects/side/")
     assert touch(request) == "acme"
 
@@ -576,7 +576,7 @@ def test_lookup_before_routing_is_not_kept_for_the_view(service: Any, touch: Any
 
 
 def test_urlconf_set_later_decides(service: Any, touch: Any) -> None:
-    """Sites with a host each give a request its URLs in a middleware."""
+    """A ``request.urlconf`` that is set later decides which project the URL names."""
     request = asking(None, "/projects/side/")
     assert touch(request) == "acme"
 
@@ -602,7 +602,7 @@ def test_resolved_url_decides(service: Any, touch: Any) -> None:
 def test_early_lookup_of_a_middleware_does_not_decide_for_the_view(
     db: None, service: Any, settings: Any, is_async: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole way: touched before ``request.urlconf`` was set, and again in the view."""
+    """A middleware's lookup before ``request.urlconf`` is set does not decide for the view."""
     olga = User.objects.create_user("olga")
     monkeypatch.setattr(User, "default_instance_id", "acme", raising=False)
     service.instances["acme"] = owned_by(olga)
@@ -630,7 +630,7 @@ def touches_early(get_response: Any) -> Any:
 
 
 def test_header_changed_in_the_view_decides(request_: Any, touch: Any) -> None:
-    """An inner middleware or a view may set it."""
+    """A header that a middleware or the view changes decides."""
     assert touch(request_) == "acme"
 
     request_.META["HTTP_X_INSTANCE_ID"] = "sams"
@@ -731,7 +731,7 @@ members_and_admins = _Policy()
 async def test_user_replaced_while_it_is_asked_about_is_not_given_the_answer(
     request_: Any, settings: Any
 ) -> None:
-    """``USER_CONTEXT`` waits for the database; another coroutine of the request logs in."""
+    """An answer for a user that was replaced during ``USER_CONTEXT`` is not the next user's."""
 
     async def context(user: Any, request: Any = None) -> LookupUser:
         request.user = SAM
@@ -807,7 +807,7 @@ async def test_error_of_a_replaced_user_is_not_the_next_ones(request_: Any, sett
 def test_user_replaced_while_it_is_loaded_is_not_given_the_answer(
     request_: Any, touch: Any
 ) -> None:
-    """Loading a lazy user takes a query, and another part of the request may log in meanwhile."""
+    """An answer for a user that was replaced while it was loaded is not given."""
 
     def load() -> Any:
         request_.user = SAM
@@ -821,7 +821,7 @@ def test_user_replaced_while_it_is_loaded_is_not_given_the_answer(
 
 
 def test_user_that_cannot_be_loaded_is_a_kept_error(request_: Any, touch: Any) -> None:
-    """The database is down: it is asked once, until another user stands there."""
+    """An error while the user is loaded is kept until another user is set."""
     asked: list[object] = []
 
     def load() -> Any:
@@ -840,7 +840,7 @@ def test_user_that_cannot_be_loaded_is_a_kept_error(request_: Any, touch: Any) -
 
 
 async def test_default_that_is_needed_only_later_is_loaded_then(service: Any) -> None:
-    """While a header named the instance, the user's profile was not asked."""
+    """The user's default is loaded when it is needed, not before."""
     user = Somebody("olga", profile=SimpleNamespace(default_instance_id="sams"))
     request = asking("acme", user=user)
     assert (await request.ainstance_config()).instance_id == "acme"
@@ -898,7 +898,7 @@ def test_lookup_is_made_again_if_tenants_cannot_be_compared(
 
 
 def test_page_cache_decides_for_itself_until_the_instance_is_read(request_: Any) -> None:
-    """The flag is Django's own, and not there where no page cache has set it."""
+    """Django's cache flag on the request is not touched before the instance is read."""
     assert not hasattr(request_, "_cache_update_cache")
     request_._cache_update_cache = True
     assert request_._cache_update_cache is True
@@ -909,7 +909,7 @@ def test_page_cache_decides_for_itself_until_the_instance_is_read(request_: Any)
 
 
 async def test_context_of_a_request_loads_the_default_that_it_needs(service: Any) -> None:
-    """Code that resolves by itself, in an event loop, for a user whose profile is not loaded."""
+    """A context of a request can be resolved in an event loop, though the profile is not loaded."""
     user = Somebody("olga", profile=SimpleNamespace(default_instance_id="acme"))
     context = LookupContext(user_context(user), request=asking(None, user=user))
 

@@ -98,7 +98,7 @@ def test_service_and_client_hear_of_one_request(
     *,
     is_async: bool,
 ) -> None:
-    """The id of a request that came without one is the same in the answer and at the service."""
+    """A request without an id gets one, and the answer and the service see the same."""
     asked: list[str] = []
     answer = service.get_instance
 
@@ -127,7 +127,7 @@ def test_unavailable_says_when_to_ask_again(olga: User, service: DictConfigServi
 
 
 def test_unavailable_for_no_known_time_says_nothing() -> None:
-    """A backend of the project's own may not know."""
+    """Without a known time to wait there is no ``Retry-After``."""
     response = error_response(RequestFactory().get("/"), ConfigServiceUnavailable("down"))
 
     assert response is not None
@@ -156,7 +156,7 @@ def test_unavailable_for_no_known_time_says_nothing() -> None:
     ],
 )
 def test_html_only_for_who_prefers_it(accept: str | None, html: bool) -> None:
-    """Scripts send ``*/*`` or nothing; browsers name HTML first."""
+    """HTML is sent only to clients that prefer it, such as browsers."""
     headers = {} if accept is None else {"Accept": accept}
     response = error_response(RequestFactory().get("/", headers=headers), DOWN)
 

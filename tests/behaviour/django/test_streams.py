@@ -96,7 +96,7 @@ TWINS = [("late", False), ("alate", True)]
 
 @pytest.mark.parametrize(("view", "is_async"), TWINS)
 def test_first_touch_in_a_stream_is_an_error(olga: User, view: str, is_async: bool) -> None:
-    """A page of a tenant has gone out without ``Vary`` and ``private``: nothing more follows."""
+    """A stream that reads the instance first is an error: the headers are already sent."""
     with pytest.raises(RuntimeError, match=r"Read request\.instance_config in the view"):
         get(view, olga, is_async=is_async)
 
@@ -104,7 +104,7 @@ def test_first_touch_in_a_stream_is_an_error(olga: User, view: str, is_async: bo
 @pytest.mark.parametrize("is_async", CALLERS)
 @pytest.mark.parametrize("view", ["early", "aearly"])
 def test_later_touch_in_a_stream_is_answered(olga: User, view: str, is_async: bool) -> None:
-    """The view has read it, so the headers are there."""
+    """A stream may read the instance when the view has read it before."""
     if view == "early" and is_async:  # a synchronous stream on the event loop
         view = "aearly"
 
@@ -118,7 +118,7 @@ def test_later_touch_in_a_stream_is_answered(olga: User, view: str, is_async: bo
 @pytest.mark.parametrize("is_async", CALLERS)
 @pytest.mark.parametrize("view", ["untouched", "auntouched"])
 def test_stream_that_touches_nothing_is_as_ever(olga: User, view: str, is_async: bool) -> None:
-    """No header of ours, part by part."""
+    """A stream that does not read the instance gets no header of ours."""
     response, parts = get(view, olga, is_async=is_async)
 
     assert parts == [b"a", b"b"]
@@ -127,7 +127,7 @@ def test_stream_that_touches_nothing_is_as_ever(olga: User, view: str, is_async:
 
 
 def test_file_is_still_sent_by_the_server(tmp_path: Path) -> None:
-    """``wsgi.file_wrapper`` takes the file itself, if the response still has it."""
+    """A file response is still sent by the server's ``wsgi.file_wrapper``."""
     (tmp_path / "file").write_text("content")
     opened = (tmp_path / "file").open("rb")
     middleware = InstanceConfigMiddleware(lambda request: FileResponse(opened))

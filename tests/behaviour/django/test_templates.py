@@ -59,7 +59,7 @@ def render(source: str, request: Any) -> str:
     ],
 )
 def test_template_shows(request_: Any, source: str, text: str) -> None:
-    """The context processor's ``instance`` has all but the keys; the filter asks for a feature."""
+    """The context processor shows all but the keys, and the filter asks for a feature."""
     assert render(source, request_) == text
 
 
@@ -103,7 +103,7 @@ def test_processor_looks_nothing_up_before_it_is_touched(request_: Any) -> None:
     ],
 )
 def test_template_raises_the_lookups_error(request_: Any, source: str) -> None:
-    """A page of a tenant must not come out without the tenant."""
+    """A template raises the error of the lookup, so no page goes out without its tenant."""
     request_.user = Somebody("sam")
 
     with pytest.raises(AccessDenied):
@@ -116,7 +116,7 @@ def test_template_raises_the_lookups_error(request_: Any, source: str) -> None:
 def test_template_raises_what_it_would_take_for_a_missing_name(
     request_: Any, settings: Any, source: str, error: type[Exception]
 ) -> None:
-    """Django's templates turn such errors into "", and would look up again for each dot."""
+    """Lookup errors that Django's templates would hide are raised."""
     calls: list[object] = []
 
     def user_context(user: Any, request: Any = None) -> LookupUser:
@@ -144,7 +144,7 @@ def test_error_in_a_lazily_rendered_template_is_answered(
 
 
 def test_template_in_an_async_view_needs_the_await() -> None:
-    """Rendered on the event loop, it names what to await first."""
+    """A template in an event loop raises, and the error says what to await first."""
     source = urlencode({"source": "{{ instance.instance_id }}"})
     caller = Caller(is_async=True)
 

@@ -95,7 +95,7 @@ def test_session_user_of_drf_is_the_same_user(users: dict[str, User], is_async: 
 def test_attribute_error_is_not_taken_for_a_missing_attribute(
     users: dict[str, User], settings: Any, path: str
 ) -> None:
-    """DRF's request would look for ``instance_config`` again, hundreds of times."""
+    """An AttributeError in a lookup is not taken for a missing attribute of DRF's request."""
     calls: list[object] = []
 
     def user_context(user: Any, request: Any = None) -> LookupUser:
@@ -119,7 +119,7 @@ def test_jwt_names_the_owner(jwt: Caller, user_id: str, status: int) -> None:
 
 @pytest.mark.parametrize("claim", [True, "true", 1, {"a": 1}])
 def test_jwt_admin_is_who_the_token_says_outright(jwt: Caller, claim: object) -> None:
-    """Claims that are merely true are nothing."""
+    """A JWT makes an admin only if the claim is exactly True."""
     response = jwt("admins_api", "acme", authorization=bearer("ada", is_superuser=claim))
 
     assert response.status_code == (200 if claim is True else 403)
@@ -134,7 +134,7 @@ def test_jwt_answers_any_attribute_but_not_for_us(jwt: Caller) -> None:
 
 
 def test_jwt_may_name_the_default_instance(jwt: Caller) -> None:
-    """The token is the site's own, signed."""
+    """A JWT may name the default instance, since the site signed it."""
     response = jwt("api", None, authorization=bearer("olga", default_instance_id="acme"))
 
     assert response.status_code == 200
@@ -151,7 +151,7 @@ def test_jwt_that_is_none_is_challenged(jwt: Caller) -> None:
 def test_page_of_a_tenant_is_kept_out_of_djangos_page_cache(
     users: dict[str, User], service: DictConfigService
 ) -> None:
-    """A DRF method's ``cache_page`` sees DRF's request, and stores when the page is rendered."""
+    """``cache_page`` on a DRF method does not store a tenant's page."""
     service.instances["sams"] = owned_by(users["sam"])
     first = Caller(is_async=False).login(users["olga"])("cached_api", "acme")
     second = Caller(is_async=False).login(users["sam"])("cached_api", "sams")

@@ -196,7 +196,7 @@ NEGATIONS: list[Callable[[], object]] = [
 
 @pytest.mark.parametrize("negation", NEGATIONS, ids=range(len(NEGATIONS)))
 def test_composition_with_one_of_ours_cannot_be_negated(negation: Any) -> None:
-    """Turned round, "may not use the instance" would let in strangers and anonymous callers."""
+    """A composition with one of ours cannot be negated: it would let strangers in."""
     with pytest.raises(TypeError, match="enabled=False"):
         negation()
 
@@ -305,7 +305,7 @@ def test_staff_is_let_in_whatever_the_lookup_does(
 def test_concealed_object_lets_the_other_operand_decide(
     service: DictConfigService, settings: Any
 ) -> None:
-    """``CONCEAL_DENIED`` says no by a 404, which is the answer only if nothing else says yes."""
+    """With ``CONCEAL_DENIED`` the 404 is raised only if no other operand lets the user in."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CONCEAL_DENIED": True}
     request, view = asked(OLGA), APIView()
     for permission in (IsInstanceOwner | AllowAny, AllowAny | IsInstanceOwner):
@@ -316,7 +316,7 @@ def test_concealed_object_lets_the_other_operand_decide(
 
 
 def test_outage_is_the_answer_where_another_operand_conceals(service: DictConfigService) -> None:
-    """A 404 of the other operand is its no; ours may yet be a yes."""
+    """When another operand conceals, an outage of ours is raised: it might have been a yes."""
 
     class Conceals(DenyAll):
         def has_object_permission(self, request: Any, view: Any, obj: Any) -> bool:

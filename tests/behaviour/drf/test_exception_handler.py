@@ -92,7 +92,7 @@ def test_our_handler_answers_with_problem_details(
 def test_our_handler_in_the_browsable_api(
     sam: Caller, service: DictConfigService, settings: Any, instance: str | None, status: int
 ) -> None:
-    """DRF's page, with the problem on it; its forms ask the permissions once more."""
+    """In the browsable API our handler's problem is shown on DRF's page, with its forms."""
     settings.REST_FRAMEWORK = OURS
     service.failure = DOWN if status == 503 else None
     response = sam("api", instance, accept=BROWSER, authorization="Token sam")
@@ -104,7 +104,7 @@ def test_our_handler_in_the_browsable_api(
 
 
 def test_browsable_api_asks_to_log_in(sam: Caller, settings: Any) -> None:
-    """A 401 is DRF's in any format."""
+    """In the browsable API an anonymous user gets DRF's 401."""
     settings.REST_FRAMEWORK = OURS
 
     assert sam("api", "acme", accept=BROWSER).status_code == 401
@@ -121,7 +121,7 @@ def test_outage_logs_no_error(
     handler: Any,
     path: str,
 ) -> None:
-    """Django would log, and mail, each 503 of an outage that was logged when it was noticed."""
+    """An outage logs no error for each 503."""
     settings.REST_FRAMEWORK = handler
     service.failure = DOWN
     for _ in range(2):
@@ -135,7 +135,7 @@ def test_outage_logs_no_error(
 def test_views_own_refusal_stays_its_own(
     sam: Caller, service: DictConfigService, settings: Any, failure: Any, instance: str
 ) -> None:
-    """An earlier error of the lookup, dealt with by the view, does not take its place."""
+    """A refusal by the view itself is answered, not an earlier error of the lookup."""
     settings.REST_FRAMEWORK = OURS
     service.failure = failure
     response = sam("refuses", instance, authorization="Token sam")
@@ -147,7 +147,7 @@ def test_views_own_refusal_stays_its_own(
 def test_permissions_refusal_without_an_error_is_drfs(
     sam: Caller, service: DictConfigService, settings: Any
 ) -> None:
-    """The user may have the instance, but not do this: message and code are the permission's."""
+    """A permission's own refusal keeps its message and code."""
     settings.REST_FRAMEWORK = OURS
     service.instances["acme"] = owned_by(User.objects.get())
     response = sam("beta", "acme", authorization="Token sam")
@@ -165,7 +165,7 @@ def test_broken_cache_management_is_left_alone() -> None:
 
 
 def test_our_handler_without_a_renderer() -> None:
-    """An error before DRF chose one, or a request that is Django's."""
+    """Our handler answers before DRF has chosen a renderer, and for Django's requests."""
     request = APIRequestFactory().get("/")
     response = exception_handler(DOWN, {"request": request})
 

@@ -277,7 +277,7 @@ def test_page_that_drf_makes_of_a_refusal_is_empty(
 def test_token_decides_in_templates(
     users: dict[str, User], settings: Any, tmp_path: Any, session: str, bearer: str | None
 ) -> None:
-    """A page that DRF renders is given DRF's request."""
+    """Templates that DRF renders see the instance of DRF's user."""
     (tmp_path / "instance.html").write_text("in {{ instance.instance_id }}")
     options = settings.TEMPLATES[0]["OPTIONS"]
     processors = [*options["context_processors"], "instance_lookup.context_processors.instance"]
@@ -311,7 +311,7 @@ def test_wrong_token_is_refused_when_it_is_looked_at(users: dict[str, User], nam
 
 
 def test_view_sees_whom_the_lookup_was_for(users: dict[str, User]) -> None:
-    """A middleware that logs ``request.user`` names the user whose instance it was."""
+    """``request.user`` in a middleware is the user whose instance was looked up."""
     request = APIRequestFactory().get("/", headers={"X-Instance-ID": "acme", **token("olga")})
     request.user = users["sam"]
     attach(request)
@@ -350,7 +350,7 @@ def test_attribute_is_absent_without_the_middleware() -> None:
 
 
 def test_attribute_that_a_project_sets_goes_first() -> None:
-    """DRF's request takes any attribute, ours as well."""
+    """An attribute that a project sets on DRF's request comes before ours."""
     request = drf_request()
     request.instance_config = "mine"
 
@@ -359,7 +359,7 @@ def test_attribute_that_a_project_sets_goes_first() -> None:
 
 
 def test_untouched_request_is_not_authenticated() -> None:
-    """A late view may never need the user."""
+    """A request whose instance is not read is not authenticated."""
     request = drf_request(Somebody("olga"), NameToken())
     attach(request._request)
 
@@ -367,7 +367,7 @@ def test_untouched_request_is_not_authenticated() -> None:
 
 
 def test_user_that_was_set_is_not_authenticated(service: DictConfigService) -> None:
-    """A view that logs a user in has decided who that is."""
+    """A user that the view has set is used, and DRF does not authenticate again."""
     service.instances["acme"] = owned_by(Somebody("olga"))
     request = drf_request(Somebody("sam"), Refuses())
     request.user = Somebody("olga")
@@ -434,7 +434,7 @@ def test_decorator_around_a_whole_view_of_drf_is_refused() -> None:
 def test_dispatch_answers_failed_lookups_without_the_middleware(
     service: DictConfigService, name: str, instance: str | None, status: int
 ) -> None:
-    """400 and 503 as problem details, 404 as DRF does."""
+    """Without the middleware a decorated ``dispatch`` answers failed lookups as a view does."""
     service.instances["acme"] = owned_by(Somebody("olga"))
     headers = {} if instance is None else {"X-Instance-ID": instance}
     request = APIRequestFactory().get("/", headers=headers)
@@ -447,7 +447,7 @@ def test_dispatch_answers_failed_lookups_without_the_middleware(
 
 
 def test_dispatch_asks_the_stricter_policy_about_drfs_user(service: DictConfigService) -> None:
-    """``ACCESS_POLICY`` lets the owner in, the view takes admins only."""
+    """A decorated ``dispatch`` asks the stricter policy about DRF's user."""
 
     class ForAdmins(InstanceRequiredMixin, Late):
         instance_policy = IsAdmin()

@@ -94,7 +94,7 @@ def test_feature_lets_in_where_it_is_on(service: DictConfigService) -> None:
 
 
 def test_feature_permission_under_override() -> None:
-    """A test of a view switches the feature."""
+    """An override of the config switches the feature for the permission."""
     for on, status in ((True, 200), (False, 403)):
         with override_instance_config(features={"beta": on}):
             response = views.OwnersOfBeta.as_view()(authenticated(SAM))
@@ -127,13 +127,13 @@ def test_classes_compose(service: DictConfigService) -> None:
 
 @pytest.mark.parametrize("permission", [IsInstanceOwner, HasInstanceFeature("suspended")])
 def test_classes_cannot_be_negated(permission: Any) -> None:
-    """Turned round, "may not use the instance" would let in strangers and anonymous callers."""
+    """Our permission classes cannot be negated: it would let strangers in."""
     with pytest.raises(TypeError, match="enabled=False"):
         operator.invert(permission)
 
 
 def test_feature_that_has_to_be_off(service: DictConfigService) -> None:
-    """Strangers stay out whether it is on or off."""
+    """A permission for a feature that must be off keeps strangers out as well."""
     not_gamma, not_beta = (HasInstanceFeature(name, enabled=False) for name in ("gamma", "beta"))
 
     assert allows(not_gamma, OLGA)
@@ -157,7 +157,7 @@ def test_feature_that_has_to_be_off(service: DictConfigService) -> None:
 def test_refusal_has_message_and_code(
     service: DictConfigService, permission: Any, user: Any, code: str, message: str
 ) -> None:
-    """DRF hands them to the client; a stranger is not told what an instance lacks."""
+    """A refusal has the permission's message and code, and tells strangers nothing more."""
     view = APIView(permission_classes=[permission])
     with pytest.raises(PermissionDenied) as caught:
         view.check_permissions(asked(user))
@@ -179,7 +179,7 @@ def test_anonymous_is_asked_to_log_in(
     challenge: str | None,
     handler: Any,
 ) -> None:
-    """A refusal is returned, not raised, so DRF answers 401 where the client can log in."""
+    """A permission returns False for anonymous users, so DRF can answer 401."""
     settings.REST_FRAMEWORK = handler
     response = Caller(is_async=False)(path, "acme")
 
@@ -190,7 +190,7 @@ def test_anonymous_is_asked_to_log_in(
 
 
 def test_wrong_token_stays_a_401(users: dict[str, User], settings: Any) -> None:
-    """The exception handler leaves DRF's own errors to DRF."""
+    """A wrong token gets DRF's 401."""
     settings.REST_FRAMEWORK = HANDLER
     response = Caller(is_async=False)("api", "acme", authorization="Token nobody")
 
@@ -250,7 +250,7 @@ def test_admin_has_objects_of_the_instance_and_owned_ones(
 
 
 def test_feature_has_objects_of_the_instance_and_own_ones(service: DictConfigService) -> None:
-    """A feature says nothing about whose an object is."""
+    """The feature permission allows objects of the instance and the user's own objects."""
     beta = HasInstanceFeature("beta")
 
     assert allows(beta, OLGA, Row(instance_id="acme"))
@@ -261,7 +261,7 @@ def test_feature_has_objects_of_the_instance_and_own_ones(service: DictConfigSer
 
 @pytest.mark.parametrize("user", [SAM, AnonymousUser()])
 def test_object_refusal_is_returned(service: DictConfigService, user: Any) -> None:
-    """Raised, it would make a 403 of a 401."""
+    """A refused object is a False, since an exception would turn a 401 into a 403."""
     assert not allows(IsInstanceOwner, user, Row(instance_id="acme"))
 
 

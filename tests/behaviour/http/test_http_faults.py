@@ -62,7 +62,7 @@ def test_black_hole_ends_at_the_deadline() -> None:
 
 
 def test_slow_answer_on_a_reused_connection_ends_at_the_deadline() -> None:
-    """A connection that was fast the last time has no credit."""
+    """A slow answer on a reused connection ends at the deadline too."""
     with ScriptedServer(Answer(200, b"{}")) as server:
         service = http_service(server.url)
         service.get_instance("acme", query())
@@ -83,7 +83,7 @@ def test_passed_deadline_asks_nothing() -> None:
 
 
 def test_deadline_covers_the_list_too() -> None:
-    """Every verb draws on the query's deadline."""
+    """The deadline holds for the list as well."""
     with ScriptedServer(drip_body()) as server, pytest.raises(ConfigServiceUnavailable) as caught:
         http_service(server.url).list_instances(query(DEADLINE))
     assert caught.value.details == {"reason": "timeout", "error": "TimeoutError"}
@@ -144,7 +144,7 @@ def test_url_with_a_password_is_refused_without_showing_it(scheme: str) -> None:
 
 
 def test_redirect_is_not_followed() -> None:
-    """Custom headers would go with it, to any host."""
+    """A redirect is not followed: our headers would go to the other host."""
     with ScriptedServer() as server, ScriptedServer(Answer(200, b"{}")) as other:
         server.answers = redirect(other.url)
         assert failure(server.url).details["reason"] == "redirect"
@@ -152,7 +152,7 @@ def test_redirect_is_not_followed() -> None:
 
 
 def test_redirect_body_is_not_read() -> None:
-    """requests reads the body of a redirect to its end, even one it does not follow."""
+    """The body of a redirect is not read, though requests would read it to its end."""
     head = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\r\n"
     with ScriptedServer(endless(head)) as server:
         assert failure(server.url).details["reason"] == "redirect"
@@ -257,7 +257,7 @@ def test_connection_is_kept_after_success() -> None:
 
 
 def test_connection_is_closed_after_a_body_over_the_limit() -> None:
-    """The rest of it must not be taken for the next answer."""
+    """After a body over the limit the connection is closed: the rest is still on it."""
     answers = iter([Answer(200, b"x" * 1001), Answer(200, b"{}")])
     with ScriptedServer(lambda request: next(answers)) as server:
         service = http_service(server.url, max_bytes=1000)
@@ -268,7 +268,7 @@ def test_connection_is_closed_after_a_body_over_the_limit() -> None:
 
 
 def test_connection_that_the_service_closed_is_not_used() -> None:
-    """A keep-alive that ran out between two calls fails neither."""
+    """A connection that the service closed between two calls is not used again."""
     with ScriptedServer(send(encode(Answer(200, b"{}")))) as server:
         service = http_service(server.url)
         service.get_instance("acme", query())

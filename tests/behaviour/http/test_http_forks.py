@@ -33,7 +33,7 @@ service.get_instance("acme", query())
 
 @pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
 def test_child_does_not_use_the_connections_of_its_parent(route: Route, fork: str) -> None:
-    """Two processes on one would read each other's answers, and break each other's TLS."""
+    """A child makes its own connections: shared ones would mix up the answers."""
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, json.dumps(route.options), fork]
     subprocess.run(command, check=True, timeout=60)
     assert route.connections == [1, 2, 2, 1]

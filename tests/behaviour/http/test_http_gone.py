@@ -1,4 +1,4 @@
-"""Whose word a 404 or 410 is: that of the Config Service, or of what stands there instead."""
+"""Whether a 404 or 410 comes from the Config Service, or from another server in its place."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def error(script: Script, *, kind: str = "instance", **options: Any) -> Instance
 @pytest.mark.parametrize("status", [404, 410])
 @pytest.mark.parametrize(("body", "media_type"), OWN.values(), ids=OWN)
 def test_own_word_is_believed(body: bytes, media_type: str | None, status: int, kind: str) -> None:
-    """JSON, or nothing at all, is what the contract has: there is no such thing."""
+    """A 404 with JSON or without a body is believed, as the contract says."""
     found = error(Answer(status, body, headers_of(media_type)), kind=kind)
     assert isinstance(found, InstanceNotFound)
     assert found.details == {f"{kind}_id": "acme"}
@@ -83,7 +83,7 @@ def test_own_word_is_believed(body: bytes, media_type: str | None, status: int, 
 def test_word_of_something_else_is_a_failure(
     body: bytes, media_type: str | None, status: int, kind: str
 ) -> None:
-    """A wrong path, an ingress or a rollback says nothing about a tenant."""
+    """A 404 of another kind (a wrong path, an ingress) says nothing about a tenant."""
     found = error(Answer(status, body, headers_of(media_type)), kind=kind)
     assert isinstance(found, ConfigServiceUnavailable)
     assert found.details == {
@@ -94,7 +94,7 @@ def test_word_of_something_else_is_a_failure(
 
 
 def test_failure_tells_where_and_what() -> None:
-    """The URL, the status and the type are what to go by; of the body nothing is shown."""
+    """The error names URL, status and type, and shows nothing of the body."""
     with ScriptedServer(Answer(404, PAGE, {"Content-Type": "text/html"})) as server:
         service = HttpConfigService(url=f"{server.url}/wrong/")
         with pytest.raises(ConfigServiceUnavailable) as caught:
@@ -125,7 +125,7 @@ def test_no_chunks_are_an_empty_body() -> None:
 
 
 def test_no_body_until_the_end_is_an_empty_body() -> None:
-    """A server of HTTP/1.0 gives no length."""
+    """A body without a length, as HTTP/1.0 sends it, may be empty."""
     assert isinstance(error(send(b"HTTP/1.0 404 Not Found\r\n\r\n")), InstanceNotFound)
 
 
@@ -145,13 +145,13 @@ def test_body_cut_short_is_a_failure(script: Fault) -> None:
 
 
 def test_endless_body_is_not_read_to_its_end() -> None:
-    """No more than CONFIG_SERVICE_MAX_BYTES, and then it is none of the service's."""
+    """A 404's body over CONFIG_SERVICE_MAX_BYTES is read no further, and not believed."""
     script = endless(HEAD + b"Content-Type: application/json\r\n\r\n")
     assert error(script, max_bytes=100_000).details["reason"] == "not_the_service"
 
 
 def test_body_that_is_too_long_is_not_read() -> None:
-    """A length that is more than CONFIG_SERVICE_MAX_BYTES settles it."""
+    """A 404 whose length is over CONFIG_SERVICE_MAX_BYTES is not read."""
     found = error(
         Answer(404, b'"%s"' % (b"x" * 5000), headers_of("application/json")), max_bytes=99
     )
@@ -177,7 +177,7 @@ def test_dripping_body_ends_at_the_deadline() -> None:
 
 
 def test_connection_is_used_again() -> None:
-    """A tenant that does not exist costs no connection."""
+    """After a 404 the connection is used again."""
     with ScriptedServer(Answer(404, PROBLEM, headers_of("application/json"))) as server:
         service = http_service(server.url)
         for _ in range(3):

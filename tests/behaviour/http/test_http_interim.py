@@ -41,7 +41,7 @@ INTERIM = {
 
 @pytest.mark.parametrize("interim", INTERIM.values(), ids=INTERIM)
 def test_interim_answer_is_passed_over(route: Route, interim: bytes) -> None:
-    """The final answer is the answer, headers and all."""
+    """An interim answer is passed over, and the final answer is used with its headers."""
     route.server.answers = linger(interim + OK)
     assert route.service().get_instance("acme", query()) == Document(b"{}", '"1"')
 
@@ -66,7 +66,7 @@ def test_interim_answer_hides_no_status(
 
 
 def test_interim_answer_before_a_304(route: Route) -> None:
-    """A 304 has no body to end it, and no length of the interim answer's."""
+    """A 304 after an interim answer is complete without a body or a length."""
     route.server.answers = linger(HINTS + encode(Answer(304)))
     assert isinstance(route.service().get_instance("acme", query(etag='"1"')), NotModified)
 
@@ -92,7 +92,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize("data", ENDLESS.values(), ids=ENDLESS)
 def test_interim_answers_are_bounded_in_bytes(route: Route, data: bytes) -> None:
-    """A service that sends nothing else does not keep a processor busy until the deadline."""
+    """Interim answers have a limit in bytes, so they cannot keep a processor busy."""
     sent: list[int] = []
     route.server.answers = flood(data, sent)
     with within(10), pytest.raises(ConfigServiceUnavailable) as caught:
@@ -102,7 +102,7 @@ def test_interim_answers_are_bounded_in_bytes(route: Route, data: bytes) -> None
 
 
 def test_interim_answers_end_at_the_deadline(route: Route) -> None:
-    """Each is a sign of life, and none of them buys time."""
+    """Endless interim answers end at the deadline."""
     route.server.answers = drip(HINTS * 100, interval=0.005)
     with within(DEADLINE), pytest.raises(ConfigServiceUnavailable) as caught:
         route.service().get_instance("acme", query(DEADLINE))

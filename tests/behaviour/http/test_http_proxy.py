@@ -31,7 +31,7 @@ DEADLINE = 0.4
 
 
 def test_http_service_is_asked_for_by_its_whole_url() -> None:
-    """The proxy is told what to fetch, as RFC 9112, 3.2.2, has it."""
+    """The proxy is sent the whole URL for an http service (RFC 9112, 3.2.2)."""
     with ScriptedServer(Answer(200, b"{}")) as proxy:
         service = http_service(URL, token=TOKEN, proxy=proxy.url)
         assert service.get_instance("a/b", query(user_id="u1")) == Document(b"{}")
@@ -105,7 +105,7 @@ def test_credentials_are_those_of_the_url(userinfo: str, sent: str) -> None:
 
 
 def test_setting_says_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NO_PROXY does not take a host out, and HTTP_PROXY is not another proxy."""
+    """NO_PROXY and HTTP_PROXY of the environment do not change CONFIG_SERVICE_PROXY."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "*,service.example")
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
@@ -122,7 +122,7 @@ def test_list_goes_through_the_proxy() -> None:
 
 
 def test_proxy_works_with_responses() -> None:
-    """A project's own tests mock the service, not the way to it."""
+    """The library ``responses`` works with a proxy: it mocks the service."""
     with responses.RequestsMock() as mock:
         mock.get(f"{URL}/instances/acme", body=b"{}")
         service = http_service(URL, proxy="http://proxy.example:3128")
@@ -130,7 +130,7 @@ def test_proxy_works_with_responses() -> None:
 
 
 def test_session_of_a_subclass_keeps_the_deadline_with_its_own_proxies() -> None:
-    """A session that names a proxy the way of ``requests`` gets the same connections."""
+    """A session whose own ``proxies`` are set keeps the deadline."""
     with ScriptedServer(drip_body()) as proxy, DeadlineSession(4) as session:
         session.proxies["http"] = proxy.url
         with within(DEADLINE), pytest.raises(OSError, match="timed out"):
@@ -142,7 +142,7 @@ def test_session_of_a_subclass_keeps_the_deadline_with_its_own_proxies() -> None
 
 @pytest.mark.parametrize("proxy", ["https://u:s3cret@p.example:3128", "socks5://u:s3cret@p", ""])
 def test_proxy_that_cannot_be_used_is_refused_without_showing_it(proxy: str) -> None:
-    """TLS to the proxy itself, and SOCKS, would not keep the deadline."""
+    """An https or socks proxy is refused without showing its URL: the deadline would not hold."""
     with pytest.raises(ImproperlyConfigured, match="CONFIG_SERVICE_PROXY must be") as caught:
         HttpConfigService(url=URL, proxy=proxy)
     assert "s3cret" not in str(caught.value)

@@ -94,7 +94,7 @@ CONNECTS = {
 
 @pytest.mark.parametrize("script", CONNECTS.values(), ids=CONNECTS)
 def test_slow_tunnel_ends_at_the_deadline(script: Answer | Fault) -> None:
-    """Asking for the tunnel counts as well, and the proxy is named."""
+    """A slow CONNECT ends at the deadline, and the proxy is named."""
     with ScriptedServer(script) as proxy:
         details = failure(SECURE_URL, proxy.url, DEADLINE).details
     assert (details["reason"], details["proxy"]) == ("timeout", f"127.0.0.1:{proxy.port}")
@@ -164,7 +164,7 @@ def test_each_step_gets_what_the_others_left(
 
 @pytest.mark.parametrize("url", [URL, SECURE_URL])
 def test_proxy_that_is_not_there_is_named(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The operator looks at the right machine."""
+    """A proxy that is not there is named in the error."""
     port = free_port()
     with caplog.at_level(logging.DEBUG):
         error = failure(url, f"http://127.0.0.1:{port}")

@@ -95,7 +95,7 @@ def test_id_that_an_override_does_not_encode_leads_nowhere_else(
     "path", ["/../admin", "/v2/../../x", "/v2/./x", "/%2e%2e/x", "/v2/é", "/v2?x=1", "/v2#x"]
 )
 def test_path_that_requests_would_change_is_refused(server: ScriptedServer, path: str) -> None:
-    """Dots are resolved even when they are quoted: such a path is another one."""
+    """A path with dots is refused: requests would change it, even when they are quoted."""
     with pytest.raises(InvalidContext, match="'acme'"):
         with_path(server, lambda kind, name: path).get_instance("acme", query())
     assert server.connections == 0
@@ -151,7 +151,7 @@ def test_document_is_that_of_the_override(
 
 
 def test_document_of_a_project_too(server: ScriptedServer) -> None:
-    """The kind says which of the two it is; the body is the service's, to the byte."""
+    """``parse`` is told the kind, and gets the body unchanged, for projects too."""
     server.answers = Answer(200, b' {"x":1.50} ')
     seen: list[tuple[str, bytes]] = []
 
@@ -237,7 +237,7 @@ def test_parse_that_fails_shows_no_key_in_the_log(
 
 
 def test_reshaped_document_is_judged_like_any_other(server: ScriptedServer) -> None:
-    """An override that returns another tenant's document does not get it in."""
+    """A document that ``parse`` returns is checked: another tenant's is rejected."""
     service = with_parse(server, lambda kind, body: {"instance_id": "globex"})
     resolver = InstanceResolver(config_service_backend=service)
     with pytest.raises(ConfigServiceUnavailable) as caught:

@@ -116,7 +116,7 @@ def test_missing_bundle_is_unreachable(context: ssl.SSLContext, tmp_path: Path) 
 
 
 def test_client_certificate_is_shown(ca: trustme.CA, bundle: str, tmp_path: Path) -> None:
-    """Certificate and key, in two files or in one."""
+    """A client certificate is sent, with its key in the same file or another."""
     cert = ca.issue_cert("studio.example")
     key, chain, both = (tmp_path / name for name in ("key.pem", "chain.pem", "both.pem"))
     cert.private_key_pem.write_to_path(str(key))
@@ -165,7 +165,7 @@ def test_slow_handshake_ends_at_the_deadline(bundle: str, handshake: Fault) -> N
 def test_slow_answer_on_a_reused_connection_ends_at_the_deadline(
     context: ssl.SSLContext, bundle: str
 ) -> None:
-    """Each call has its own deadline on the one connection."""
+    """A slow answer on a reused TLS connection ends at its own deadline."""
     with ScriptedServer(Answer(200, b"{}"), tls=context) as server:
         service = http_service(server.url, ca_bundle=bundle)
         service.get_instance("acme", query())

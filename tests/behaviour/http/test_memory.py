@@ -63,7 +63,7 @@ def test_same_etag_is_not_modified(service: DictConfigService) -> None:
 
 
 def test_change_changes_the_etag(service: DictConfigService) -> None:
-    """An old copy is recognised as old."""
+    """A change gives the document another ETag."""
     etag = document(service.get_instance("acme", query())).etag
     service.instances["acme"] = {"r2_bucket": "elsewhere"}
     assert b"elsewhere" in document(service.get_instance("acme", query(etag=etag))).body
@@ -77,7 +77,7 @@ def test_list_holds_every_id(service: DictConfigService) -> None:
 
 
 def test_calls_are_recorded(service: DictConfigService) -> None:
-    """A test sees who asked for what, in order."""
+    """The backend records each call, so tests can see them in order."""
     service.get_instance("acme", query(user_id="u1"))
     service.get_project("website", query())
     service.list_instances(query(), "page-2")
@@ -89,7 +89,7 @@ def test_calls_are_recorded(service: DictConfigService) -> None:
 
 
 def test_failure_is_raised_while_it_is_set(service: DictConfigService) -> None:
-    """A test can have the source fail, in any way, and recover."""
+    """A failure that is set is raised by each call until it is removed."""
     service.failure = AccessDenied("no")
     with pytest.raises(AccessDenied):
         service.get_instance("acme", query())
@@ -106,6 +106,6 @@ def test_dicts_of_the_caller_are_not_shared() -> None:
 
 
 def test_settings_build_an_empty_one() -> None:
-    """Named in CONFIG_SERVICE_BACKEND it needs no other setting."""
+    """As CONFIG_SERVICE_BACKEND it needs no other setting, and is empty."""
     settings: Any = SimpleNamespace()
     assert DictConfigService.from_settings(settings).instances == {}

@@ -61,13 +61,13 @@ def test_connection_is_reused(session: DeadlineSession) -> None:
 
 
 def test_ipv6_is_reached(session: DeadlineSession) -> None:
-    """An address in brackets is an address."""
+    """An IPv6 address in brackets is reached."""
     with ScriptedServer(Answer(200, b"six"), host="::1") as server:
         assert session.get(server.url, timeout=5).content == b"six"
 
 
 def test_black_hole_ends_at_the_deadline(session: DeadlineSession) -> None:
-    """A connect that never completes is given up."""
+    """A connect that never completes ends at the deadline."""
     with black_hole() as (host, port), within(0.2), pytest.raises(requests.ConnectTimeout):
         session.get(f"http://{host}:{port}", timeout=0.2)
 
@@ -75,7 +75,7 @@ def test_black_hole_ends_at_the_deadline(session: DeadlineSession) -> None:
 def test_address_that_swallows_packets_leaves_time_for_the_next(
     session: DeadlineSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broken route to the first address costs its share, not the call."""
+    """An address that does not answer takes a share of the time, and the next one is tried."""
     with black_hole() as hole, ScriptedServer(Answer(200, b"second")) as server:
         good = ("127.0.0.1", server.port)
         resolve_to(monkeypatch, (socket.AF_INET, hole), (socket.AF_INET, good))
@@ -149,7 +149,7 @@ def test_stuck_name_lookup_ends_at_the_deadline(
 
 
 def test_connections_over_the_pool_size_do_not_queue(session: DeadlineSession) -> None:
-    """More callers than kept connections are served at once."""
+    """More callers than kept connections are served at once, without waiting."""
     barrier = threading.Barrier(8, timeout=5)
 
     def answer(request: object) -> Answer:
@@ -170,7 +170,7 @@ def test_connections_over_the_pool_size_do_not_queue(session: DeadlineSession) -
 
 
 def test_cookies_are_not_kept(session: DeadlineSession) -> None:
-    """A cookie of one user's call never goes out with another's."""
+    """A cookie of one call is not sent with another."""
     with ScriptedServer(Answer(200, headers={"Set-Cookie": "who=alice"})) as server:
         session.get(server.url, timeout=5)
         session.get(server.url, timeout=5)
@@ -185,7 +185,7 @@ def test_socket_refuses_not_to_time_out(seconds: float | None) -> None:
 
 
 def test_socket_receives_until_its_deadline_only() -> None:
-    """Bytes that are there do not help once the time is over."""
+    """A socket receives nothing after its deadline, even bytes that are already there."""
     left, right = socket.socketpair()
     with left, DeadlineSocket(fileno=right.detach()) as sock:
         left.sendall(b"ab")

@@ -80,14 +80,14 @@ def test_fail_some_verbs_with_an_error(faults: CacheFaults) -> None:
 
 
 async def test_async_verb_fails(faults: CacheFaults) -> None:
-    """Twins are Django's own, on the same methods."""
+    """Faults hold for async verbs too, which are Django's own."""
     faults.fail()
     with pytest.raises(ConnectionError):
         await cache.aget("key")
 
 
 def test_delay_some_verbs(faults: CacheFaults) -> None:
-    """The others are as fast as ever."""
+    """``delay("get", …)`` delays these verbs only."""
     faults.delay(0.05, "get")
     began = monotonic()
     cache.get("key")

@@ -151,7 +151,7 @@ def test_contract_under_unittest() -> None:
 
 
 def test_contract_of_a_backend_with_instances_only() -> None:
-    """The other two methods are for sites that need them."""
+    """A backend with instances only can be tested without the other two methods."""
     result = run(Minimal)
     assert result.wasSuccessful(), result.failures + result.errors
     assert len(result.skipped) == 5
@@ -172,12 +172,12 @@ def test_contract_without_tags() -> None:
 
 
 def test_contract_finds_tags_that_do_not_change() -> None:
-    """A copy would be kept for ever."""
+    """The contract finds a backend whose tags do not change with the document."""
     assert failed(Constant) == {"etag_is_of_the_document", "held_copy_is_outdated"}
 
 
 def test_contract_finds_a_tenant_mixed_up() -> None:
-    """Case, users, unknown ids, and a list without an end."""
+    """The contract finds a backend that mixes up cases or users, or lists without an end."""
     assert failed(Sloppy) >= {
         "instance_is_the_one_asked_for",
         "unknown_instance_is_not_found",

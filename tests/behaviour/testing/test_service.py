@@ -84,7 +84,7 @@ def test_etag_is_compared_weakly(get: Callable[..., requests.Response], held: st
 
 
 def test_headers_of_every_answer(get: Callable[..., requests.Response]) -> None:
-    """Bodies are secrets, and both logs know the request by one id."""
+    """Each answer has ``no-store`` and a request id."""
     for path, kind in (("/instances/acme", "application/json"), ("/x", "application/problem+json")):
         answer = get(path, X_Request_ID="mine")
         assert answer.headers["Cache-Control"] == "private, no-store"
@@ -104,7 +104,7 @@ def test_headers_of_every_answer(get: Callable[..., requests.Response]) -> None:
 def test_errors_are_problems(
     get: Callable[..., requests.Response], path: str, method: str, status: int
 ) -> None:
-    """RFC 9457, with the status in it."""
+    """Errors are problem details (RFC 9457) with the status."""
     answer = get(path, method)
     assert (answer.status_code, answer.json()["status"]) == (status, status)
 
@@ -166,7 +166,7 @@ def test_fault(service: FakeConfigService, backend: HttpConfigService, name: str
 def test_fault_that_takes_time(
     service: FakeConfigService, backend: HttpConfigService, verb: str
 ) -> None:
-    """The deadline ends it, and the server does not wait for it when it is stopped."""
+    """A fault that takes time ends at the client's deadline, and stopping the server is quick."""
     getattr(service, verb)(*([60] if verb == "delay" else []))
     assert reason(backend, 0.1) == "timeout"
     with within(1):
@@ -182,7 +182,7 @@ def test_drip_comes_to_an_end(service: FakeConfigService, backend: HttpConfigSer
 
 
 def test_delay_goes_with_faults(service: FakeConfigService, backend: HttpConfigService) -> None:
-    """A reset after a while, and a proper answer after a while."""
+    """A delay can be combined with a fault, and with a proper answer."""
     service.delay(0.05)
     began = monotonic()
     assert isinstance(backend.get_instance("acme", query()), Document)

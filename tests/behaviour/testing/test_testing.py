@@ -45,7 +45,7 @@ class OwnConfig(InstanceConfig, frozen=True, kw_only=True):
 @pytest.mark.parametrize("path", ["plain", "aplain", "required", "arequired", "aadmins", "owners"])
 @pytest.mark.parametrize("is_async", CALLERS)
 def test_view_gets_the_config_whoever_asks(path: str, is_async: bool) -> None:
-    """No header, no log-in, no service, no cache: a view's test is about the view."""
+    """Under an override a view gets the config without header, log-in, service or cache."""
     with override_instance_config("mine"):
         assert Caller(is_async=is_async)(path).content == b"mine"
 
@@ -98,7 +98,7 @@ def test_wrong_value_is_reported() -> None:
 
 
 def test_unknown_field_is_reported() -> None:
-    """A typo would make a test that tests nothing."""
+    """An unknown field raises, so that a typo is noticed."""
     with (
         pytest.raises(TypeError, match=r"featuers.*features"),
         override_instance_config(featuers={"beta": True}),
@@ -128,13 +128,13 @@ def test_one_override_may_be_entered_again() -> None:
 
 @override_instance_config("decorated")
 def test_function_is_decorated() -> None:
-    """The config is there while it runs."""
+    """A decorated function runs with the config."""
     assert resolve_instance(NOBODY).instance_id == "decorated"
 
 
 @override_instance_config("decorated")
 async def test_coroutine_function_is_decorated() -> None:
-    """The config is there until it ends, not until it is made."""
+    """A decorated coroutine function has the config until it ends."""
     assert (await get_resolver().aresolve(NOBODY)).config.instance_id == "decorated"
 
 

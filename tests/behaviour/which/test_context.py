@@ -64,7 +64,7 @@ def request_with_session(user: User | None = None) -> HttpRequest:
 
 
 def test_metadata_of_a_request() -> None:
-    """Address, agent and request id are taken as they came."""
+    """Address, agent and request id are taken from the request unchanged."""
     request = request_of(
         REMOTE_ADDR="10.0.0.1", HTTP_USER_AGENT="curl", HTTP_X_REQUEST_ID="a1B2.-_:/+=@"
     )
@@ -97,7 +97,7 @@ def test_fresh_request_ids_differ() -> None:
 
 
 def test_from_request_takes_user_and_request() -> None:
-    """The context knows who asks and what identifiers may look at."""
+    """``from_request`` takes the user and the request."""
     request = request_of(ADA, HTTP_X_REQUEST_ID="r1")
     context = LookupContext.from_request(request)
     assert (context.user.user_id, context.request_metadata.request_id) == ("7", "r1")
@@ -106,7 +106,7 @@ def test_from_request_takes_user_and_request() -> None:
 
 
 async def test_overrides_win_over_the_request() -> None:
-    """Ids of a body, or another user, are given as fields; the request's user is not read."""
+    """Fields given to ``from_request`` come first, and then the request's user is not read."""
     request = request_of(SimpleLazyObject(lambda: pytest.fail("the user was read")))
     given = {"user": LookupUser("9"), "instance_id": "acme", "project_id": "p1"}
     for context in (
@@ -124,7 +124,7 @@ def test_unknown_override() -> None:
 
 
 def test_context_repr_hides_the_request() -> None:
-    """A request's repr has its path and more; the context in a log line does not."""
+    """The context's repr does not show the request, which has its path and more."""
     assert "request=" not in repr(LookupContext.from_request(request_of(ADA)))
 
 
@@ -140,7 +140,7 @@ def test_context_repr_hides_the_request() -> None:
 )
 class TestUserContext:
     def test_sync(self, function: object, expected: str) -> None:
-        """`USER_CONTEXT` may be sync or async for a sync view..."""
+        """`USER_CONTEXT` may be sync or async for a sync view."""
         with override_settings(INSTANCE_LOOKUP={"USER_CONTEXT": function}):
             assert LookupContext.from_request(request_of(ADA)).user.user_id == expected
 
@@ -153,7 +153,7 @@ class TestUserContext:
 
 @pytest.mark.parametrize("wrong", [lambda user, request: user, lambda user, request: "7"])
 async def test_user_context_of_the_wrong_type(wrong: Callable[..., object]) -> None:
-    """A `USER_CONTEXT` that returns something else is named as the culprit, in both twins."""
+    """A `USER_CONTEXT` that returns something else is named in the error, in both twins."""
     with override_settings(INSTANCE_LOOKUP={"USER_CONTEXT": wrong}):
         with pytest.raises(TypeError, match="USER_CONTEXT must return a LookupUser, not "):
             LookupContext.from_request(request_of(ADA))
@@ -174,7 +174,7 @@ def test_request_without_user() -> None:
 
 
 def test_lazy_user_is_read_once_needed() -> None:
-    """Peeking does not evaluate it, asking does, and then it is there."""
+    """``peek_user`` does not load a lazy user; ``current_user`` does."""
     request = request_of(SimpleLazyObject(lambda: ADA))
     assert peek_user(request) is empty
     assert current_user(request) is ADA
@@ -217,14 +217,14 @@ async def test_session_user_is_loaded_without_blocking() -> None:
 
 @pytest.mark.django_db
 def test_session_user_is_loaded() -> None:
-    """The sync twin evaluates `request.user`."""
+    """The sync twin loads `request.user`."""
     request = request_with_session(User.objects.create_user("ada"))
     assert current_user(request).username == "ada"
     assert type(current_user(request)) is User
 
 
 def test_contexts_are_equal_by_value() -> None:
-    """The request takes no part in comparing contexts."""
+    """Contexts are compared without their requests."""
     given = SimpleNamespace()
     first = LookupContext(LookupUser("7"), "acme", request=given)  # type: ignore[arg-type]
     assert first == LookupContext(LookupUser("7"), "acme")
@@ -247,7 +247,7 @@ def test_contexts_that_are_equal_have_one_hash() -> None:
 
 
 def test_metadata_of_a_request_is_the_same_each_time() -> None:
-    """Logs, the Config Service and the answer to the client name the same request, DRF's too."""
+    """The log, the Config Service and the answer have the same request id, under DRF too."""
     request = request_of()
     metadata = RequestMetadata.from_request(request)
     context = LookupContext(LookupUser("7"), request=request)
@@ -266,6 +266,6 @@ def test_metadata_may_be_given() -> None:
 
 
 def test_metadata_without_a_request() -> None:
-    """A job's context has none unless it is given some."""
+    """A context without a request has no metadata unless it is given."""
     context = LookupContext(LookupUser("7"))
     assert context.with_metadata() is context

@@ -82,7 +82,7 @@ def test_project_of_context_before_url_before_header() -> None:
     ],
 )
 def test_path_identifier(url: str, found: str | None, routed: bool) -> None:
-    """The URL's kwarg, after routing and before it, as in a middleware."""
+    """``PathIdentifier`` finds the URL's kwarg before and after routing."""
     context = context_of(url, routed=routed)
     ref = PathIdentifier().identify(context, context.request)
     assert ref == (None if found is None else InstanceRef(found))
@@ -125,7 +125,7 @@ def test_path_of_the_root_urlconf() -> None:
 )
 @pytest.mark.parametrize("domain", ["example.com", ".Example.com", "example.com."])
 def test_subdomain_identifier(host: str, found: str | None, domain: str) -> None:
-    """The label before the domain, however the domain is written; other hosts name nothing."""
+    """``SubdomainIdentifier`` takes the label before the domain; other hosts name nothing."""
     context = context_of(HTTP_HOST=host)
     ref = SubdomainIdentifier(domain, ignore=("WWW",)).identify(context, context.request)
     assert ref == (None if found is None else InstanceRef(found))
@@ -145,7 +145,7 @@ def test_subdomain_of_a_host_that_is_not_allowed() -> None:
 
 
 def test_subdomain_by_its_path() -> None:
-    """A path cannot say which domain; the error says what to write instead."""
+    """``SubdomainIdentifier`` cannot be given as a path; the error says what to write."""
     with pytest.raises(ImproperlyConfigured, match=r"put SubdomainIdentifier\('example.com'\)"):
         SubdomainIdentifier.from_settings(SETTINGS)
 

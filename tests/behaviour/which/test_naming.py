@@ -1,4 +1,4 @@
-"""The order of identifiers, and the rule that none of them is skipped for being mistaken."""
+"""The order of identifiers, and the rule that an invalid one is never skipped."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def select(context: LookupContext, *identifiers: Any) -> Any:
 
 
 def test_given_id_is_taken_before_all_others() -> None:
-    """An id that the caller gives needs no request, and no identifier is asked."""
+    """An id that the caller gives is used without a request and without identifiers."""
     context = LookupContext(LookupUser("7", default_instance_id="x"), "acme")
     assert select(context) == InstanceRef("acme")
 
 
 @pytest.mark.parametrize("header", ["b", "a,b"])
 def test_given_id_beside_a_header(header: str) -> None:
-    """The calling code decides outright: a client's header is not even looked at."""
+    """When the calling code gives an id, a client's header is not read."""
     context = structs.replace(context_of(HTTP_X_INSTANCE_ID=header), instance_id="a")
     assert select(context) == InstanceRef("a")
 
@@ -77,7 +77,7 @@ def test_instance_comes_with_the_project(
 
 
 def test_given_id_without_a_request_comes_with_the_project() -> None:
-    """A job that names both says as much as a URL does."""
+    """A job's instance must belong to the project that is given with it."""
     context = LookupContext(LookupUser("7"), "acme", "p1")
     assert select(context) == InstanceRef("acme", within=ProjectRef("p1"))
 
@@ -103,7 +103,7 @@ def test_given_id_on_a_site_without_projects() -> None:
     ],
 )
 def test_first_that_names_something_wins(extra: dict[str, Any], ref: object) -> None:
-    """Header, then project, then the user's default."""
+    """The first of header, project and user's default that names an instance is used."""
     assert select(context_of(default="d", **extra)) == ref
 
 
@@ -123,7 +123,7 @@ def test_nothing_named() -> None:
 )
 @pytest.mark.parametrize("header", ["HTTP_X_INSTANCE_ID", "HTTP_X_PROJECT_ID"])
 def test_malformed_header_never_falls_through(header: str, value: str) -> None:
-    """A typo must not run a job in the user's default instance."""
+    """A malformed header is an error: the user's default must not be used instead."""
     with pytest.raises(InvalidContext, match=r"is not a valid (instance|project) id") as caught:
         select(context_of(default="fine", **{header: value}))  # type: ignore[arg-type]
     assert len(str(caught.value)) < 250
@@ -140,7 +140,7 @@ def test_malformed_id_is_named() -> None:
 
 @pytest.mark.parametrize("value", ["", "a b", 5, True, b"acme", ["acme"]])
 def test_malformed_given_id(value: Any) -> None:
-    """An id out of a JSON body may be anything; only a string of the pattern is one."""
+    """A given id must be a string that matches the pattern."""
     with pytest.raises(InvalidContext, match="is not a valid instance id"):
         select(LookupContext(LookupUser("7", default_instance_id="fine"), instance_id=value))
     with pytest.raises(InvalidContext, match="is not a valid project id"):
@@ -161,13 +161,13 @@ def test_id_is_taken_exactly_or_refused(value: str) -> None:
 
 
 def test_malformed_path_never_falls_through() -> None:
-    """An escaped newline in a URL is as malformed as in a header."""
+    """A malformed path is an error: the user's default must not be used instead."""
     with pytest.raises(InvalidContext, match=r"'a\\nb' is not a valid"):
         select(context_of("/i/a%0Ab/", default="fine"), PathIdentifier(), UserDefaultIdentifier())
 
 
 def test_nested_subdomain_never_falls_through() -> None:
-    """`a.b` before the domain is malformed, not the instance `a` or `b`."""
+    """The subdomain `a.b` is malformed, and is neither the instance `a` nor `b`."""
     with pytest.raises(InvalidContext, match=r"'a\.b' is not a valid instance id"):
         select(
             context_of(HTTP_HOST="a.b.example.com", default="fine"),

@@ -50,7 +50,7 @@ def test_project(resolver: InstanceResolver, call: Twin, service: Service, clock
 
 
 def test_project_stored_form(resolver: InstanceResolver) -> None:
-    """A mapping is stored under names of its own, never taken for a config."""
+    """A mapping has keys and fields of its own, and is never read as a config."""
     resolver.resolve(project())
     stored = caches["default"].get("instance_project:shop")
     assert '"project_id":"shop"' in stored
@@ -92,7 +92,7 @@ def test_project_renamed(resolver: InstanceResolver, call: Twin, service: Servic
 def test_project_mapped_to_no_id(
     resolver: InstanceResolver, call: Twin, service: Service, clock: Clock
 ) -> None:
-    """A mapping to something that is no id is rejected, and does not replace a good one."""
+    """A mapping to a malformed id is rejected, and does not replace a good one."""
     call(resolver, "resolve", project())
     clock.now += 300
     service.projects["shop"] = "../acme"

@@ -35,7 +35,7 @@ class Says(Policy):
 
 
 class Duck:
-    """A policy that knows nothing of ours, as a project may write one."""
+    """A policy without our base class, as a project may write one."""
 
     def allows(self, user: LookupUser, config: InstanceConfig) -> bool:
         return user.user_id == "duck"
@@ -120,14 +120,14 @@ def test_composition(policy: Policy, allowed: bool) -> None:
 
 
 def test_later_policies_are_asked_only_if_needed() -> None:
-    """The cheap one first: the other would cost a query."""
+    """A later policy of a composition is asked only if it is needed: it may cost a query."""
     assert (YES | Says(None)).allows(LookupUser("7"), config_of())
     assert not (NO & Says(None)).allows(LookupUser("7"), config_of())
 
 
 @pytest.mark.parametrize("other", [IsAdmin, True, None, "admin", len])
 def test_composition_with_what_is_no_policy(other: Any) -> None:
-    """A forgotten pair of parentheses is found when it is written, not in a request."""
+    """A composition with something that is no policy raises when it is written."""
     with pytest.raises(TypeError, match="unsupported operand"):
         IsOwner() | other
     with pytest.raises(TypeError, match="unsupported operand"):
@@ -158,7 +158,7 @@ def test_async_policy_is_refused(wrap: Any) -> None:
 
 
 def test_is_admin_reads_the_settings() -> None:
-    """Bound, also inside others, it knows `ADMIN_ROLES`; roles of its own stay."""
+    """A bound ``IsAdmin`` uses `ADMIN_ROLES`, also in a composition; its own roles stay."""
     settings = Settings(admin_roles=("root",))
     root, boss = LookupUser("7", roles=("root",)), LookupUser("8", roles=("boss",))
     for policy in (IsAdmin(), NO | IsAdmin(), YES & IsAdmin(), ~~IsAdmin()):
@@ -175,19 +175,19 @@ def test_is_admin_unbound() -> None:
 
 
 def test_is_admin_refuses_a_string() -> None:
-    """`IsAdmin("admin")` would let in a member of the group "a"."""
+    """`IsAdmin("admin")` raises: it would let in a member of the group "a"."""
     with pytest.raises(TypeError, match=r"roles must be a collection .* \('admin',\)"):
         IsAdmin("admin")
 
 
 @pytest.mark.parametrize("roles", [["a"], {"a"}, ("a",)])
 def test_policies_can_be_keys(roles: Any) -> None:
-    """A policy is part of the settings, and those find the resolver of the process."""
+    """Policies are hashable, as the settings that hold them must be."""
     policy = IsOwner() | IsAdmin(roles) & ~HasFeature("x")
     assert hash(policy) == hash(IsOwner() | IsAdmin(("a",)) & ~HasFeature("x"))
     assert policy == IsOwner() | IsAdmin(("a",)) & ~HasFeature("x")
 
 
 def test_any_is_not_all() -> None:
-    """The two have the same fields, and must not share a resolver."""
+    """`Any` and `All` of the same policies are not equal."""
     assert AnyOf((YES, NO)) != AllOf((YES, NO))

@@ -52,7 +52,7 @@ def test_authorize_by_default(user: LookupUser, owner: str | None, allowed: bool
 
 @pytest.mark.django_db
 def test_owner_costs_no_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    """Roles are read when the policy still needs them after the owner test."""
+    """An owner costs no query: roles are read only for others."""
     user = User.objects.create_user("ada")
     config, policy = config_of(str(user.pk)), bind(owner_or_admin, Settings())
     with django_assert_num_queries(0):

@@ -149,7 +149,7 @@ def test_admins_are_not_limited_where_they_may(resolver: InstanceResolver, call:
 
 
 def test_service_user_is_exempt(resolver: InstanceResolver, call: Twin) -> None:
-    """Jobs without a user may meet any number of ids that are gone, and each is asked for."""
+    """The site itself may ask for any number of unknown ids."""
     for number in range(2 * BUDGET):
         context = asks(LookupUser.service(), f"gone-{number}")
         assert came_of(call, resolver, context) is InstanceNotFound
@@ -173,7 +173,7 @@ def test_denial_asks_the_service_once(
 
 
 def test_what_others_were_told(resolver: InstanceResolver, call: Twin, service: Gated) -> None:
-    """ "Does not exist" is told those only who have asked: so is "not yours"."""
+    """An answer kept for one user, "does not exist" or "not yours", is not used for another."""
     for name in ("acme", "nobody"):
         came_of(call, resolver, asks(SAM, name))
         service.calls.clear()
@@ -199,7 +199,7 @@ def test_what_has_become_theirs(
 def test_what_others_found_to_be_theirs(
     resolver: InstanceResolver, call: Twin, service: Gated
 ) -> None:
-    """The cache is looked at first: what it holds by now may be the user's own."""
+    """The cache is read first: an entry stored meanwhile may be the user's own."""
     assert came_of(call, resolver, asks(SAM)) is InstanceNotFound
     service.instances["acme"] = acme("", metadata={"owner": "sam"})
     resolver.refresh("acme")
@@ -209,7 +209,7 @@ def test_what_others_found_to_be_theirs(
 def test_what_is_no_longer_theirs(
     resolver: InstanceResolver, call: Twin, service: Gated, clock: Clock
 ) -> None:
-    """A former owner is told like a stranger, and pays like one."""
+    """A former owner gets the answer of a stranger, at the same cost."""
     resolver.resolve(asks(SAM, "sams"))
     clock.now += 300
     service.instances["sams"] = acme("", instance_id="sams")
@@ -256,7 +256,7 @@ def test_own_instance_costs_a_crowd_nothing(
 def test_who_leaves_pays(
     resolver: InstanceResolver, service: Gated, name: str, cached: bool
 ) -> None:
-    """A client that hangs up in the middle of it has asked all the same."""
+    """A client that hangs up during the lookup pays for it."""
     if cached:
         resolver.resolve(asks())
 
@@ -277,7 +277,7 @@ def test_who_leaves_pays(
 
 @pytest.mark.parametrize("name", ["acme", "nobody"])
 def test_cache_outage(clock: Clock, service: Gated, call: Twin, name: str) -> None:
-    """While the cache is down each question that takes a call costs one."""
+    """While the cache is down each lookup that makes a call costs one miss."""
 
     def fail(verb: str, key: str) -> None:
         raise OSError("no route to the cache")
@@ -294,7 +294,7 @@ def test_cache_outage(clock: Clock, service: Gated, call: Twin, name: str) -> No
 
 
 def test_refusal_by_the_service(resolver: InstanceResolver, call: Twin, service: Gated) -> None:
-    """A 403 is remembered for its user as elsewhere, and what the policy says does not help."""
+    """A 403 of the service is remembered for its user, whatever the policy says."""
     service.instances["shared"] = acme("", instance_id="shared", metadata={"owner": "sam"})
     loader = resolver._load_config
     loader._refusals.note(SAM, "shared")
@@ -308,14 +308,14 @@ def test_refusal_by_the_service(resolver: InstanceResolver, call: Twin, service:
 def test_refusal_leaves_what_is_theirs(
     resolver: InstanceResolver, call: Twin, service: Gated
 ) -> None:
-    """A 403 for one instance says nothing of another, which is the user's own."""
+    """A 403 for one instance does not affect the user's own instance."""
     resolver._load_config._refusals.note(SAM, "acme")
     assert came_of(call, resolver, asks(SAM)) is InstanceNotFound
     assert [came_of(call, resolver, asks(SAM, "sams")) for _ in range(2)] == ["sams"] * 2
 
 
 def test_everything_gone(resolver: InstanceResolver, call: Twin, service: Gated) -> None:
-    """While copies are kept since the service denies them all, a stranger learns of none."""
+    """While the service denies all tenants, a stranger learns nothing of the kept copies."""
     others = [f"other-{number}" for number in range(BELIEVED)]
     service.instances.update({name: acme("", instance_id=name) for name in others})
     for name in (*others, "acme"):

@@ -140,7 +140,7 @@ def test_scan_of_many_ids(stage: Stage) -> None:
 
 @pytest.mark.parametrize("stage", ["locmem"], indirect=True)
 def test_owner_is_served_whatever_strangers_do(stage: Stage) -> None:
-    """A stranger's question is no invalidation: in an outage the owner has the copy."""
+    """A stranger's lookup does not drop the owner's copy, which is served in an outage."""
     with stage.world("plain") as world:
         fresh(world)
         assert world.ask(Asked(TENANT)) == 404
@@ -178,7 +178,7 @@ def test_refused_by_the_service_alone(stage: Stage, plot: Plot) -> None:
 
 @pytest.mark.parametrize("stage", ["locmem"], indirect=True)
 def test_without_concealment(stage: Stage) -> None:
-    """Elsewhere a denial is a 403, costs nothing, and is made without a call."""
+    """Without CONCEAL_DENIED a denial is a 403 without a call, and costs no budget."""
     stage.options = {"CONCEAL_DENIED": False}
     with stage.world("plain") as world:
         fresh(world)

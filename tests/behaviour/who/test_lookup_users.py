@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def test_attribute_after_another_authentication_is_looked_up_anew(request_: Any) -> None:
-    """DRF authenticates in the view: the token's user never gets the session user's config."""
+    """After DRF authenticated another user there is a new lookup for that user."""
     assert request_.instance_config.instance_id == "acme"
 
     request_.user = SAM
@@ -46,7 +46,7 @@ def test_error_of_an_earlier_user_is_not_the_next_ones(request_: Any) -> None:
 
 
 def test_equal_users_are_looked_up_apart(request_: Any) -> None:
-    """A token may narrow what its user may have: only the very same object is the same user."""
+    """Equal users share no lookup: a token may narrow what its user may do."""
     assert request_.instance_config.instance_id == "acme"
 
     request_.user = Somebody("olga", is_active=False)
@@ -93,7 +93,7 @@ def test_login_in_the_view_means_a_new_lookup(
 
 
 def test_lazy_user_of_another_middleware_is_believed(request_: Any) -> None:
-    """Impersonation puts a lazy user above the session's, who may be loaded already."""
+    """A lazy user of another middleware is used, not the session's user."""
     request_._cached_user = OLGA
     request_.user = SimpleLazyObject(lambda: SAM)
 
@@ -116,7 +116,7 @@ async def test_lazy_user_of_another_middleware_is_believed_async(request_: Any) 
 
 
 async def test_lazy_user_within_a_lazy_user_is_unwrapped(request_: Any) -> None:
-    """Middlewares that wrap each other's users make such."""
+    """A lazy user inside of a lazy user is unwrapped."""
     request_.user = SimpleLazyObject(lambda: SimpleLazyObject(lambda: OLGA))
 
     await request_.ainstance_config()
@@ -158,7 +158,7 @@ def test_odd_user_is_refused(request_: Any, user: Any, is_async: bool) -> None:
 
 
 def test_lazy_user_that_holds_another_one_by_now_is_asked_about(request_: Any) -> None:
-    """Impersonation may change what the lazy user of the session stands for."""
+    """A lazy user that stands for another user now causes a new lookup."""
     lazy: Any = SimpleLazyObject(lambda: OLGA)
     request_.user = lazy
     str(lazy.pk)
@@ -193,7 +193,7 @@ def test_key_of_another_name_that_changes_in_place_is_noticed(
 
 
 def test_lazy_user_within_a_loaded_one_is_unwrapped(request_: Any) -> None:
-    """The outer one was looked at before, and the inner one was not."""
+    """A lazy user inside of a loaded one is unwrapped."""
     outer: Any = SimpleLazyObject(lambda: SimpleLazyObject(lambda: OLGA))
     outer._setup()
     request_.user = outer
@@ -257,7 +257,7 @@ async def test_slow_answer_for_an_earlier_user_is_not_the_next_ones(
 
 
 def test_copied_request_has_a_lookup_of_its_own(request_: Any) -> None:
-    """A copy whose user is changed must not answer for the original's."""
+    """A copied request whose user is changed has its own lookup."""
     assert request_.instance_config.instance_id == "acme"
     copied = copy.copy(request_)
     copied.user = SAM

@@ -146,7 +146,7 @@ def test_denied_via_project_names_project(resolver: InstanceResolver, call: Twin
 def test_every_source_is_authorized(
     resolver: InstanceResolver, call: Twin, clock: Clock, service: Service
 ) -> None:
-    """Fresh from the service, from the cache, stale, through a project: a stranger gets nothing."""
+    """A stranger is refused, whatever the source: service, cache, stale copy or project."""
     for source in ("service", "cache", "stale"):
         if source == "stale":
             clock.now += 300

@@ -110,7 +110,7 @@ def test_user_context_of_nobody(user: object) -> None:
 
 @pytest.mark.django_db
 def test_user_context_costs_no_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    """Id and e-mail are there already, and an owner needs no more."""
+    """Building the context costs no query, and an owner needs no more."""
     user = saved()
     with django_assert_num_queries(0):
         who = user_context(user)
@@ -120,7 +120,7 @@ def test_user_context_costs_no_query(django_assert_num_queries: DjangoAssertNumQ
 
 @pytest.mark.django_db
 def test_roles_cost_one_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    """Group names are read when something asks for them, and once."""
+    """Roles are read when they are needed, with one query."""
     who = user_context(saved(groups=("editor", "viewer")))
     with django_assert_num_queries(1):
         assert who.roles == {"editor", "viewer"}
@@ -131,7 +131,7 @@ def test_roles_cost_one_query(django_assert_num_queries: DjangoAssertNumQueries)
 def test_showing_and_comparing_cost_no_query(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
-    """A log line or a debug page with a user in it asks the database nothing."""
+    """Showing and comparing users costs no query."""
     user = saved()
     who = user_context(user)
     with django_assert_num_queries(0):
@@ -178,7 +178,7 @@ def test_groups_and_admins(
     ],
 )
 def test_roles_of_other_user_models(user: Person, roles: set[str]) -> None:
-    """No groups, no `is_superuser`: no roles. Only True makes a superuser."""
+    """Users without groups and `is_superuser` have no roles; only True makes a superuser."""
     assert user_context(user).roles == roles
 
 
@@ -203,7 +203,7 @@ def test_tenant_ids(given: object, tenants: set[str]) -> None:
 
 @pytest.mark.django_db
 def test_tenant_ids_of_a_queryset() -> None:
-    """A property that returns a queryset of ids does what it looks like."""
+    """Tenant ids may be a queryset of ids."""
     saved("bob")
     who = user_context(Person(tenant_ids=User.objects.values_list("username", flat=True)))
     assert who.tenant_ids == {"bob"}
@@ -224,7 +224,7 @@ def test_tenant_ids_of_a_queryset() -> None:
     ],
 )
 def test_default_instance_id(user: Person, default: str | None) -> None:
-    """The user's own, else the profile's; what is no string, or empty, is none."""
+    """The default instance is the user's own, else the profile's; it must be a non-empty string."""
     assert user_context(user).default_instance_id == default
 
 
@@ -235,12 +235,12 @@ def test_own_user_context_may_build_on_the_default() -> None:
 
 
 def test_email_that_is_no_string() -> None:
-    """A value that is not a string is none."""
+    """An e-mail that is not a string counts as none."""
     assert user_context(Person(email=["a@example.com"])).email is None
 
 
 async def test_own_default_needs_no_load() -> None:
-    """A field of the user itself is there already, also in an event loop."""
+    """A default that is a field of the user needs no query, also in an event loop."""
     assert user_context(Person(default_instance_id="acme")).default_instance_id == "acme"
 
 
@@ -264,7 +264,7 @@ async def test_once_loaded_loads_what_is_asked_for() -> None:
 
 
 async def test_once_loaded_lets_other_errors_through() -> None:
-    """An error of the question itself is not taken for something to load."""
+    """An error of the called function itself is raised."""
     with pytest.raises(ZeroDivisionError):
         await call_when_loaded(lambda: 1 // 0)
 
@@ -280,7 +280,7 @@ def test_in_event_loop_outside() -> None:
 
 
 def test_deferred_belongs_to_the_class() -> None:
-    """Looking at the class, as documentation tools do, reads nothing."""
+    """The attributes can be looked up on the class, as documentation tools do."""
     assert "Group names" in str(DjangoUser.roles.__doc__)
 
 
@@ -328,7 +328,7 @@ def _asked_for_the_first_time() -> Iterator[None]:
 def test_user_of_another_kind_is_anonymous(
     stranger: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Two kinds of principal have the key 1: the owner of an instance is a user of the site."""
+    """A user of another kind is anonymous: its key may be that of a site's user."""
     for _ in range(2):
         assert user_context(stranger) == LookupUser.anonymous()
 
@@ -339,7 +339,7 @@ def test_user_of_another_kind_is_anonymous(
 
 
 def test_anonymous_kinds_are_not_worth_a_line(caplog: pytest.LogCaptureFixture) -> None:
-    """Every request without a log-in has one."""
+    """Anonymous users are not logged: each request without a log-in has one."""
     for user in (None, AnonymousUser(), SimpleNamespace(is_authenticated=False, pk=1)):
         assert user_context(user) == LookupUser.anonymous()
 
@@ -358,7 +358,7 @@ def test_proxy_of_the_user_model_is_a_user() -> None:
 
 @override_settings(AUTH_USER_MODEL="contenttypes.ContentType")
 def test_user_model_of_the_settings_counts() -> None:
-    """Users of another model than the site's are strangers, were they Django's own."""
+    """Only users of the site's own user model are known, not Django's default one."""
     assert user_context(User(pk=1)) == LookupUser.anonymous()
 
 
@@ -370,7 +370,7 @@ def test_site_without_a_user_model_knows_no_user() -> None:
 
 @pytest.mark.parametrize("field", ["roles", "tenant_ids"])
 def test_none_is_no_names(field: str) -> None:
-    """A nullable column of a project's own user model says so."""
+    """None counts as no names: a nullable column may hold it."""
     assert getattr(LookupUser("7", **{field: None}), field) == ()  # type: ignore[arg-type]
 
 
