@@ -10,7 +10,7 @@ from celery import Celery
 
 
 def make_app(folder: Path) -> Any:
-    """Return an app whose broker and results are files, for those who use the same folder."""
+    """Return an app whose broker and results are files in the folder."""
     app = Celery("live", broker="filesystem://", backend=folder.as_uri())
     app.conf.broker_transport_options = {
         "data_folder_in": str(folder),

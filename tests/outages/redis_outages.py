@@ -37,7 +37,7 @@ def refused(server: RedisServer) -> Iterator[None]:
 
 @contextmanager
 def hung(server: RedisServer) -> Iterator[None]:
-    """Accepts, and never answers; afterwards it holds what it held."""
+    """Have the server accept connections and never answer; afterwards it has its old entries."""
     server.pause()
     try:
         yield
@@ -46,7 +46,7 @@ def hung(server: RedisServer) -> Iterator[None]:
 
 
 def garbage(server: RedisServer) -> AbstractContextManager[None]:
-    """Something else listens on its port."""
+    """Have another server that is no Redis listen on the port."""
     return replaced(server, lambda _: NONSENSE)
 
 
@@ -88,7 +88,7 @@ def replaced(server: RedisServer, reply: Callable[[bytes], bytes]) -> Iterator[N
 
 @contextmanager
 def read_only(server: RedisServer) -> Iterator[None]:
-    """A replica, as after a failover."""
+    """Make the server a replica, which is read-only, as after a failover."""
     server.command("REPLICAOF", "127.0.0.1", "1")
     try:
         yield
@@ -98,7 +98,7 @@ def read_only(server: RedisServer) -> Iterator[None]:
 
 @contextmanager
 def full(server: RedisServer) -> Iterator[None]:
-    """Out of memory, and evicting nothing."""
+    """Let the server have no memory left, and evict nothing."""
     assert server.command("CONFIG", "SET", "maxmemory-policy", "noeviction") == b"+OK"
     assert server.command("CONFIG", "SET", "maxmemory", "1") == b"+OK"
     try:
@@ -156,7 +156,7 @@ class Bench:
 
 
 def provide_bench(kind: str, server: RedisServer) -> Iterator[Bench]:
-    """Yield one on a Redis whose sockets have short timeouts."""
+    """Yield a bench on a Redis whose sockets have short timeouts."""
     timeouts: dict[str, Any] = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
     if kind == "django-redis":
         timeouts = {name.upper(): seconds for name, seconds in timeouts.items()}

@@ -109,7 +109,7 @@ class Watched:
         )
 
     def _hurry(self, sentinel: SentinelServer) -> None:
-        """Have it look more often, where it can be told to: by itself it does every ten seconds."""
+        """Have a sentinel check more often than every ten seconds, where it can be told to."""
         import redis
 
         with redis.Redis(port=sentinel.port) as client, suppress(redis.ResponseError):

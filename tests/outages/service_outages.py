@@ -56,7 +56,7 @@ FAULTS = {**FAILING, "429": LIMITED, "html": HTML}
 
 
 class Counting(HttpConfigService):
-    """Counts what is asked, since a port that refuses cannot."""
+    """Counts the calls, since a port that refuses connections cannot."""
 
     calls = 0
 

@@ -39,7 +39,7 @@ def words(prefix: str) -> list[str]:
 def test_acl_of_the_page_is_enough_and_no_more(
     backend: str, own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Everything works, the server denies nothing, and each command of the page is used."""
+    """With the documented rights everything works, and each documented command is used."""
     server, config = own_redis_server, near_config(backend, own_redis_server.url(db=1))
     command = words(prefix := config["KEY_PREFIX"])
     assert server.command(*command) == b"+OK"

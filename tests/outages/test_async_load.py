@@ -131,7 +131,7 @@ def request_of(user: object) -> Any:
 
 @pytest.mark.parametrize("user", [Somebody("olga"), Somebody("root", is_superuser=True)])
 def test_near_hit_of_a_request(resolver: InstanceResolver, hops: list[str], user: Somebody) -> None:
-    """``request.ainstance_config()`` adds neither, where its user is there."""
+    """A near hit by ``request.ainstance_config()`` needs no await and no other thread."""
     request = request_of(user)
     with replace_resolver(resolver):
         assert by_hand(request.ainstance_config()).instance_id == "acme"
@@ -262,7 +262,7 @@ async def lag_of(work: Awaitable[Any]) -> tuple[Any, float]:
 
 @pytest.mark.parametrize("kind", SHARED_CACHES)
 async def test_slow_fetches_hold_up_no_hit(kind: str, request: pytest.FixtureRequest) -> None:
-    """All that needs no service is answered while hundreds wait for it."""
+    """Lookups that need no service are answered while hundreds wait for it."""
     script = Slow()
     with busy(kind, request, script) as resolver:
         tasks = {name: asyncio.create_task(resolver.aresolve(asks(OLGA, name))) for name in ALL}

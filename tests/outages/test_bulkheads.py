@@ -95,7 +95,7 @@ def test_id_that_fails_refuses_no_other(script: Script) -> None:
 
 @pytest.mark.parametrize("script", [Answer(500), Answer(503, headers={"Retry-After": "60"})])
 def test_id_that_fails_without_healthy_ones_between_refuses_no_other(script: Script) -> None:
-    """The breaker counts ids: ten failures of one in a row are one."""
+    """The breaker counts ids: ten failures of one id in a row count as one."""
     with ScriptedServer(poisoned(script)) as server:
         resolver = make(server.url, **PATIENT)
         later = Later(resolver)
@@ -128,7 +128,7 @@ def test_id_that_fails_is_left_alone(twin: Twin) -> None:
 
 
 def test_id_that_failed_is_asked_for_after_an_invalidation() -> None:
-    """Callers who invalidate, or expire, want it asked for."""
+    """An id that rests is asked for after it was invalidated or expired."""
     with ScriptedServer(Answer(500)) as server:
         resolver = make(server.url, **PATIENT)
         for change in (resolver.cache.invalidate, resolver.cache.expire):
@@ -142,7 +142,7 @@ def test_id_that_failed_is_asked_for_after_an_invalidation() -> None:
 
 @pytest.mark.parametrize("tenants", [1, 2])
 def test_dead_service_of_few_tenants_is_left_alone(tenants: int) -> None:
-    """Fewer ids than open the breaker: each of them backs off by itself, ten calls a minute."""
+    """With fewer ids than open the breaker each id rests by itself: ten calls a minute."""
     names = [f"tenant-{number}" for number in range(tenants)]
     with ScriptedServer(Answer(500)) as server:
         resolver = make(server.url, **PATIENT)
@@ -179,7 +179,7 @@ def test_rate_limit_is_of_one_id_and_user(twin: Twin) -> None:
 
 @pytest.mark.parametrize("crowd", CROWDS)
 def test_rate_limit_of_the_leader_is_theirs_alone(crowd: Any) -> None:
-    """Users who waited for the call that was limited ask for themselves."""
+    """When the leader's call is rate-limited, the followers make their own calls."""
     limited = threading.Event()
 
     def limits_sam(request: Received) -> Script:
@@ -206,7 +206,7 @@ MADE_UP = 300
 
 @pytest.mark.parametrize("crowd", CROWDS)
 def test_user_who_makes_up_ids(crowd: Callable[..., list[Told]]) -> None:
-    """Slow 404s for one user hold up no other, cost no more than the budget, and leave no keys."""
+    """Slow 404s for one user hold up no other user, stay within the budget, and leave no keys."""
     served, neighbours = threading.Event(), [f"cold-{number}" for number in range(20)]
 
     def slow(request: Received) -> Script:
@@ -233,7 +233,7 @@ def test_user_who_makes_up_ids(crowd: Callable[..., list[Told]]) -> None:
 
 
 def test_user_whose_budget_is_spent_leaves_nothing_in_the_cache() -> None:
-    """A flood of ids would push out what is there."""
+    """A user whose budget is spent writes nothing to the cache."""
     with ScriptedServer(lambda request: Answer(404)) as server:
         resolver = make(server.url, miss_budget=3, **PATIENT)
         Monotonic(resolver)
@@ -292,7 +292,7 @@ def test_refusal_that_is_slow_holds_up_no_other_user(crowd: Callable[..., list[T
 
 
 def test_cold_tenants_at_once_are_served() -> None:
-    """A restart of the cache, and a service that is slow and well: all have their answer."""
+    """After a restart of the cache many lookups at once are all answered by a slow service."""
     names = [f"tenant-{number}" for number in range(300)]
 
     def slow(request: Received) -> Script:
@@ -310,13 +310,13 @@ def test_cold_tenants_at_once_are_served() -> None:
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that has room for two calls."""
+    """A process with room for two calls."""
     monkeypatch.setattr(pools, "flights", DaemonPool("test-flight", 2, most=2, waiting=2))
 
 
 @pytest.mark.usefixtures("narrow")
 def test_full_process_says_so_at_once() -> None:
-    """503, with why and a short Retry-After; the service is not to blame, and the rest goes on."""
+    """A full process answers 503 with a reason and Retry-After; the breaker stays closed."""
     served = threading.Event()
 
     def slow(request: Received) -> Script:
@@ -339,7 +339,7 @@ def test_full_process_says_so_at_once() -> None:
 def test_call_that_starts_late_is_not_held_against_the_service(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Our queue has taken its time. The breaker stays closed, and the id is asked for at once."""
+    """A call that waited long for a thread does not count against the service."""
     monkeypatch.setattr(pools, "flights", DaemonPool("test-flight", 1, waiting=100))
     with ScriptedServer(lambda request: Answer(200, healthy(request).body, delay=0.7)) as server:
         resolver = make(server.url, config_service_timeout=1, breaker_failures=1)

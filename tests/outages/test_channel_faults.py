@@ -110,7 +110,7 @@ def proxy(own_redis_server: RedisServer) -> Iterator[Proxy]:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what was logged of the channel: which of them it is."""
+    """Return which of the channel's lines were logged, by their names."""
     told = (record.getMessage() for record in caplog.records)
     ours = [text for text in told if "eceiving invalidations from " in text]
     return ["down" if text.startswith("Not receiving") else "up" for text in ours]
@@ -192,7 +192,7 @@ def test_subscribe_denied_clamps(
 def test_lost_and_back(
     alias: str, own_redis_server: RedisServer, outage: Outage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Redis crashed or stopped: in doubt within a second, back by itself, one line for each."""
+    """When Redis is lost, near entries are used for a second; both changes are logged once."""
     here, there = near_resolver(), near_resolver()
     settled(here)
     with outage(own_redis_server):
@@ -209,7 +209,7 @@ def test_lost_and_back(
 
 
 def test_connection_closed(alias: str, own_redis_server: RedisServer) -> None:
-    """A subscription that the server ended, or a client's own reconnecting, forgets all first."""
+    """When a subscription was ended and begins again, the near cache is emptied first."""
     here = near_resolver()
     settled(here)
     own_redis_server.command("CLIENT", "KILL", "TYPE", "pubsub")
@@ -279,7 +279,7 @@ def test_no_thread_to_spare(alias: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_cache_that_cannot_be_made(own_redis_server: RedisServer) -> None:
-    """A mistake in CACHES is the cache's failure, and not the lookup's."""
+    """An error in CACHES counts as a failure of the cache, and lookups are still answered."""
     config = near_config("django-redis", own_redis_server.url())
     with near_caches(instances={**config, "LOCATION": "nonsense://host"}):
         assert near_resolver().resolve(asks()).source is Source.SERVICE

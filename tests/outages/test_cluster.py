@@ -71,7 +71,7 @@ def test_miss_hit_and_invalidation(resolver: InstanceResolver, twin: Twin) -> No
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_missing_is_remembered(resolver: InstanceResolver, twin: Twin) -> None:
-    """Other processes are told from the cache that an id does not exist."""
+    """Other processes learn from the cache that an id does not exist."""
     for each in (resolver, resolver, resolver_on(resolver.settings.cache_alias)):
         with pytest.raises(InstanceNotFound):
             twin(each, "resolve", asks(instance_id="nothing"))
@@ -81,7 +81,7 @@ def test_missing_is_remembered(resolver: InstanceResolver, twin: Twin) -> None:
 
 
 def test_lease_is_held_by_one_process(resolver: InstanceResolver) -> None:
-    """The others see that it is, until it is given back."""
+    """One process holds the lease; others see that until it is given back."""
     tiers, health = resolver.cache.tiers, CacheHealth(ALIAS)
     under = tiers.shared.read("acme").generation
     assert under is not None

@@ -104,7 +104,7 @@ def test_propagation(
 
 @pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
 def test_fork(here: InstanceResolver, config: dict[str, Any], fork: str) -> None:
-    """A child hears what its parent changes, and the parent what the child changes."""
+    """Parent and child hear each other's changes after a fork."""
     with Peer(config, forks=fork) as peer:
         for changer in (False, True):
             before = peer("settle", child=False)
@@ -181,7 +181,7 @@ def test_nothing_before_first_use(here: InstanceResolver) -> None:
 
 
 def test_thread_ends_when_nobody_wants_to_know(here: InstanceResolver) -> None:
-    """Resolvers that are no more keep no thread and no connection."""
+    """When no resolver is left the thread and its connection end."""
     settled(near_resolver())
     thread = listeners()[0]
 
@@ -195,7 +195,7 @@ def test_thread_ends_when_nobody_wants_to_know(here: InstanceResolver) -> None:
 
 
 def test_connection_is_given_back(here: InstanceResolver) -> None:
-    """A thread that ends leaves its connection to others."""
+    """A thread that ends gives its connection back to the pool."""
     settled(here)
     assert subscribers() == 1
     end(channel())

@@ -108,7 +108,7 @@ def test_outage_is_two_lines(
 
 @down
 def test_recovery(outage: Outage, bench: Bench) -> None:
-    """Back in five seconds, with what it holds or without anything; never with what is wrong."""
+    """After the outage the cache is used within five seconds, and no wrong value is served."""
     bench.resolver.resolve(asks())
     with outage(bench.server):
         bench.resolver.resolve(asks())
@@ -123,7 +123,7 @@ def test_recovery(outage: Outage, bench: Bench) -> None:
 
 
 def test_restarted_empty(bench: Bench) -> None:
-    """A Redis that lost everything between two lookups has unknown generations, not old ones."""
+    """A Redis that came back empty has unknown generations, so no old entry is served."""
     bench.resolver.resolve(asks())
     bench.server.kill()
     bench.server.start()
@@ -138,7 +138,7 @@ def test_restarted_empty(bench: Bench) -> None:
 @down
 @pytest.mark.parametrize("twin", TWINS)
 def test_both_down(outage: Outage, twin: Twin, bench: Bench) -> None:
-    """A copy that cannot hear an invalidation is not served: 503, and when to try again."""
+    """With Redis and the service down the answer is 503: a kept copy may be invalidated."""
     bench.resolver.resolve(asks())
     bench.service.failure = ConfigServiceUnavailable("down", reason="status")
     with outage(bench.server):
@@ -152,7 +152,7 @@ def test_both_down(outage: Outage, twin: Twin, bench: Bench) -> None:
 @down
 @pytest.mark.parametrize("twin", TWINS)
 def test_missing_is_reused(outage: Outage, twin: Twin, bench: Bench) -> None:
-    """ "Does not exist" is an answer like any other: one call bridges NEAR_CACHE_TTL."""
+    """A 404 is used again for NEAR_CACHE_TTL, as any answer."""
     with outage(bench.server):
         for asked in (1, 2):
             for _ in range(20):
@@ -164,7 +164,7 @@ def test_missing_is_reused(outage: Outage, twin: Twin, bench: Bench) -> None:
 
 @pytest.mark.parametrize("twin", TWINS)
 def test_missing_outlives_what_redis_holds(twin: Twin, bench: Bench) -> None:
-    """Deleted during the outage, an instance is not back with the Redis that still holds it."""
+    """An instance deleted during the outage does not come back with Redis."""
     twin(bench.resolver, "resolve", asks())
     del bench.service.instances["acme"]
     with hung(bench.server), pytest.raises(InstanceNotFound):
@@ -205,7 +205,7 @@ REPLIES = {
 
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
 def test_babble(reply: bytes, bench: Bench) -> None:
-    """Replies that are well-formed, and to another question, are never taken for an answer."""
+    """A well-formed reply to another question is never taken for an answer."""
 
     def babble(request: bytes) -> bytes:
         greetings = request.count(b"CLIENT") + request.count(b"SELECT")

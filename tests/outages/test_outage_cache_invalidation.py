@@ -42,7 +42,7 @@ def bench(kind: str, own_redis_server: RedisServer) -> Iterator[Bench]:
 def test_invalidation_is_repeated(
     outage: Outage, twin: Twin, call: list[str], bench: Bench
 ) -> None:
-    """The cache did not take it, which is an error; repeated when it is back, it holds."""
+    """An invalidation that the cache did not take raises; repeated later, it is effective."""
     bench.resolver.resolve(asks())
     bench.service.instances["acme"] = acme("second")
     with outage(bench.server), pytest.raises(CacheError):
@@ -55,7 +55,7 @@ def test_invalidation_is_repeated(
 
 @any_outage
 def test_answer_reused_is_invalidated(outage: Outage, bench: Bench) -> None:
-    """An invalidation reaches what this process keeps to bridge the outage."""
+    """An invalidation drops the answer that this process keeps during the outage."""
     with outage(bench.server):
         assert bench.resolver.resolve(asks()).config.r2_bucket == "first"
         bench.service.instances["acme"] = acme("second")

@@ -55,7 +55,7 @@ def grow_stale(resolver: InstanceResolver, clock: Clock, *names: str) -> None:
 def test_stale_copy_bridges(
     script: Script | None, twin: Twin, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The first waits for the soft timeout at most, the others for nothing; all of it one line."""
+    """The first lookup waits for the soft timeout at most, later ones do not wait; one log line."""
     with service(script) as client:
         resolver = make(client, config_service_timeout=20)
         grow_stale(resolver, clock)
@@ -97,7 +97,7 @@ def test_stale_copy_is_a_page(
     clock: Clock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Visitors notice nothing; without a copy they read 503 and when to try again."""
+    """Visitors get the page of a stale copy; without one they get 503 with Retry-After."""
     path = "aplain" if is_async else "plain"
     with service(script) as client:
         settings.INSTANCE_LOOKUP = {
@@ -122,7 +122,7 @@ def test_stale_copy_is_a_page(
 
 
 def test_one_call_per_retry_interval(clock: Clock) -> None:
-    """An id whose call failed rests, for as long as the setting says and no longer."""
+    """An id whose call failed is asked for again after RETRY_INTERVAL, not before."""
     with service(Answer(500)) as client:
         resolver = make(client, retry_interval=30, breaker_failures=100, **PATIENT)
         later = Later(resolver)
@@ -158,7 +158,7 @@ def test_recovery_is_visible(
 
 
 def test_refreshes_do_not_hold_up_lookups() -> None:
-    """While forty wait for a service that hangs, what the cache holds is served at once."""
+    """While forty refreshes hang, entries in the cache are served at once."""
     gate = Event()
     with ScriptedServer(healthy) as server:
         resolver = make(server.url, config_service_timeout=10)

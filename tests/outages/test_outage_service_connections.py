@@ -26,7 +26,7 @@ BURST = 8
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux drops packets")
 @pytest.mark.parametrize("crowd", CROWDS)
 def test_burst_after_a_silent_drop(crowd: Callable[..., list[Any]]) -> None:
-    """Each lookup is answered by the service in good time, and none counts as its failure."""
+    """After a silent drop each lookup is answered in time, and none counts as a failure."""
     together = threading.Barrier(BURST, timeout=10)
 
     def all_at_once(request: Received) -> Script:

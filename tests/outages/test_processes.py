@@ -51,7 +51,7 @@ def test_gunicorn_preloaded(service: Service, redis_server: RedisServer, tmp_pat
 
 @pytest.mark.extras
 def test_uvicorn_workers(service: Service, redis_server: RedisServer, tmp_path: Path) -> None:
-    """Forty requests to two workers are one call, and many ids at once are one call each."""
+    """Forty requests to two workers share one call; for many ids there is one call each."""
     command = ["uvicorn", "tests.outages.live_fleet:asgi", "--fd", "{fd}", "--workers", "2"]
     redis_server.command("FLUSHALL")
     environ = {"CONFIG_SERVICE_URL": service.url, "REDIS_URL": redis_server.url()}
@@ -66,7 +66,7 @@ def test_uvicorn_workers(service: Service, redis_server: RedisServer, tmp_path: 
 
 @pytest.mark.extras
 def test_celery_prefork(service: Service, redis_server: RedisServer, tmp_path: Path) -> None:
-    """Tasks look up in the children of a worker that has looked up, and is looking up."""
+    """Celery tasks look up in forked children whose parent has looked up, or is doing so."""
     from tests.outages.live_celery import make_app
 
     command = ["celery", "--app", "tests.outages.live_celery", "worker", "--pool", "prefork"]
@@ -137,7 +137,7 @@ print(threading.active_count())
 
 
 def test_nothing_is_started_by_loading() -> None:
-    """No thread before the first lookup: not by an import, `ready`, a check, or a resolver."""
+    """Imports, `ready`, checks and new resolvers start no thread."""
     done = run(["-c", LOADED])
     assert (done.stdout, done.stderr) == ("1\n", "")
 
@@ -177,7 +177,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_exit_is_not_delayed_by_a_hanging_fetch(ending: str) -> None:
-    """A restart does not wait for a service that says nothing."""
+    """A process exits at once though a fetch hangs."""
     wait = (
         "import threading\n"
         "from tests.support.waiting import wait_until\n"

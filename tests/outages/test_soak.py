@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def ledger() -> Ledger:
-    """Version 2 was put in place, and its predecessor invalidated."""
+    """A ledger in which version 1 was replaced by version 2 and invalidated."""
     ledger = Ledger()
     ledger.replaced("acme", 1)
     ledger.replaced("acme", 2)
@@ -100,7 +100,7 @@ def test_invalidated_version_while_redis_is_down(ledger: Ledger, later: float, l
 
 
 def test_outage_of_the_service_excuses_nothing(ledger: Ledger) -> None:
-    """The cache was there to hear of the invalidation."""
+    """An outage of the service excuses no invalidated version: the cache was there."""
     with ledger.disturbed("service hung", redis=False):
         ledger.check("acme", 1, monotonic())
     assert len(ledger.wrong) == 1
@@ -128,7 +128,7 @@ def test_version_past_the_age_limit_is_wrong(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize(("seconds", "is_well"), [(TIMEOUT, True), (TIMEOUT + 2 * SLACK, False)])
 def test_refusal_in_a_calm_time(ledger: Ledger, seconds: float, is_well: bool) -> None:
-    """Lasts no longer than a call may take."""
+    """In a calm time an owner may be refused for as long as one call takes, and no longer."""
     ledger.owner_answered("acme", monotonic() - seconds, refused=True)
     ledger.owner_answered("acme", monotonic(), refused=False)
     ledger.owner_answered("acme", monotonic() - 9, refused=False)
@@ -158,7 +158,7 @@ def test_forgotten_connections_are_reset_at_their_next_packet(tmp_path: Path) ->
 
 
 def _is_forgotten(balancer: Balancer, old: socket.socket, question: bytes) -> bool:
-    """Ask after a pause in which the connection is idle."""
+    """Ask on an idle connection, and tell whether it was reset."""
     sleep(0.05)
     balancer.forget()
     sleep(0.05)
@@ -170,7 +170,7 @@ def _is_forgotten(balancer: Balancer, old: socket.socket, question: bytes) -> bo
 
 
 def test_report_of_nothing() -> None:
-    """A soak in which nothing happened can be reported, and shows wrong answers in full."""
+    """A soak in which nothing happened can be reported; wrong answers are shown in full."""
     ledger = Ledger(wrong=["acme was answered with other"])
     shown = report(ledger, seconds=0, calls=0, recovery=None)
     assert "NOT RECOVERED" in shown
@@ -178,6 +178,6 @@ def test_report_of_nothing() -> None:
 
 
 def test_percentile() -> None:
-    """The value itself, not one between two."""
+    """A percentile is one of the values, not a number between two."""
     assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert percentile([1.0], 0.999) == 1.0

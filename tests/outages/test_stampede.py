@@ -141,7 +141,7 @@ def fleet(
 def test_fleet_makes_one_call(
     server: ScriptedServer, fleet: Callable[[float], list[Caller]]
 ) -> None:
-    """Twenty-four callers in six processes share one call that takes less than half the time."""
+    """Twenty-four callers in six processes share one call that is quick enough."""
     everybody_waits = threading.Event()
     server.answers = when(everybody_waits.is_set, GOOD)
     processes = fleet(LONG)
@@ -157,7 +157,7 @@ def test_fleet_makes_one_call(
 def test_fleet_makes_one_call_a_process_when_the_service_is_slow(
     server: ScriptedServer, fleet: Callable[[float], list[Caller]]
 ) -> None:
-    """Half way each process asks as well: the one that was first may be dead."""
+    """When the call is slow each process makes its own half way: the first may be dead."""
 
     def everybody_asked() -> bool:
         return len(server.received) >= PROCESSES

@@ -55,7 +55,7 @@ def test_entry_with_the_service_up(shared: Site, call: Twin, age: int) -> None:
 @both_twins
 @by_age
 def test_entry_with_the_service_down(shared: Site, call: Twin, age: int) -> None:
-    """A copy is served up to the age limit, and that it is stale is said; beyond it is none."""
+    """Until the age limit the copy is served as stale; after it nothing is."""
     shared.resolver.resolve(asks())
     shared.passes(age)
     shared.service.failure = DOWN

@@ -73,7 +73,7 @@ def test_answer_is_never_fresh_for_long(site: Site, call: Twin, jump: int, longe
 
 @both_twins
 def test_copy_ends_after_a_jump_back(site: Site, call: Twin) -> None:
-    """While the service stays down it lives longer by what the clock was put back, and no more."""
+    """After a jump back the stale copy lives longer by the jump, and no more."""
     site.resolver.resolve(asks())
     site.service.failure = DOWN
     site.jumps(-HOUR)
@@ -110,7 +110,7 @@ def test_missing_after_a_jump(shared: Site, call: Twin, jump: int) -> None:
 @both_twins
 @jumping
 def test_jump_during_a_fetch(site: Site, call: Twin, jump: int) -> None:
-    """The answer is served, never as fresh for longer than the ttl, and the next one asks again."""
+    """An answer is served after a jump during its fetch, and is fresh for the ttl at most."""
     site.service.meanwhile = lambda: site.jumps(jump)
     result: LookupResult = call(site.resolver, "resolve", asks())
     assert result.source is Source.SERVICE

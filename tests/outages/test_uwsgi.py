@@ -61,7 +61,7 @@ def subscribers(redis_server: RedisServer) -> int:
 def test_uwsgi(
     service: Service, redis_server: RedisServer, tmp_path: Path, options: list[str]
 ) -> None:
-    """Each worker answers, though the site has looked up, and is looking up, as it is loaded."""
+    """Each uWSGI worker answers, though a lookup was made or is under way when the site loads."""
     command = ["--http-socket", "fd://{fd}", "--module", "tests.outages.live_fleet:wsgi"]
     command += ["--master", "--need-app", "--die-on-term", "--processes", str(WORKERS), *options]
     redis_server.command("FLUSHALL")

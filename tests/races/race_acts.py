@@ -22,7 +22,7 @@ def ask(race: Race) -> str:
 
 
 def aask(race: Race) -> str:
-    """Do the same as a coroutine."""
+    """Return the version that a lookup in a coroutine gets, or the name of its error."""
     try:
         return async_to_sync(race.here.aresolve)(asks()).config.r2_bucket
     except InstanceLookupError as exc:
@@ -41,13 +41,13 @@ def foreground(race: Race) -> None:
 
 
 def stale(race: Race) -> None:
-    """A copy is stale."""
+    """A lookup while the copy is stale."""
     race.clock.now += 300
     race.seen(race.here)
 
 
 def refresh_ahead(race: Race) -> None:
-    """A copy is about to become stale."""
+    """A lookup of an entry that is about to become stale."""
     race.clock.now += 299.99
     race.seen(race.here)
 
@@ -62,7 +62,7 @@ def background(race: Race) -> None:
 
 
 def cancelled(race: Race) -> None:
-    """The caller is a coroutine that is cancelled, and the fetch goes on behind it."""
+    """A coroutine's lookup is cancelled, and the fetch goes on."""
     reached = race.service.reached
 
     async def give_up() -> None:

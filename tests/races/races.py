@@ -95,7 +95,7 @@ class Points(DictConfigService):
         monkeypatch.setattr(way, "set", call)
 
     def pass_by(self, point: str) -> None:
-        """Do what is to be done at this point, once."""
+        """Do the act of this point, once."""
         with self._lock:
             if point != self._point:
                 return
@@ -179,7 +179,7 @@ def closing(function: Callable[[*Ts], T], *args: *Ts) -> T:
 
 
 class Turns:
-    """Two that take turns, a step each, in an order such as "ABBAAB"."""
+    """Two threads that take turns, one step each, in an order such as "ABBAAB"."""
 
     def __init__(self, order: str) -> None:
         self._left = list(order)
@@ -188,7 +188,7 @@ class Turns:
         self.is_stuck = False
 
     def take(self, who: str) -> None:
-        """End a step, and wait until it is one's turn for the next."""
+        """End a step, and wait for this thread's next turn."""
         with self._changed:
             self._end(who)
             if not self._changed.wait_for(lambda: self._is_turn(who), 10):

@@ -69,7 +69,7 @@ def run(script: str) -> int:
 @pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
 @pytest.mark.parametrize("name", SHARED)
 def test_child_works_while_the_lock_is_held(name: str, fork: str) -> None:
-    """A child must not wait for a thread that it does not have."""
+    """A child works though another thread of its parent held the lock."""
     make, use = SHARED[name]
     assert run(SCRIPT.format(make=make, use=use, fork=fork)) == 7
 

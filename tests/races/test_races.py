@@ -111,7 +111,7 @@ def test_invalidated(race: Race, fetch: Do, point: str, act: Do) -> None:
 
 @every_race(see_deleted)
 def test_deleted(race: Race, fetch: Do, point: str, act: Do) -> None:
-    """An older answer does not bring back what another process knows to be deleted."""
+    """An older answer does not bring back an instance that another process knows to be deleted."""
     run(race, fetch, point, act)
     race.service.failure = DOWN
     assert race.seen_by_both() <= GONE
@@ -141,7 +141,7 @@ def test_expired(race: Race, fetch: Do, point: str, act: Do) -> None:
     [invalidate, invalidate_all, refill],
 )
 def test_missing(race: Race, fetch: Do, point: str, act: Do) -> None:
-    """An older "does not exist" hides nothing that was created, and told so, meanwhile."""
+    """An older 404 does not hide an instance that was created and invalidated meanwhile."""
     race.here.cache.generation("acme")
     if fetch is not foreground:
         assert race.seen(race.here) == "first"
@@ -195,7 +195,7 @@ def test_order(race: Race, fetch: Do, order: str, act: Do) -> None:
 
 @every("ask, point, act", [ask, aask], [*POINTS[:4], "before the second look"], INVALIDATIONS)
 def test_copy_of_failed_call(patient: Race, ask: Ask, point: str, act: Do) -> None:
-    """A stale copy that was read before the invalidation is not served after it either."""
+    """A stale copy read before an invalidation is not served when the call fails after it."""
     assert patient.seen(patient.here) == "first"
     patient.clock.now += 300
     patient.service.failure = DOWN

@@ -22,7 +22,7 @@ def test_act(
     fetch: Callable[[Race], None],
     act: Callable[[Race], None],
 ) -> None:
-    """An answer that was under way does not survive, of a thread or of a cancelled coroutine."""
+    """An older answer does not survive an act, in a thread or in a cancelled coroutine."""
     race = Race(cache_alias, monkeypatch, config_service_timeout=25)
     run(race, fetch, "after the fetch", act)
     assert race.seen_by_both() == {"InstanceNotFound" if act is see_deleted else "second"}

@@ -38,7 +38,7 @@ def fail(verb: str, key: str) -> None:
 
 
 def invalidate_in_vain(race: Race, act: str) -> None:
-    """Invalidate, which the cache does not take."""
+    """Make an invalidation that the cache does not take."""
     race.service.instances["acme"] = acme("second")
     with pytest.raises(CacheError):
         getattr(race.here, act)(*(["acme"] if act == "invalidate_cache" else []))

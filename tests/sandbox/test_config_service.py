@@ -172,7 +172,7 @@ def test_user_refused_is_403_for_instance_and_project(
 def test_user_refused_is_403_even_with_a_current_copy(
     api: Api, service_admin: ServiceAdmin, instance_id: str
 ) -> None:
-    """Holding a copy is no way around a refusal."""
+    """A user with a current copy is refused all the same."""
     service_admin.set(f"instance/{instance_id}", refused_users=["12"])
 
     answer = api.ask(f"/instances/{instance_id}", X_User_ID="12", If_None_Match="*")
@@ -180,7 +180,7 @@ def test_user_refused_is_403_even_with_a_current_copy(
 
 
 def test_user_is_of_no_matter_to_an_unknown_id(api: Api) -> None:
-    """A 404 is one for all users."""
+    """An unknown id gets the same 404 for all users."""
     bodies = {api.ask("/instances/nowhere", X_User_ID=user).content for user in (None, "7")}
 
     assert len(bodies) == 1
@@ -226,7 +226,7 @@ def test_credential_scheme_in_another_case_is_accepted(api: Api) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_method_that_writes_is_405(api: Api, method: str) -> None:
-    """The API is for reading, and says so without talk of cookies."""
+    """A method that writes gets 405, and no page about cookies."""
     for path in ("/instances/studio-a", "/projects/film-42", "/instances"):
         answer = api.ask(path, method)
         assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
@@ -266,7 +266,7 @@ def test_path_unknown_is_a_404_problem(api: Api, path: str) -> None:
 
 
 def test_path_outside_the_api_needs_no_token(api: Api) -> None:
-    """The start page leads to the admin, and a wrong page is Django's own."""
+    """Paths outside of the API need no token."""
     assert api.ask("/", Authorization=None).headers["Location"] == "/admin/"
     assert "<html" in api.ask("/instances-of", Authorization=None).text
 
@@ -275,12 +275,12 @@ def test_path_outside_the_api_needs_no_token(api: Api) -> None:
     "path", ["/instances/studio-a", "/instances/x", "/instances", "/projects/"]
 )
 def test_answer_is_never_to_be_stored(api: Api, path: str) -> None:
-    """No cache on the way keeps a secret, or an error."""
+    """Each answer has ``no-store``."""
     assert api.ask(path).headers["Cache-Control"] == "private, no-store"
 
 
 def test_options_of_the_server_as_a_whole(api: Api) -> None:
-    """A target that is no path is answered, and by nothing of the API."""
+    """``OPTIONS *`` gets a 404, which is not the API's."""
     with closing(HTTPConnection(urlsplit(api.url).netloc, timeout=10)) as connection:
         connection.request("OPTIONS", "*")
         assert connection.getresponse().status == 404

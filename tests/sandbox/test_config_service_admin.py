@@ -54,7 +54,7 @@ def test_switch_off_serves_again(api: Api, switch: Callable[..., None]) -> None:
 def test_switch_slow_delays_every_answer_side_by_side(
     config_service: ServerProcess, switch: Callable[..., None]
 ) -> None:
-    """Slow requests wait at the same time, as they would in a real service."""
+    """Slow requests wait side by side, as in a real service."""
     switch(slow=0.4)
     asked = range(32)
     started = monotonic()
@@ -79,7 +79,7 @@ def test_switch_errors_answers_the_chosen_status(
 
 
 def test_switch_errors_at_half_lets_some_through(api: Api, switch: Callable[..., None]) -> None:
-    """A percentage is a chance, not a switch: 60 tosses all alike happen once in 10^17 runs."""
+    """At 50 % some requests pass and some fail (sixty alike happen once in 10^17 runs)."""
     switch(errors=50, errors_status=502)
 
     assert {api.ask("/instances").status_code for _ in range(60)} == {200, 502}
@@ -88,7 +88,7 @@ def test_switch_errors_at_half_lets_some_through(api: Api, switch: Callable[...,
 def test_switch_on_shows_in_the_admin_and_leaves_it_working(
     admin_pages: AdminPages, switch: Callable[..., None]
 ) -> None:
-    """People who broke the service can see that, and mend it."""
+    """The admin shows that switches are on, and still works."""
     assert "Switched on" not in admin_pages.page()
     switch(down=True, slow=0.1, errors=30, errors_status=504)
 
@@ -103,7 +103,7 @@ def test_switch_on_shows_in_the_admin_and_leaves_it_working(
 def test_switch_out_of_range_is_refused(
     service_admin: ServiceAdmin, fields: dict[str, Any]
 ) -> None:
-    """The admin explains instead of saving what makes no sense."""
+    """The admin refuses switches that are out of range, with an explanation."""
     with pytest.raises(RuntimeError, match="Ensure this value"):
         service_admin.switch(**fields)
 
@@ -114,7 +114,7 @@ def test_switch_out_of_range_is_refused(
 def test_switch_form_is_saved_if_it_makes_sense(
     admin_pages: AdminPages, switch: Callable[..., None], slow: str, status: int, words: str
 ) -> None:
-    """People switch by a form, which the bare name of the switches leads to."""
+    """The switches can be set by a form, at the address of the switches."""
     assert 'name="slow"' in admin_pages.page("config_service/switches/")
     form = {"slow": slow, "errors": "0", "errors_status": "500", "retry_after": ""}
     answer = admin_pages.send_form("config_service/switches/1/change/", **form)
@@ -159,7 +159,7 @@ def test_admin_refuses_what_breaks_the_contract(
 
 @pytest.mark.parametrize("name", ["-a", "a b", "é", "x" * 65])
 def test_admin_refuses_an_id_that_clients_do(service_admin: ServiceAdmin, name: str) -> None:
-    """No client could ask for such an instance."""
+    """An id that clients refuse cannot be saved."""
     with pytest.raises(RuntimeError, match="instance_id"):
         service_admin.set(f"instance/{name}")
 
@@ -173,7 +173,7 @@ def add(pages: AdminPages, **fields: str) -> requests.Response:
 
 
 def test_admin_form_empty_json_field_is_an_empty_object(api: Api, admin_pages: AdminPages) -> None:
-    """Leaving a field empty is a way to say: none."""
+    """An empty JSON field of the form is saved as an empty object."""
     name = fresh_id()
     answer = add(admin_pages, instance_id=name, features='{"beta": true}')
 
@@ -232,7 +232,7 @@ def test_admin_pages_are_closed_without_the_password(config_service: ServerProce
 def test_admin_api_is_closed_without_the_password(
     config_service: ServerProcess, method: str, auth: tuple[str, str] | None
 ) -> None:
-    """Programs need the superuser's password, too, and are told so."""
+    """The admin's API needs the superuser's password, and says so."""
     url = f"{config_service.url}/admin/api/instance/studio-a"
     answer = requests.request(method, url, json={"name": "x"}, auth=auth, timeout=10)
 
@@ -252,7 +252,7 @@ def test_admin_api_is_closed_without_the_password(
 def test_admin_api_refuses_what_it_does_not_understand(
     service_admin: ServiceAdmin, method: str, path: str, data: str, status: int
 ) -> None:
-    """A program's mistake is an answer, not a fault of the service."""
+    """A malformed request to the admin's API is answered with an error, not a crash."""
     url = service_admin.url + path
 
     assert service_admin.request(method, url, data, timeout=10).status_code == status

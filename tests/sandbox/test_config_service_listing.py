@@ -67,7 +67,7 @@ def test_listing_last_page_has_no_next(api: Api) -> None:
     ["", "x", "after:", "after:..", "studio-a", "after:a%0A", "%C3%A9"],
 )
 def test_listing_foreign_cursor_is_400(api: Api, cursor: str) -> None:
-    """A cursor that the service did not make is no reason to begin again."""
+    """A cursor that the service did not make gets 400."""
     assert api.ask(f"/instances?cursor={cursor}").status_code == 400
 
 

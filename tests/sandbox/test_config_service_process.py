@@ -40,7 +40,7 @@ def test_server_stops_and_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_server_starts_as_the_page_says(tmp_path: Path) -> None:
-    """The commands of docs/config-service.md, given an environment, serve what they are said to."""
+    """The commands of docs/config-service.md start a server that serves what the page says."""
     [block] = [b for b in section("config-service.md", "The reference service") if not b.file]
     [_, (serve, greeting), (curl, _)] = commands(block)
     assert serve[0] == ".venv/bin/python"
@@ -152,7 +152,7 @@ def seed(data_dir: Path, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_seed_restores_its_own_rows_and_no_others(tmp_path: Path) -> None:
-    """The story can be told again from the start; what people added stays."""
+    """Seeding again restores the story's rows, and leaves all others."""
     with start_config_service(tmp_path) as server:
         api, admin = Api(server.url), ServiceAdmin(server.url, ADMIN_PASSWORD)
         tag = api.ask("/instances/studio-b").headers["ETag"]
@@ -168,7 +168,7 @@ def test_seed_restores_its_own_rows_and_no_others(tmp_path: Path) -> None:
 
 
 def test_seed_with_a_wrong_url_changes_nothing(config_service: ServerProcess) -> None:
-    """A wrong variable is explained, and half a seed is none."""
+    """Seeding with a wrong URL explains the error and changes nothing."""
     before = Api(config_service.url).ask("/instances/studio-a").content
     result = seed(config_service.log.parent, SANDBOX_OWNER_ID="9", SANDBOX_WORKER_URL="nowhere")
 

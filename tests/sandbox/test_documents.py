@@ -54,13 +54,13 @@ def test_reference_service_takes_what_the_contract_allows(row: Row) -> None:
 
 @pytest.mark.parametrize("row", [row for row in TABLE if row.is_contract], ids=name)
 def test_contract_allows_only_what_the_client_uses_whole(row: Row) -> None:
-    """No service that keeps the contract loses anything."""
+    """The client leaves out nothing that the contract allows."""
     assert row.becomes is not None
     assert row.left_out == ()
 
 
 def test_pattern_of_worker_urls_is_one() -> None:
-    """Client, contract and reference service have the very same."""
+    """The pattern of worker URLs is the same in client, contract and reference service."""
     workers = CONTRACT["components"]["schemas"]["Instance"]["properties"]["worker_urls"]
     assert workers["additionalProperties"]["pattern"] == HTTP_URL == URL_PATTERN
 

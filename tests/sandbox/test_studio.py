@@ -48,7 +48,7 @@ def test_page_says_where_the_configuration_came_from(people: dict[str, Visitor],
 
 
 def test_page_says_in_utc_when_the_service_was_asked(people: dict[str, Visitor], mine: str) -> None:
-    """The hour is the one that the page says it is."""
+    """The page shows in UTC when the service was asked."""
     asked = people["owner"].instance(X_Instance_ID=mine).json()["cached_at"]
     said = f"{datetime.fromtimestamp(asked, UTC):%H:%M:%S} UTC"
 
@@ -67,7 +67,7 @@ def test_page_says_in_utc_when_the_service_was_asked(people: dict[str, Visitor],
 def test_page_names_what_decided(
     people: dict[str, Visitor], path: str, headers: dict[str, str], reason: str
 ) -> None:
-    """Users can read why they are in this instance."""
+    """The page names the identifier that chose the instance."""
     page = people["owner"].page(path, **headers).text
 
     assert "<h1>Studio A</h1>" in page
@@ -98,7 +98,7 @@ def test_page_for_an_admin_says_why_he_may(people: dict[str, Visitor], mine: str
 def test_page_that_fails_says_so_in_words(
     people: dict[str, Visitor], person: str, path: str, status: int, title: str
 ) -> None:
-    """A refused person gets a page of the site, with the way on."""
+    """A refused user gets a page of the site, with links to go on."""
     page = people[person].page(path)
 
     assert page.status_code == status
@@ -130,7 +130,7 @@ def test_page_during_an_outage_without_a_copy(
 def test_page_during_an_outage_with_a_copy(
     people: dict[str, Visitor], switch: Callable[..., None], mine: str
 ) -> None:
-    """A stale copy is shown as one."""
+    """A stale copy is shown as stale."""
     people["owner"].page(f"/instances/{mine}/")
     people["admin"].cache("expire", mine)
     switch(down=True)
@@ -152,7 +152,7 @@ def test_pages_never_show_a_key(people: dict[str, Visitor], mine: str) -> None:
 
 
 def test_page_is_not_kept_by_the_browser(people: dict[str, Visitor]) -> None:
-    """The next person at the machine does not see it, and no proxy mixes up the headers."""
+    """A page is not stored by browsers or proxies."""
     headers = people["owner"].page("/").headers
 
     assert "no-store" in headers["Cache-Control"]
@@ -187,7 +187,7 @@ def test_page_sends_a_job(people: dict[str, Visitor], mine: str) -> None:
 
 
 def test_page_says_why_a_job_was_not_done(people: dict[str, Visitor], mine: str) -> None:
-    """A refused job is a message too."""
+    """A refused job is shown as a message."""
     browser = people["owner"]
     browser.send_form(f"/instances/{mine}/jobs/", worker="paint", task="x")
 
@@ -196,7 +196,7 @@ def test_page_says_why_a_job_was_not_done(people: dict[str, Visitor], mine: str)
 
 @pytest.mark.parametrize("server", ["studio", "config_service"])
 def test_icon_is_there(server: str, request: pytest.FixtureRequest) -> None:
-    """Browsers ask for it by themselves, of pages that name none."""
+    """The icon that browsers ask for exists."""
     url = request.getfixturevalue(server).url
     answer = requests.get(f"{url}/favicon.ico", timeout=10)
 
@@ -231,7 +231,7 @@ def test_log_in_with_a_wrong_password_is_refused(studio: ServerProcess) -> None:
 
 
 def test_naive_lookup_is_off_unless_asked_for(people: dict[str, Visitor]) -> None:
-    """A hole that is there to be looked at is in the demo only."""
+    """The hand-written lookup is off unless it is asked for, as the demo does."""
     assert people["stranger"].page("/naive/studio-a/").status_code == 404
     assert "/naive/" not in people["stranger"].page("/instances/studio-a/").text
 
@@ -275,12 +275,12 @@ def test_panel_invalidates(people: dict[str, Visitor], mine: str) -> None:
 def test_panel_explains_what_it_cannot_do(
     people: dict[str, Visitor], action: str, instance_id: str, words: str
 ) -> None:
-    """A mistake is a message, not an error page."""
+    """An error in the panel is shown as a message, not as an error page."""
     people["admin"].cache(action, instance_id)
 
     assert words in people["admin"].page("/cache/").text
 
 
 def test_panel_shows_a_malformed_id_as_such(people: dict[str, Visitor]) -> None:
-    """Looking at nonsense says that it is."""
+    """The panel reports a malformed id as malformed."""
     assert "is not a valid instance id" in people["admin"].page("/cache/?id=not an id").text

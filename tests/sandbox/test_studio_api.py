@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def test_api_tells_where_the_caller_stands(people: dict[str, Visitor], mine: str) -> None:
-    """Programs are told what the page tells."""
+    """The API tells programs the same as the page tells users."""
     answer = people["owner"].instance(X_Instance_ID=mine).json()
 
     assert answer["instance_id"] == mine
@@ -154,7 +154,7 @@ def test_job_that_the_worker_does_not_do(
     fields: dict[str, Any],
     words: str,
 ) -> None:
-    """A worker's failure is a 502, and not one of the caller's."""
+    """A worker's failure gets a 502."""
     name = add_instance(service_admin, **{"worker_urls": {"render": worker.url}, **fields})
     answer = job(people["owner"], instance_id=name, task="a tree")
 
@@ -196,7 +196,7 @@ def test_upscaling_needs_the_feature(
 def test_worker_checks_the_bearer_and_the_body(
     worker: Worker, authorization: str | None, body: str, status: int
 ) -> None:
-    """A worker does nothing without a key, and nothing that it does not understand."""
+    """A worker refuses a job without a key, and a body that it does not understand."""
     headers = {} if authorization is None else {"Authorization": authorization}
     answer = requests.post(worker.url, data=body, headers=headers, timeout=10)
 
@@ -224,14 +224,14 @@ def manage(data_dir: os.PathLike[str], *words: str) -> subprocess.CompletedProce
 def test_site_has_nothing_left_to_do(
     tmp_path: os.PathLike[str], command: list[str], site: str
 ) -> None:
-    """The checks have no complaint, and the migrations are those of the models."""
+    """The system checks pass, and no migration is missing."""
     done = manage(tmp_path, *command, f"--settings={site}.settings")
 
     assert done.returncode == 0, done.stderr
 
 
 def test_seeding_twice_changes_nothing(studio: ServerProcess) -> None:
-    """The people stay who they are, and the ids by which the service knows them too."""
+    """Seeding twice keeps the people and their ids."""
     browser = Visitor(studio.url, OWNER)
     with start_studio(studio.log.parent, "http://127.0.0.1:9"):
         pass

@@ -60,7 +60,7 @@ def test_limit_counts_each_instance_for_itself() -> None:
 
 
 def test_redis_keys_of_others_stay(redis_server: RedisServer) -> None:
-    """The demo may run on a Redis that others use."""
+    """The demo removes only its own keys from Redis."""
     redis_server.command("SET", "others", "1")
     with keys_removed(redis_server.url(), "studio-demo-x"):
         redis_server.command("SET", "studio-demo-x-instances:1:a", "1")

@@ -225,7 +225,7 @@ def expired(world: World) -> None:
 
 
 def stale(world: World) -> None:
-    """Too old to be served without asking."""
+    """Make the entry too old to be served without asking."""
     expired(world)
     found = world.resolver.cache.get(TENANT, allow_stale=True)
     assert found is not None
@@ -243,7 +243,7 @@ def only_instance(world: World) -> None:
 
 
 def negative(world: World) -> None:
-    """Known to be gone, to others."""
+    """Another user was told that the instance is gone."""
     world.service.instances.pop(TENANT)
     world.service.projects.pop(SHOP)
     world.cache(instance_id=TENANT)
@@ -251,7 +251,7 @@ def negative(world: World) -> None:
 
 
 def deleted(world: World) -> None:
-    """Gone, which the cache does not know."""
+    """The instance is gone, and the cache does not know it."""
     fresh(world)
     world.service.instances.pop(TENANT)
     world.service.projects.pop(SHOP)
@@ -319,7 +319,7 @@ def ask_first(world: World, asked: Asked, ask: type[Ask]) -> None:
 
 
 def spend_first(world: World, asked: Asked, ask: type[Ask]) -> None:
-    """A first question when the budget is spent, and others as it is refilled."""
+    """Ask for the id when the budget is spent, and again while it is refilled."""
     world.spend(ask)
     world.ask(asked)
     world.clock.now += 60 / BUDGET
@@ -329,7 +329,7 @@ def spend_first(world: World, asked: Asked, ask: type[Ask]) -> None:
 
 
 def fail_first(world: World, asked: Asked, ask: type[Ask]) -> None:
-    """A first question while the service is down, until the breaker opens, and when it is back."""
+    """Ask while the service is down, until the breaker opens, and when it is back."""
     world.service.fail(503, retry_after=7)
     world.ask(asked)
     world.service.fail(500)

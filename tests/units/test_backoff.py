@@ -1,4 +1,4 @@
-"""What goes on failing is left alone, and nothing else is."""
+"""An id that goes on failing rests, and no other id does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def backoff(clock: Monotonic) -> Backoff:
 
 
 def test_pause_begins_when_it_goes_on_failing(backoff: Backoff, clock: Monotonic) -> None:
-    """A blip costs no pause; later failures do, each of them."""
+    """The first failures cause no pause; each later one does."""
     pauses = []
     for _ in range(5):
         backoff.failed("acme")
@@ -51,7 +51,7 @@ def test_failures_are_forgotten(backoff: Backoff, clock: Monotonic) -> None:
 
 
 def test_pause_longer_than_the_rest(clock: Monotonic) -> None:
-    """A failure right after it is still one in the row."""
+    """A failure right after a long pause counts as the next one in the row."""
     backoff = Backoff(rest=1, failures=2, reset=100, clock=clock)
     for _ in range(2):
         backoff.failed("acme")
@@ -61,7 +61,7 @@ def test_pause_longer_than_the_rest(clock: Monotonic) -> None:
 
 
 def test_success_forgets(backoff: Backoff) -> None:
-    """The next failure is a first one."""
+    """After a success the next failure counts as the first."""
     for _ in range(3):
         backoff.failed("acme")
     backoff.drop("acme")
@@ -71,7 +71,7 @@ def test_success_forgets(backoff: Backoff) -> None:
 
 
 def test_rest_begins_with_the_first_failure(backoff: Backoff, clock: Monotonic) -> None:
-    """Callers who have a copy lose nothing by it."""
+    """With a copy an id rests from the first failure on."""
     backoff.failed("acme")
     clock.now += 29
     assert backoff.rests("acme")

@@ -103,7 +103,7 @@ async def test_what_a_look_does_not_find_is_read(gathering: Getting, source: Sou
 async def test_what_is_found_does_not_wait_for_what_is_not(
     gathering: Getting, source: Source
 ) -> None:
-    """A look is short; a read may take the cache's whole timeout."""
+    """Found keys do not wait for the keys that must be read."""
     release = threading.Event()
     original = source.read
 
@@ -120,7 +120,7 @@ async def test_what_is_found_does_not_wait_for_what_is_not(
 
 
 async def test_no_more_than_so_many_in_one_look(gathering: Getting, source: Source) -> None:
-    """The last look may be of one key, which is read."""
+    """A look has a limit of keys; a single last key is read instead."""
     keys = [f"a{number}" for number in range(129)]
     assert len(await all_of(gathering, *keys)) == 129
     assert [len(look) for look in sorted(source.looks)] == [64, 64]
@@ -152,7 +152,7 @@ async def test_whoever_leaves_leaves_the_others_alone(gathering: Getting, source
 
 
 async def test_errors(gathering: Getting) -> None:
-    """A look that fails is no look; what a read raises is for those who wanted just that."""
+    """When a look fails the keys are read; an error of a read reaches the callers of that key."""
     found = await asyncio.gather(
         *map(gathering.get, ("a1", "broken", "broken")), return_exceptions=True
     )
@@ -221,7 +221,7 @@ async def test_any_error_comes_out(
 
 
 async def test_error_that_nobody_waits_for(gathering: Getting, source: Source) -> None:
-    """asyncio has nothing to say about it."""
+    """An error that no caller waits for causes no warning of asyncio."""
     said: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, about: said.append(about))
     source.gate.clear()

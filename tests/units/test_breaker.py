@@ -92,7 +92,7 @@ def test_probe_that_fails_opens_again(half_open: Breaker, clock: Monotonic) -> N
 
 
 def test_probe_that_fails_early_does_not_wait_for_its_own_end(clock: Monotonic) -> None:
-    """``reset`` counts from the failure, also where it is shorter than a probe may take."""
+    """After a probe that fails early the breaker waits ``reset`` seconds from then."""
     breaker = Breaker(failures=1, reset=1, probe=5, clock=clock)
     fail(breaker, 1)
     clock.now += 1
@@ -102,7 +102,7 @@ def test_probe_that_fails_early_does_not_wait_for_its_own_end(clock: Monotonic) 
 
 
 def test_silent_probe_is_given_up(half_open: Breaker, clock: Monotonic) -> None:
-    """A probe whose thread died must not keep the breaker half open for ever."""
+    """A probe that never ends is given up, so that another one can start."""
     assert half_open.enter()
     clock.now += 4.9
     assert not half_open.enter()
@@ -124,7 +124,7 @@ def test_late_success_does_not_close(breaker: Breaker, clock: Monotonic) -> None
 def test_late_success_between_two_probes_does_not_close(
     half_open: Breaker, clock: Monotonic
 ) -> None:
-    """The probe has failed: that is news of a moment ago."""
+    """A late success between two probes does not close the breaker."""
     assert half_open.enter()
     half_open.failed()
     half_open.succeeded()
@@ -153,7 +153,7 @@ def test_probe_of_a_service_is_the_only_one(timeout: float) -> None:
 
 
 def test_late_failure_keeps_it_open(breaker: Breaker, clock: Monotonic) -> None:
-    """The service was still failing then; it is one more in the row."""
+    """A late failure of an older call keeps the breaker open."""
     fail(breaker, 3)
     clock.now += 8
     breaker.failed()
@@ -189,7 +189,7 @@ def test_retry_after_for_two_things_holds_though_closed(breaker: Breaker, clock:
 
 
 def test_retry_after_counts_from_the_last_success(breaker: Breaker) -> None:
-    """A service that has answered in between is well but for the one thing."""
+    """A success in between ends the count of ids that asked for a pause."""
     breaker.failed("a", retry_after=60)
     breaker.succeeded()
     breaker.failed("b", retry_after=60)
@@ -198,7 +198,7 @@ def test_retry_after_counts_from_the_last_success(breaker: Breaker) -> None:
 
 @pytest.mark.parametrize(("retry_after", "wait"), [(2, 10.0), (60, 60.0)])
 def test_retry_after_of_an_open_breaker(breaker: Breaker, retry_after: int, wait: float) -> None:
-    """The longer one of the two holds."""
+    """An open breaker waits for the longer of ``reset`` and Retry-After."""
     fail(breaker, 1)
     breaker.failed("a", retry_after)
     breaker.failed("b", retry_after)
@@ -206,7 +206,7 @@ def test_retry_after_of_an_open_breaker(breaker: Breaker, retry_after: int, wait
 
 
 def test_retry_after_outlasts_what_else_comes_in(breaker: Breaker) -> None:
-    """Calls that were under way say nothing about when the service wants to be asked again."""
+    """Answers of calls that were under way do not shorten a Retry-After."""
     breaker.failed("a", retry_after=60)
     breaker.failed("b", retry_after=1)
     breaker.failed("c")

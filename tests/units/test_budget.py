@@ -145,7 +145,7 @@ def test_default_clock_is_monotonic() -> None:
 
 
 def test_reserved_at_take_off(clock: Monotonic) -> None:
-    """Calls that are under way together get no more than there are; what was no miss is back."""
+    """Calls under way count as misses; those that were none are given back."""
     budget = MissBudget(3, clock=clock)
     assert [bool(budget.take("olga")) for _ in range(5)] == [False] * 3 + [True] * 2
     assert budget.wait("olga") == 0  # nothing is spent yet
@@ -156,7 +156,7 @@ def test_reserved_at_take_off(clock: Monotonic) -> None:
 
 
 def test_reserved_and_spent(clock: Monotonic) -> None:
-    """A miss is spent when it has turned out to be one."""
+    """A reserved miss is spent when the call was a miss."""
     budget = MissBudget(3, clock=clock)
     for _ in range(3):
         assert budget.take("olga") == 0
@@ -177,7 +177,7 @@ def test_reserved_without_a_budget(clock: Monotonic) -> None:
 
 
 def test_reserved_is_forgotten_in_a_child(clock: Monotonic) -> None:
-    """A call that is under way in the parent ends there."""
+    """In a child the parent's calls under way are not counted."""
     budget = MissBudget(1, clock=clock)
     assert budget.take("olga") == 0
     budget._start_over()

@@ -43,7 +43,7 @@ def text_of(value: str | bytes) -> str:
 @pytest.mark.parametrize("options", KINDS)
 @pytest.mark.parametrize("text", ["", "short", TEXT, "é" * 200])
 def test_decode_gives_back_what_was_encoded(options: dict[str, Any], text: str) -> None:
-    """Compressed, encrypted, both or neither; through a cache of text or of bytes."""
+    """Encoding and decoding give back the value, with each combination of options."""
     stored = codec(**options).encode(text.encode())
     assert isinstance(stored, str)
     assert text_of(codec(**options).decode(stored)) == text
@@ -77,7 +77,7 @@ def test_encrypted_holds_no_key(options: dict[str, Any]) -> None:
 
 
 def test_rotation_of_keys() -> None:
-    """A new key in front encrypts; the old one behind it still decrypts; left out, no more."""
+    """The first key encrypts, later ones still decrypt, and a removed one does not."""
     before, between = codec(encryption_keys=[OLD]), codec(encryption_keys=[NEW, OLD])
     after = codec(encryption_keys=[NEW])
     stored = before.encode(TEXT.encode())
@@ -112,7 +112,7 @@ def test_encrypted_is_not_read_with_encryption_off() -> None:
 @pytest.mark.parametrize("options", [PLAIN, SEALED])
 @pytest.mark.parametrize("stored", [None, 5, True, 1.5, ["x"], {"v": 1}, object(), bytearray(b"x")])
 def test_what_is_not_text_is_refused(options: dict[str, Any], stored: object) -> None:
-    """Something else wrote it, perhaps with pickle."""
+    """A value that is no text is refused: it may be a pickle."""
     with pytest.raises(ValueError, match=f"a cached {type(stored).__name__}, not text"):
         codec(**options).decode(stored)
 
@@ -129,7 +129,7 @@ def test_what_is_not_text_is_refused(options: dict[str, Any], stored: object) ->
     ],
 )
 def test_damaged_entry_is_refused(stored: str | bytes) -> None:
-    """Cut off or overwritten, it is an error of one kind."""
+    """A damaged value raises one kind of error."""
     with pytest.raises(ValueError, match=r"compressed entry|ASCII|surrogates"):
         codec().decode(stored)
 

@@ -96,13 +96,13 @@ def test_override_settings_takes_effect_at_once() -> None:
 
 
 def test_settings_are_read_once() -> None:
-    """Between changes all callers have the same object."""
+    """Between changes all callers get the same settings object."""
     assert get_settings() is get_settings()
     assert apply_options({}) is get_settings()
 
 
 def test_settings_are_frozen() -> None:
-    """No caller changes them for all others."""
+    """Settings cannot be changed by a caller."""
     with pytest.raises(AttributeError, match="immutable"):
         get_settings().cache_ttl = 5  # type: ignore[misc]
 
@@ -115,14 +115,14 @@ def test_options_win_over_settings() -> None:
 
 
 def test_lists_become_tuples() -> None:
-    """Settings are hashable, so that equal ones can share a resolver."""
+    """Lists become tuples, so that settings are hashable and equal ones share a resolver."""
     settings = build_settings({"admin_roles": ["admin", "root"]})
     assert settings.admin_roles == ("admin", "root")
     assert hash(settings) == hash(build_settings({"admin_roles": ("admin", "root")}))
 
 
 def test_paths_become_strings(tmp_path: Path) -> None:
-    """`BASE_DIR / "ca.pem"` is how Django projects write paths, alone or in a pair."""
+    """Paths such as `BASE_DIR / "ca.pem"` become strings, alone or in a pair."""
     file = tmp_path / "ca.pem"
     file.touch()
     options = {"config_service_ca_bundle": file, "config_service_client_cert": [file, str(file)]}
@@ -153,7 +153,7 @@ def test_unknown_setting_names_the_nearest(name: str, suggestion: str) -> None:
 
 
 def test_unknown_setting_with_nothing_near() -> None:
-    """No guess is better than a silly one."""
+    """An unknown setting without a similar name gets no suggestion."""
     (problem,) = find_problems({"qqq": 1})
     assert (problem.setting, problem.hint, problem.unknown) == ("QQQ", "", True)
 
@@ -189,7 +189,7 @@ def test_every_problem_is_named() -> None:
     ],
 )
 def test_stale_max_age_below_ttl(options: dict[str, Any], wrong: bool) -> None:
-    """The total age must reach the ttl; values that are no numbers have a complaint already."""
+    """STALE_MAX_AGE below CACHE_TTL is an error; values that are no numbers have their own."""
     found = [p for p in find_problems(options) if "purged while fresh" in p.message]
     assert bool(found) is wrong
 
@@ -238,14 +238,14 @@ def test_repr_shows_no_secret() -> None:
 
 
 def test_settings_drawn_by_rich_show_no_secret() -> None:
-    """Tracebacks of rich ask an object for its fields: the token is none of them."""
+    """Tracebacks of rich show no secret of the settings."""
     pairs = dict(build_settings({"config_service_token": TOKEN}).__rich_repr__())
     assert pairs["cache_ttl"] == 300
     assert TOKEN not in pairs.values()
 
 
 def test_list_of_names_given_as_a_set() -> None:
-    """A set has no order, and msgspec would take it for a list."""
+    """A set of names is refused where a list is needed: it has no order."""
     assert messages(admin_roles={"admin"}) == [
         "ADMIN_ROLES must be a list of strings, not {'admin'}."
     ]
@@ -260,7 +260,7 @@ def test_load_imports_paths_and_passes_objects() -> None:
 
 @pytest.mark.parametrize(("candidate", "matches"), [("a-_C9", True), ("-a", False), ("a\n", False)])
 def test_id_regex_is_the_pattern(candidate: str, matches: bool) -> None:
-    """The default pattern takes letters, digits, - and _, and begins with none of the latter."""
+    """The default pattern of ids allows letters, digits, - and _, but neither - nor _ first."""
     assert bool(build_settings({}).id_regex.fullmatch(candidate)) is matches
 
 
@@ -280,7 +280,7 @@ def test_on_change_calls_every_callback(calls: list[str]) -> None:
 def test_on_change_looks_at_two_settings(
     changed: dict[str, Any], called: bool, calls: list[str]
 ) -> None:
-    """Connections and statistics are not thrown away for settings that are not about us."""
+    """``on_change`` callbacks run for INSTANCE_LOOKUP and CACHES only."""
     conf.on_change(lambda: calls.append("called"))
     with override_settings(**changed):
         assert bool(calls) is called

@@ -47,7 +47,7 @@ def jobs() -> Iterator[Jobs]:
 
 
 def test_user_has_so_many_side_by_side(jobs: Jobs) -> None:
-    """The others wait for their turn, and start in order."""
+    """A user has a limited number of jobs at once; the others wait, and start in order."""
     for name in "abcd":
         jobs.submit(name)
     wait_until(lambda: sorted(jobs.began) == ["a", "b"])
@@ -68,7 +68,7 @@ def test_users_do_not_wait_for_each_other(jobs: Jobs) -> None:
 
 
 def test_lane_is_full(jobs: Jobs) -> None:
-    """More than may wait are told at once; other users are not."""
+    """A user with too many waiting jobs is refused at once; other users are not."""
     for name in "abcd":
         jobs.submit(name)
     with pytest.raises(Full, match="of one user"):
@@ -90,7 +90,7 @@ def test_all_is_full(jobs: Jobs) -> None:
 
 
 def test_narrow_job_waits_for_a_wide_one(jobs: Jobs) -> None:
-    """How many may run beside it each job says for itself."""
+    """Each job says how many jobs of its user may run beside it."""
     jobs.submit("a", width=2)
     jobs.submit("b", width=1)
     jobs.submit("c", width=2)  # beside "a" only
@@ -132,7 +132,7 @@ def refuse(thread: Thread) -> None:
 
 
 def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one who asks is told; there is room for the next one."""
+    """When no thread can be started the caller gets the error, and the place is free again."""
     jobs = Jobs(DaemonPool("test-lanes", 1, most=1, waiting=1))
     with monkeypatch.context() as patched:
         patched.setattr(Thread, "start", refuse)
@@ -144,7 +144,7 @@ def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_job_that_waited_needs_no_other_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker that has ended a job does the next one of its lane, and so on to the last."""
+    """The worker that ends a job does the next one of its lane."""
     many = 1000
     jobs = Jobs(DaemonPool("test-lanes", 5, waiting=many))
     jobs.submit("a", width=1)

@@ -143,7 +143,7 @@ def test_unpack_of_what_does_not_exist() -> None:
 
 
 def test_new_config_class_reads_old_entries() -> None:
-    """The document is stored as it came, so a field that was unknown then is there now."""
+    """An entry is stored as it came, so a new config class finds new fields in it."""
 
     class Studio(InstanceConfig, frozen=True):
         palette: tuple[str, ...] = ()
@@ -175,7 +175,7 @@ def test_generation_survives_its_token(generation: Generation) -> None:
 
 @pytest.mark.parametrize("token", ["", ".", "a", "a.b", ".b.c", "a..c", "a.b.c.d", "..."])
 def test_generation_of_no_token(token: str) -> None:
-    """Anything else is named, with where to get a right one."""
+    """A text that is no token of a generation is named in the error, with where to get one."""
     with pytest.raises(ValueError, match="is not a generation; take it from generation"):
         Generation.parse(token)
 

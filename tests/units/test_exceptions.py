@@ -44,7 +44,7 @@ def test_error_is_what_django_expects(
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_error_args_are_the_message(error: type[InstanceLookupError]) -> None:
-    """DRF makes a 500 of a Http404 with three args; details are beside, not among them."""
+    """An error has its message as its only argument: DRF fails on a Http404 with three."""
     exc = error("Instance 'acme' is gone.", instance_id="acme", reason="x")
     assert exc.args == ("Instance 'acme' is gone.",)
     assert str(exc) == "Instance 'acme' is gone."

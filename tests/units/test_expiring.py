@@ -40,14 +40,14 @@ def test_item_put_again_lives_from_then_on(items: Expiring[str], clock: Monotoni
 
 
 def test_oldest_makes_room(items: Expiring[str]) -> None:
-    """Memory is bounded; one put again is not the oldest."""
+    """When the map is full the oldest item is dropped; an item put again is not the oldest."""
     for key in ("a", "b", "a", "c"):
         items.put(key, key)
     assert [key for key in "abc" if items.get(key)] == ["a", "c"]
 
 
 def test_what_is_over_makes_room(clock: Monotonic) -> None:
-    """Documents and keys of tenants do not stay in memory until so many others came."""
+    """Items whose time is over are dropped, so that no tenant's keys stay in memory."""
     items: Expiring[str] = Expiring(30, clock=clock)
     for key in ("a", "b", "c"):
         items.put(key, key)
@@ -61,7 +61,7 @@ def test_what_is_over_makes_room(clock: Monotonic) -> None:
 
 
 def test_ttl_too_short_to_tell() -> None:
-    """A float may not hold it: nothing is kept, and nothing fails."""
+    """A ttl that is too short for a float keeps nothing, and raises nothing."""
     items: Expiring[str] = Expiring(1e-12, clock=lambda: 1e9)
     items.put("a", "one")
     assert (len(items.items), items.get("a")) == (0, None)

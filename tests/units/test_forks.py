@@ -22,6 +22,6 @@ print(mine.times)
 
 
 def test_threads_that_come_together_start_all_over_once() -> None:
-    """The second one finds it done: what the first one uses by now must not be replaced."""
+    """Of two threads in a child the second does not start everything over again."""
     done = run_python(TOGETHER)
     assert (done.stdout, done.stderr) == ("2\n", "")  # when it was made, and in the child

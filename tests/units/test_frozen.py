@@ -110,7 +110,7 @@ DERIVED: dict[str, Callable[[Any], object]] = {
 def test_secret_dict_hides_in_what_is_derived_from_it(
     derive: str, show: Callable[[object], str]
 ) -> None:
-    """A merged mapping or a view is a local variable as well, where a traceback shows those."""
+    """A mapping or view made of a ``SecretDict`` hides its values as well."""
     derived = DERIVED[derive](SecretDict({"a": "sk-SECRET"}))
     assert "sk-SECRET" not in show([derived]) + show((derived,))
 
@@ -153,7 +153,7 @@ def test_secret_dict_views_do_in_templates() -> None:
 
 
 def test_secret_dict_gives_what_is_asked_for_plainly() -> None:
-    """`dict`, JSON, lists and sets are the plain thing: code that uses keys has to get at them."""
+    """`dict`, JSON, lists and sets of a ``SecretDict`` hold the plain values."""
     secrets = SecretDict({"a": "1"})
     assert type(dict(secrets)) is type({**secrets}) is dict
     assert json.dumps(secrets) == json.dumps(secrets, indent=None) == '{"a": "1"}'
@@ -170,7 +170,7 @@ def test_what_is_derived_from_a_secret_dict_refuses_pickle(derive: str) -> None:
 
 
 def test_secret_dict_hides_inside_other_values() -> None:
-    """A container that holds it shows it by its repr."""
+    """A ``SecretDict`` is hidden in the repr of a container that holds it."""
     holder = [{"deep": (SecretDict({"a": "sk-SECRET"}),)}]
     assert "sk-SECRET" not in f"{holder} {pprint.pformat(holder, width=1)}"
 

@@ -56,7 +56,7 @@ def test_line_with_a_percent_sign_is_logged_as_it_is(log: pytest.LogCaptureFixtu
 
 
 def test_another_reason_is_another_line(log: pytest.LogCaptureFixture) -> None:
-    """A service that was slow and now refuses our token is another matter."""
+    """A failure for another reason is logged again."""
     health = Health("Config Service")
     health.failed("timeout", "no answer")
     health.failed("credential", "401", logging.ERROR)
@@ -73,7 +73,7 @@ def test_second_outage_is_news_again(log: pytest.LogCaptureFixture) -> None:
 
 
 def test_threads_log_one_line(log: pytest.LogCaptureFixture) -> None:
-    """A hundred requests that fail together are one change of state."""
+    """A hundred requests that fail together log one line."""
     health, start = Health("Config Service"), Barrier(20)
 
     def fail() -> None:

@@ -25,7 +25,7 @@ def test_generation_with_a_part_that_is_none(value: object) -> None:
 
 @pytest.mark.parametrize("asked", ["a", "a" * 64, "a" * 150, "ü", "a b"])
 def test_lease_key_is_no_longer_than_that_of_a_generation(asked: str) -> None:
-    """memcached takes 250 visible characters, of which a KEY_PREFIX has some."""
+    """The key of a lease is no longer than that of a generation: memcached has a limit of 250."""
     key = lease_key(PROJECT, asked, Generation(A, B))
     assert len(key) <= len(Keys.of(PROJECT, "a" * 150).own)
     assert key.isascii()

@@ -25,7 +25,7 @@ def test_left_out_count_each_part() -> None:
 
 
 def test_left_out_of_one_document_are_not_anothers(caplog: pytest.LogCaptureFixture) -> None:
-    """Each has a line of its own, and mending one leaves the other known."""
+    """Each document's left-out parts are logged by themselves."""
     health = ServiceHealth(build_settings({}), Counters(), "The Config Service")
     for document in ("instance 'a'", "instance 'b'"):
         health.left_out(document, [FLAG])
@@ -35,7 +35,7 @@ def test_left_out_of_one_document_are_not_anothers(caplog: pytest.LogCaptureFixt
 
 
 def test_left_out_are_remembered_of_so_many_documents() -> None:
-    """A fleet of broken tenants takes bounded memory; whole ones take none."""
+    """What is left out is remembered for a limited number of documents."""
     health = ServiceHealth(build_settings({}), Counters(), "The Config Service")
     for number in range(_LIMIT + 10):
         health.left_out(f"instance '{number}'", [FLAG])

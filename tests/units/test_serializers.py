@@ -17,13 +17,13 @@ def test_text_survives(text: str) -> None:
 
 @pytest.mark.parametrize("value", [None, 5, True, b"bytes", ["x"], {"a": 1}, object()])
 def test_other_values_are_refused(value: object) -> None:
-    """An alias with this serializer is for this app; the error names the type, not the value."""
+    """A value that is no text is refused; the error names its type and not the value."""
     with pytest.raises(TypeError, match=f"stores text only, not {type(value).__name__}"):
         BytesSerializer().dumps(value)
 
 
 @pytest.mark.parametrize("data", [b"\xff", pickle.dumps({"a": 1}), "é".encode("latin-1")])
 def test_foreign_bytes_are_refused(data: bytes) -> None:
-    """A pickle is not run: it is no text."""
+    """Bytes that are no text, such as a pickle, are refused."""
     with pytest.raises(ValueError, match="utf-8"):
         BytesSerializer().loads(data)

@@ -89,7 +89,7 @@ def test_stop_iteration_of_a_step_is_an_error(how: str) -> None:
 
 
 def test_what_the_user_lacks_is_loaded(how: str) -> None:
-    """A question about the user gets its answer in an event loop, too."""
+    """Data of the user that is not loaded yet is loaded, in an event loop too."""
 
     def steps() -> Steps[Any]:
         who = user_context(Somebody("7", tenant_ids=("t1",)))
@@ -99,7 +99,7 @@ def test_what_the_user_lacks_is_loaded(how: str) -> None:
 
 
 def test_what_the_user_lacks_is_not_loaded_by_a_sync_caller_in_a_loop(how: str) -> None:
-    """A query there would block the event loop; only the async twin can do it elsewhere."""
+    """In an event loop a sync caller gets an error instead of a blocking query."""
     who = user_context(Somebody("7", tenant_ids=("t1",)))
 
     async def blocking() -> object:
@@ -181,7 +181,7 @@ def test_wait_raises_the_error(how: str) -> None:
 
 @pytest.mark.parametrize("seconds", [0, 0.02])
 def test_wait_gives_up(how: str, seconds: float) -> None:
-    """``None`` when time is up; the others go on waiting."""
+    """``wait`` returns ``None`` when the time is up; other waiters go on."""
     future = flying()
     assert run(lambda: waits(future, seconds), how) is None
     future.set_result("late")

@@ -65,7 +65,7 @@ def test_pool_starts_no_thread_before_the_first_job() -> None:
 
 
 def test_pool_is_bounded() -> None:
-    """More jobs than workers wait in line."""
+    """A pool has a limited number of workers; further jobs wait in line."""
     pool = DaemonPool("bounded", 2)
     release = threading.Event()
     jobs = [pool.submit(release.wait, 5) for _ in range(6)]
@@ -77,7 +77,7 @@ def test_pool_is_bounded() -> None:
 
 
 def test_only_the_first_worker_is_started_by_who_submits() -> None:
-    """The others start each other: an event loop that waited for each would stand still."""
+    """A caller starts only the first worker; workers start each other after that."""
     pool = DaemonPool("hiring", 8)
     release = threading.Event()
     with pool._crew.changed:  # no worker gets to work
@@ -244,7 +244,7 @@ def test_result_is_not_kept_by_an_idle_worker() -> None:
 def test_submit_leaves_nothing_behind_when_no_thread_can_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A job whose submit failed must not run later."""
+    """A job whose ``submit`` failed is never run."""
     pool = DaemonPool("full", 1)
     ran: list[int] = []
 
@@ -368,7 +368,7 @@ def test_forked_child_works_while_the_lock_is_held(fork: str) -> None:
 
 
 def test_stop_iteration_reaches_whoever_waits() -> None:
-    """asyncio refuses it as the exception of a future: on Python 3.11 who awaits would hang."""
+    """StopIteration of a job is raised as RuntimeError: on Python 3.11 a coroutine would hang."""
     job = DaemonPool("stopped", 1).submit(lambda: next(iter(())))
     with pytest.raises(RuntimeError, match="StopIteration"):
         job.result(5)

@@ -202,7 +202,7 @@ def test_logged_config_shows_no_key(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_result_needs_the_grant_of_its_config() -> None:
-    """No result is made past `authorize`, nor with what it granted for another config."""
+    """A result is made only by ``authorize``, for the config that it granted."""
     mine, other = InstanceConfig(instance_id="a"), InstanceConfig(instance_id="a")
     with pytest.raises(TypeError, match="Grant that authorize"):
         LookupResult(mine, Source.CACHE, 1.0, 1.0, Grant(other))
