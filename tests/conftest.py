@@ -231,6 +231,19 @@ def _is_extra(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(autouse=True)
+def _settings_are_restored() -> Iterator[None]:
+    """Fail a test that overrides settings for longer than it runs.
+
+    Overrides that end in another order than the reverse of their begin bring one of them back: a
+    fixture that overrides settings has to be asked for before pytest-django's ``settings``. A later
+    test would fail, and seldom.
+    """
+    before = settings._wrapped
+    yield
+    assert settings._wrapped is before, "an override of the settings outlives the test"
+
+
+@pytest.fixture(autouse=True)
 def _no_listeners() -> Iterator[None]:
     """Have no thread listen on, or log, when its test is over: it would do so in the next.
 

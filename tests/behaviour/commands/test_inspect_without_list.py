@@ -213,7 +213,7 @@ def test_inspect_of_a_service_without_a_list(cached: ConfigService, answer: Answ
 @pytest.mark.parametrize("cache_kind", REDIS)
 @pytest.mark.parametrize("backend", BACKENDS_WITHOUT_LIST)
 def test_inspect_of_a_backend_without_a_list(
-    settings: Settings, cache_alias: str, backend: type
+    cache_alias: str, settings: Settings, backend: type
 ) -> None:
     """A backend of the project's own is no exception."""
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_BACKEND": backend, "CACHE_ALIAS": cache_alias}
