@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from contextvars import copy_context
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
@@ -90,6 +91,10 @@ UNTRACED = frozenset({
     TESTS / "units" / "test_packaging.py",
 })  # fmt: skip
 
+# A race that goes wrong once is a finding.
+NO_SECOND_TRY = frozenset({TESTS / "races"})
+SECOND_TRY = "first failure"
+
 # The sandbox is a site built with DRF; it and its tests are of one piece.
 EXTRA_DIRECTORIES = frozenset({TESTS / "sandbox"})
 
@@ -120,6 +125,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--full",
         action="store_true",
         help="run also what takes long and seldom finds more (tests marked `full`)",
+    )
+    parser.addoption(
+        "--second-try",
+        action="store_true",
+        help="run a test that failed once more, and show its first failure at the end: when a "
+        "machine stands still for a second, one test in tens of thousands fails. Tests of races "
+        "get no second try (see NO_SECOND_TRY)",
     )
 
 
@@ -169,9 +181,22 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     of tests had left cost each such call a tenth of a second.
     """
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    copy_context().run(runtestprotocol, item, nextitem=nextitem)
+    reports = _run(item, nextitem)
+    if _may_try_again(item) and any(each.failed for each in reports):
+        first, reports = reports, _run(item, nextitem)
+        reports[-1].user_properties.append((SECOND_TRY, _failure(first)))
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        for name, failure in getattr(report, "user_properties", ()):
+            if name == SECOND_TRY:
+                terminalreporter.section(f"tried a second time: {report.nodeid}")
+                terminalreporter.line(failure)
 
 
 def pytest_unconfigure() -> None:
@@ -179,6 +204,18 @@ def pytest_unconfigure() -> None:
     database = Path(settings.TEST_DATABASE)
     for leftover in database.parent.glob(f"{database.name}*"):
         leftover.unlink(missing_ok=True)
+
+
+def _run(item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+    return copy_context().run(runtestprotocol, item, log=False, nextitem=nextitem)
+
+
+def _may_try_again(item: pytest.Item) -> bool:
+    return bool(item.config.option.second_try) and not _is_among(NO_SECOND_TRY, item.path)
+
+
+def _failure(reports: list[pytest.TestReport]) -> str:
+    return "\n".join(each.longreprtext for each in reports if each.failed)
 
 
 def _is_among(selection: frozenset[Path], path: Path) -> bool:
