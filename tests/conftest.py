@@ -275,9 +275,9 @@ def _settings_are_restored() -> Iterator[None]:
     fixture that overrides settings has to be asked for before pytest-django's ``settings``. A later
     test would fail, and seldom.
     """
-    before = settings._wrapped
+    before = vars(settings)["_wrapped"]
     yield
-    assert settings._wrapped is before, "an override of the settings outlives the test"
+    assert vars(settings)["_wrapped"] is before, "an override of the settings outlives the test"
 
 
 @pytest.fixture(autouse=True)
