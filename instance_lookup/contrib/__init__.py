@@ -1,0 +1,4 @@
+"""Integrations with other packages, one module or app each; the rest of the app imports none.
+
+Each needs the extra of its name, unless Django alone is enough for it.
+"""

@@ -1,0 +1,106 @@
+"""What happens inside, for those who watch: metrics, traces, reports.
+
+Nothing is made or counted while nothing watches: code that could tell asks ``watchers`` first.
+
+Hits in the near cache are no events, which would cost more than the hits: read them from
+``get_cache_stats()``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from msgspec import Struct
+
+logger = logging.getLogger("instance_lookup")
+
+
+class Lookup(Struct, frozen=True):
+    """A lookup has ended."""
+
+    source: str | None
+    """Of the answer, as ``Source`` has it; ``None`` where there is none."""
+    outcome: str
+    """``"ok"``, or the ``LookupErrorType`` of its error in lower case."""
+    seconds: float
+    stale_age: float | None = None
+    """Seconds since a stale copy was fetched."""
+
+
+class ServiceCall(Struct, frozen=True):
+    """A call to the Config Service has ended."""
+
+    kind: str
+    """``"instance"`` or ``"project"``."""
+    asked: str
+    """The id."""
+    outcome: str
+    """``"ok"``, ``"not_modified"``, ``"denied"``, ``"missing"``, or the reason of a failure."""
+    status: int | None
+    """Of the answer, where there was one and it is known."""
+    began: float
+    """Unix time."""
+    seconds: float
+    request_id: str
+
+
+class CacheOperation(Struct, frozen=True):
+    """A read or write of the shared cache has ended."""
+
+    operation: str
+    """``"read"``, ``"write"``, ``"invalidate"`` …"""
+    outcome: str
+    """``"hit"``, ``"stale"``, ``"miss"``, ``"ok"``, ``"skipped"`` or ``"error"``."""
+    seconds: float
+
+
+class Denial(Struct, frozen=True):
+    """A user was refused an instance."""
+
+    by: str
+    """``"policy"``, ``"service"`` …"""
+
+
+class Rejection(Struct, frozen=True):
+    """A document of the Config Service, or a part of one, was refused."""
+
+    reason: str
+
+
+class Invalidation(Struct, frozen=True):
+    """Entries were invalidated."""
+
+    scope: str
+    """``"instance"``, ``"project"`` or ``"all"``."""
+    origin: str
+    """``"here"``, or ``"heard"`` from another process."""
+
+
+Event = Lookup | ServiceCall | CacheOperation | Denial | Rejection | Invalidation
+Watcher = Callable[[Event], object]
+
+watchers: tuple[Watcher, ...] = ()
+"""Read it as ``events.watchers``: it is replaced, not changed."""
+
+
+def watch(watcher: Watcher) -> None:
+    """Have ``watcher`` called with each event, in the thread in which it happens."""
+    global watchers  # noqa: PLW0603  # one tuple, replaced whole, is read without a lock
+    if watcher not in watchers:
+        watchers = (*watchers, watcher)
+
+
+def unwatch(watcher: Watcher) -> None:
+    """Stop calling ``watcher``."""
+    global watchers  # noqa: PLW0603
+    watchers = tuple(each for each in watchers if each is not watcher)
+
+
+def tell(event: Event) -> None:
+    """Call each watcher. One that fails is logged, and neither stops others nor the lookup."""
+    for watcher in watchers:
+        try:
+            watcher(event)
+        except Exception:
+            logger.exception("A watcher of instance_lookup failed; lookups are not affected.")

@@ -1,0 +1,8 @@
+"""What operators see and steer, for commands, pages and metrics alike.
+
+Each module is one question of theirs, and a function that answers it. The doors (``management``,
+``contrib``, ``views``) only show the answers. Nothing here is imported by a lookup.
+
+Not here: what happens inside (``events``), and what the cache holds of one instance
+(``inspection``).
+"""
