@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
 
 class Later(Monotonic):
-    """The monotonic clock of what a resolver keeps for a while, put forward by hand."""
+    """The monotonic clock of what a resolver keeps for a while, stopped, and put forward by hand.
+
+    What was noted before by the real clock is noted just before.
+    """
 
     def __init__(self, resolver: InstanceResolver) -> None:
         self.passed = 0.0
+        self._began = monotonic()
         super().__init__(resolver)
 
     def __call__(self) -> float:
-        return monotonic() + self.passed
+        return self._began + self.passed
 
 
 def config(instance_id: str = "acme", bucket: str = "first") -> InstanceConfig:
