@@ -7,6 +7,7 @@
 ``refusals``: what follows when the service answers 403, for the user and for the copy.
 ``deletions``, ``reasons``: what is believed.
 ``service_health``: its breaker, what documents lack, and the log lines about both.
+``listing``: the ids of all instances.
 ``projects``: which instance a project belongs to.
 ``failures``, ``notices``: the errors and the signals that a lookup ends with.
 

@@ -91,6 +91,17 @@ class Loader(Generic[D]):
             return None
         return self._cache.near.get(asked)
 
+    def read(self, asked: str) -> Reading[D]:
+        """Return what the cache of all processes holds of an id. Blocks."""
+        return self._cache.read(asked, near=False)
+
+    def hit(self, asked: str, user: LookupUser, reading: Reading[D]) -> Entry[D] | None:
+        """Return the entry in ``reading`` where :meth:`load` would serve it and do no more."""
+        entry = reading.entry
+        if entry is None or entry.freshness is not Freshness.FRESH or self._is_due(asked, entry):
+            return None
+        return None if self._refusals.any and (user, asked) in self._refusals else entry
+
     def held(self, asked: str, user: LookupUser) -> Steps[D | None]:
         """Return what the cache holds of an id, fresh or stale, unless the service refused it."""
         reading: Reading[D] = yield Read(self._cache, asked)

@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
+from instance_lookup.access import authorize
 from instance_lookup.cache.tiers import Read
-from instance_lookup.concurrency.steps import Blocking, Steps
+from instance_lookup.concurrency.steps import Blocking, Steps, asking
 from instance_lookup.exceptions import AccessDenied, CacheError
 from instance_lookup.resilience.expiring import Expiring
 
 if TYPE_CHECKING:
+    from instance_lookup.access import Allows
     from instance_lookup.cache.shared import Reading
     from instance_lookup.cache.tiers import TieredCache
+    from instance_lookup.types import InstanceConfig
     from instance_lookup.users import LookupUser
 
 D = TypeVar("D", bound=Struct)
@@ -81,3 +84,12 @@ class Refusals(Generic[D]):
                 with suppress(CacheError):
                     yield Blocking(partial(self._cache.invalidate, asked))
         raise Refused(f"The Config Service refused {asked!r}.")
+
+
+def lets_in(policy: Allows, user: LookupUser, config: InstanceConfig) -> Steps[bool]:
+    """Tell whether ``policy``, which is bound to the settings, lets ``user`` have ``config``."""
+    try:
+        yield from asking(partial(authorize, user, config, policy))
+    except AccessDenied:
+        return False
+    return True

@@ -129,8 +129,11 @@ class _FixedResolver(InstanceResolver):
             config = replace(config, metadata=metadata)
         return super().permits(policy, user, config)
 
+    def _resolve_held(self, *_args: object, **_kwargs: object) -> None:
+        """Hold nothing: what the cache has is not asked for."""
+
     def _load(
-        self, ref: Ref, context: LookupContext, deadline: Deadline
+        self, ref: Ref, context: LookupContext, deadline: Deadline, reading: object
     ) -> Steps[Found[InstanceConfig]]:
         yield from ()
         return Found(self._config, Source.SERVICE, time(), float(self.settings.cache_ttl))
