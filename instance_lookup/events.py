@@ -2,8 +2,8 @@
 
 Nothing is made or counted while nothing watches: code that could tell asks ``watchers`` first.
 
-Hits in the near cache are no events, which would cost more than the hits: read them from
-``get_cache_stats()``.
+Hits in the near cache are no events, which would cost more than the hits: read their number from
+``get_cache_stats().near_hits``.
 """
 
 from __future__ import annotations
@@ -16,16 +16,30 @@ from msgspec import Struct
 logger = logging.getLogger("instance_lookup")
 
 
+class Began(Struct, frozen=True):
+    """A lookup or a call begins. Its end is told in the same context, unless the process ends."""
+
+    what: str
+    """``"lookup"`` or ``"service_call"``."""
+    headers: dict[str, str] = {}
+    """Of a call: a watcher may add headers, which are sent with it."""
+
+
 class Lookup(Struct, frozen=True):
     """A lookup has ended."""
 
     source: str | None
     """Of the answer, as ``Source`` has it; ``None`` where there is none."""
     outcome: str
-    """``"ok"``, or the ``LookupErrorType`` of its error in lower case."""
+    """``"ok"``, the ``LookupErrorType`` of its error in lower case, ``"cancelled"`` where its
+    caller no longer waits, or ``"error"`` for a bug, such as in a project's own policy."""
     seconds: float
     stale_age: float | None = None
     """Seconds since a stale copy was fetched."""
+    runway: float | None = None
+    """Seconds for which that copy may still be served."""
+    instance_id: str | None = None
+    """What was found, or what the error names."""
 
 
 class ServiceCall(Struct, frozen=True):
@@ -49,9 +63,10 @@ class CacheOperation(Struct, frozen=True):
     """A read or write of the shared cache has ended."""
 
     operation: str
-    """``"read"``, ``"write"``, ``"invalidate"`` …"""
+    """``"read"``, ``"write"``, ``"invalidate"`` or ``"expire"``."""
     outcome: str
-    """``"hit"``, ``"stale"``, ``"miss"``, ``"ok"``, ``"skipped"`` or ``"error"``."""
+    """Of a read ``"hit"``, ``"stale"`` or ``"miss"``, of others ``"ok"``; ``"skipped"`` while the
+    cache is left alone, ``"error"``."""
     seconds: float
 
 
@@ -59,25 +74,28 @@ class Denial(Struct, frozen=True):
     """A user was refused an instance."""
 
     by: str
-    """``"policy"``, ``"service"`` …"""
+    """``"policy"``, ``"service"``, or ``"anonymous"``: before it was known what it is about."""
 
 
 class Rejection(Struct, frozen=True):
-    """A document of the Config Service, or a part of one, was refused."""
+    """Something was refused that is not as it should be."""
 
     reason: str
+    """``"document"``: an answer of the Config Service; ``"part"``: a part of one, the rest is used;
+    ``"entry"``: an entry of the cache."""
 
 
 class Invalidation(Struct, frozen=True):
-    """Entries were invalidated."""
+    """Entries were invalidated, or expired."""
 
     scope: str
     """``"instance"``, ``"project"`` or ``"all"``."""
     origin: str
-    """``"here"``, or ``"heard"`` from another process."""
+    """``"here"``, or ``"heard"`` on the channel: also from this process itself, and of copies that
+    the Config Service no longer knows."""
 
 
-Event = Lookup | ServiceCall | CacheOperation | Denial | Rejection | Invalidation
+Event = Began | Lookup | ServiceCall | CacheOperation | Denial | Rejection | Invalidation
 Watcher = Callable[[Event], object]
 
 watchers: tuple[Watcher, ...] = ()

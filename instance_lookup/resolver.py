@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from msgspec import structs
 
+from instance_lookup import events
 from instance_lookup.access import Allows, authorize, bind, verdict
 from instance_lookup.backends.base import describe
 from instance_lookup.cache.instance_cache import InstanceCache
@@ -23,20 +24,21 @@ from instance_lookup.context import LookupContext
 from instance_lookup.exceptions import (
     AccessDenied,
     ConfigServiceUnavailable,
+    InstanceLookupError,
     InstanceNotFound,
 )
 from instance_lookup.fetching.concealing import ConcealingLoader
-from instance_lookup.fetching.failures import build_denial, rename
+from instance_lookup.fetching.failures import build_denial, denied_by, rename
 from instance_lookup.fetching.listing import list_ids
 from instance_lookup.fetching.loader import Loader
-from instance_lookup.fetching.notices import tell, tell_resolved
+from instance_lookup.fetching.notices import tell_denied, tell_resolved, watched
 from instance_lookup.fetching.projects import Projects
-from instance_lookup.fetching.refusals import Refused, lets_in
+from instance_lookup.fetching.refusals import lets_in
 from instance_lookup.fetching.service_health import ServiceHealth
 from instance_lookup.identifiers import InstanceRef, ProjectRef, Ref
 from instance_lookup.resilience.deadline import Deadline
 from instance_lookup.selection import Selector
-from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
+from instance_lookup.signals import instance_resolved, instance_stale_served
 from instance_lookup.types import CacheStats, Grant, InstanceConfig, LookupResult, Source
 from instance_lookup.users import LookupUser
 
@@ -97,17 +99,17 @@ class InstanceResolver:
         Raises ``InvalidContext``, ``AccessDenied``, ``InstanceNotFound`` or
         ``ConfigServiceUnavailable``, within ``CONFIG_SERVICE_TIMEOUT``.
         """
-        held = self._resolve_held(context, ref, may_block=True)
+        held = self._resolve_held(context, ref, may_block=not events.watchers)
         if isinstance(held, LookupResult):
             return held
-        return drive(self._resolve(context, ref, held))
+        return drive(self._steps(context, ref, held))
 
     async def aresolve(self, context: LookupContext, ref: Ref | None = None) -> LookupResult:
         """Return what :meth:`resolve` does, without blocking the event loop. Raises as that."""
         held = self._resolve_held(context, ref, may_block=False)
         if isinstance(held, LookupResult):
             return held
-        return await adrive(self._resolve(context, ref, held))
+        return await adrive(self._steps(context, ref, held))
 
     def refresh(self, instance_id: str) -> LookupResult:
         """Fetch a configuration for the site itself, even if the cache has it, and store it.
@@ -207,17 +209,25 @@ class InstanceResolver:
             if entry is None or entry.document is None:
                 return held
             grant = authorize(user, entry.document, self.policy)
-        except (NotLoaded, AccessDenied):
+        except (NotLoaded, InstanceLookupError):
             return held
-        self._count("hits")
+        self._count("near_hits" if held is None else "hits")
         remaining = max(0.0, entry.cached_at + entry.ttl - time())
         return LookupResult(entry.document, Source.CACHE, entry.cached_at, remaining, grant)
+
+    def _steps(
+        self, context: LookupContext, ref: Ref | None, held: _Held | None
+    ) -> Steps[LookupResult]:
+        steps = self._resolve(context, ref, held)
+        return watched(steps, self.settings.stale_max_age) if events.watchers else steps
 
     def _resolve(
         self, context: LookupContext, ref: Ref | None, held: _Held | None
     ) -> Steps[LookupResult]:
         user = context.user
         if user.is_anonymous and not self.settings.allow_anonymous:
+            if events.watchers:
+                events.tell(events.Denial("anonymous"))
             raise AccessDenied("Anonymous callers may not use any instance.")
         context = context.with_metadata()
         deadline, reading = self._deadline(), None
@@ -236,11 +246,8 @@ class InstanceResolver:
                     ref.within.project_id, ref.instance_id, context, deadline
                 )
                 found = structs.replace(found, ahead=found.ahead + mapped.ahead)
-        except Refused:
-            yield from tell(access_denied, context, ref, by="service")
-            raise build_denial(ref, conceal=self.settings.conceal_denied) from None
-        except AccessDenied:
-            yield from tell(access_denied, context, ref, by="policy")
+        except AccessDenied as exc:
+            yield from tell_denied(denied_by(exc), context, ref)
             raise build_denial(ref, conceal=self.settings.conceal_denied) from None
         except (InstanceNotFound, ConfigServiceUnavailable) as exc:
             raise rename(ref, exc) from exc.__cause__

@@ -189,3 +189,5 @@ class CacheStats:
     unpublished: int = 0
     """Invalidations that are written, and that other processes could not be told of: what they have
     in memory they may serve for ``NEAR_CACHE_TTL`` more."""
+    near_hits: int = 0
+    """Those of the ``hits`` that this process answered from memory at once."""

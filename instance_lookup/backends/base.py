@@ -22,12 +22,14 @@ class Query:
     The answer has to be there by the ``deadline``, whose ``remaining()`` is in seconds.
     ``request_id`` names the request that it is for, in the logs of both sides. ``user_id`` is who
     asks (``None``: there is no user), ``etag`` the tag of the copy that the caller holds.
+    ``headers`` are further ones to send, such as ``traceparent``; none is secret.
     """
 
     deadline: Deadline
     request_id: str
     user_id: str | None = None
     etag: str | None = None
+    headers: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

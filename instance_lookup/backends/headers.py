@@ -19,8 +19,9 @@ _value = partial(quote, safe="!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~", errors="surrog
 
 
 def headers_of(query: Query) -> dict[str, str]:
-    """Return the headers that name the user, the request and the copy that we hold."""
-    headers = {"X-Request-ID": _value(query.request_id)}
+    """Return the headers that name the user, the request, its trace and the copy that we hold."""
+    headers = {name: _value(value) for name, value in query.headers.items()}
+    headers["X-Request-ID"] = _value(query.request_id)
     if query.user_id:
         headers["X-User-ID"] = _value(query.user_id)
     if etag := valid_etag(query.etag):

@@ -1,13 +1,14 @@
 """What was fetched: in this process (near), and in the cache of all processes (shared).
 
-``tiers``: ``TieredCache`` reads and stores all of it.
+``tiers``: ``TieredCache`` reads and stores all of it. ``reads``: the step of a lookup that reads.
 ``near``: ready entries in this process. ``pubsub``: hears and publishes invalidations.
 ``shared``: entries in a Django cache alias. ``generations``: which of them still count.
 ``keyvalue``: the commands that a cache is given. ``redis_client``: Redis through its own client,
 with values hidden from instrumentation. ``former``: values that an older release stored.
 ``outage`` and ``epochs``: what this process knows while the cache is down, and what changed.
 ``entry``, ``kinds``, ``keys``, ``codec``, ``encryption``, ``leniency``: how one is read.
-``errors``, ``health``: whether the cache answers. ``scan``, ``stats``: what it holds.
+``errors``, ``health``, ``telling``: whether the cache answers, and those who watch that.
+``scan``, ``stats``: what it holds.
 ``transactions``: reads of a database cache, outside those of the caller.
 ``instance_cache``: the public ``InstanceCache``, for management and tests.
 

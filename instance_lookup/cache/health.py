@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from instance_lookup import events
 from instance_lookup.exceptions import CacheError
 from instance_lookup.resilience.breaker import Breaker
 from instance_lookup.resilience.health import Health
@@ -37,6 +38,13 @@ class CacheHealth:
         self._refused = 0
         """Bytes of the smallest large value that was refused since the log said so."""
 
+    def may_read(self) -> bool:
+        """Tell whether to read the cache now, or to leave it alone."""
+        is_open = self.breaker.enter()
+        if not is_open and events.watchers:
+            events.tell(events.CacheOperation("read", "skipped", 0.0))
+        return is_open
+
     def answered(self) -> None:
         """Note that the cache was read."""
         self.breaker.succeeded()
@@ -48,6 +56,8 @@ class CacheHealth:
         It is not tried while the cache is down.
         """
         if self.breaker.wait():  # it failed since it was read
+            if events.watchers:
+                events.tell(events.CacheOperation("write", "skipped", 0.0))
             return False
         began = monotonic()
         try:

@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 from django.core.cache import caches
 
+from instance_lookup import events
 from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.cache.kinds import KIND_NAMES
 from instance_lookup.cache.redis_client import client_of
@@ -166,8 +167,7 @@ class Channel(Guarded):
         hearers = self._those_who_hear()
         if named is None or not any(each.ids.fullmatch(named[1]) for each in hearers):
             return False
-        for hearer in hearers:
-            hearer.hear(*named)
+        self._tell(*named)
         return True
 
     @property
@@ -186,6 +186,8 @@ class Channel(Guarded):
         return was_sure
 
     def _tell(self, kind: str | None, asked: str | None) -> None:
+        if events.watchers:
+            events.tell(events.Invalidation(kind or "all", "heard"))
         for hearer in self._those_who_hear():
             hearer.hear(kind, asked)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from msgspec import Struct
 
+from instance_lookup import events
 from instance_lookup.cache.codec import UNREADABLE, Codec
 from instance_lookup.cache.entry import (
     Entry,
@@ -36,6 +37,7 @@ from instance_lookup.cache.keys import (
 )
 from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.cache.scan import stored_ids
+from instance_lookup.cache.telling import told
 from instance_lookup.frozen import hide
 
 if TYPE_CHECKING:
@@ -96,6 +98,18 @@ class _Known(Generic[D]):
         """Each thread reads and swaps it in one step."""
 
 
+def _outcome(reading: Reading[Any]) -> str:
+    """Return what a read is to those who watch: a remembered "does not exist" is a hit, too."""
+    entry = reading.entry
+    if entry is None:
+        return "miss"
+    return "hit" if entry.freshness is Freshness.FRESH else "stale"
+
+
+told_read = told("read", lambda reading: (_outcome(reading),))
+told_reads = told("read", lambda readings: map(_outcome, readings.values()))
+
+
 class SharedTier(Generic[D]):
     """The entries of one kind. Every method raises ``CacheError`` when the backend fails."""
 
@@ -133,7 +147,7 @@ class SharedTier(Generic[D]):
                 return Reading(part_of_generation(*found), None, since, unminted=True)
             generation = self._generations.mint(keys, found, asked)
         elif is_unusable and not again:
-            self._count("rejected")
+            self._reject()
         return Reading(generation, entry, since)
 
     def read_many(self, since: Mapping[str, int]) -> dict[str, Reading[D]]:
@@ -165,6 +179,7 @@ class SharedTier(Generic[D]):
         with self.errors.raised_to("list", None, counted=False):
             return stored_ids(self._alias, self.kind, self._codec)
 
+    @told("write")
     def write(self, asked: str, packed: SecretBytes) -> None:
         """Store what ``pack`` made, under a generation that was read before the fetch."""
         keys = self._known(asked).keys
@@ -172,6 +187,7 @@ class SharedTier(Generic[D]):
             cache.set(keys.entry, self._codec.encode(packed), self._entry_life)
             cache.touch(keys.own, self._generations.known_life)
 
+    @told("write")
     def write_missing(self, asked: str, *, generation: Generation, asked_at: float) -> bool | None:
         """Remember that the id ``asked`` does not exist; tell whether that was stored.
 
@@ -191,6 +207,7 @@ class SharedTier(Generic[D]):
             cache.set(keys.entry, self._codec.encode(missing), math.ceil(ttl))
             return True
 
+    @told("invalidate")
     def invalidate(self, asked: str) -> bool:
         """Never serve what was stored or fetched so far; tell whether there was an entry."""
         keys, life = self._known(asked).keys, self._generations.known_life
@@ -199,16 +216,22 @@ class SharedTier(Generic[D]):
             # A "does not exist" that is just being written may replace our generation by its own,
             # without having seen ours. Stored under another expiry, it is asked about again.
             cache.set(keys.expiry, new_token(), life)
-            return cache.delete(keys.entry)
+            reached = cache.delete(keys.entry)
+        self._tell_invalidation(self.kind.name)
+        return reached
 
+    @told("invalidate")
     def invalidate_all(self) -> None:
         """Never serve what was stored or fetched so far, of any id, of both kinds."""
         self._generations.renew(EVERYTHING, None, None)
+        self._tell_invalidation("all")
 
+    @told("expire")
     def expire(self, asked: str) -> None:
         """Make the entry of an id stale: the Config Service is asked before it is served again."""
         generations = self._generations
         generations.renew(self._known(asked).keys.expiry, asked, generations.known_life)
+        self._tell_invalidation(self.kind.name)
 
     def _look(self, keys: Sequence[str], asked: str, *, counted: bool = True) -> list[Any] | None:
         """Return the value of each key; ``None``: one of them cannot be read."""
@@ -245,6 +268,15 @@ class SharedTier(Generic[D]):
             known.last = _Look([*map(hide, found)], now, counting)
         return now, counting, False
 
+    def _reject(self) -> None:
+        self._count("rejected")
+        if events.watchers:
+            events.tell(events.Rejection("entry"))
+
+    def _tell_invalidation(self, scope: str) -> None:
+        if events.watchers:
+            events.tell(events.Invalidation(scope, "here"))
+
     def _get_readable(self, keys: Keys, asked: str) -> list[Any]:
         """Read key by key, and delete what cannot be read, or it would stay for ever."""
         found: list[Any] = []
@@ -253,7 +285,7 @@ class SharedTier(Generic[D]):
                 try:
                     found += map(hide, cache.get_many([key]))
                 except UNREADABLE:
-                    self._count("rejected")
+                    self._reject()
                     with suppress(Exception):  # a server that takes no writes can still be read
                         cache.delete(key)
                     found.append(None)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec import Struct, structs
 
+from instance_lookup import events
 from instance_lookup.cache.entry import Freshness, pack, pack_missing, unpack
 from instance_lookup.cache.epochs import Epochs
 from instance_lookup.cache.near import NearTier
 from instance_lookup.cache.outage import OutageBuffer
 from instance_lookup.cache.pubsub import LULL, publish
-from instance_lookup.cache.shared import Reading, SharedTier
+from instance_lookup.cache.shared import Reading, SharedTier, told_read, told_reads
 from instance_lookup.cache.transactions import OutsideTransaction, outside_transaction
 from instance_lookup.concurrency.coalescing import BatchedReads, CoalescedReads
 from instance_lookup.exceptions import CacheError, CacheUnwritable
@@ -32,23 +33,6 @@ if TYPE_CHECKING:
     from instance_lookup.frozen import SecretBytes
 
 D = TypeVar("D", bound=Struct)
-
-
-class Read(Struct, Generic[D], frozen=True):
-    """The step of a lookup that reads the cache, in a thread or in an event loop."""
-
-    cache: TieredCache[D]
-    asked: str
-    near: bool = True
-    """Whether an entry in this process will do."""
-
-    def run(self) -> Reading[D]:
-        """Return what :meth:`TieredCache.read` does."""
-        return self.cache.read(self.asked, near=self.near)
-
-    async def arun(self) -> Reading[D]:
-        """Return what :meth:`TieredCache.read` does, without blocking the event loop."""
-        return await self.cache.aread(self.asked, near=self.near)
 
 
 class TieredCache(Generic[D]):
@@ -109,12 +93,14 @@ class TieredCache(Generic[D]):
         # Both before the read: it may miss what changes meanwhile, and then is not kept near.
         since, began = self._epochs.of(asked), monotonic()
         is_calm = breaker.is_closed and breaker.closings == self._rejoined
-        if not is_calm and not breaker.enter():
+        if not is_calm and not self.health.may_read():
             return Reading(None, self._buffer.answer(asked), since)
         try:
             read: Callable[..., Reading[D]] = self.shared.read
             if outside := self._outside:
                 read = partial(outside.call, read)
+            if events.watchers:
+                read = told_read(read)
             reading = read(asked, since=since, again=again, mint=mint)
         except CacheUnwritable as exc:  # entries of other ids can still be read
             self.health.unwritable(exc, began)
@@ -141,7 +127,7 @@ class TieredCache(Generic[D]):
         since, began = {asked: self._epochs.of(asked) for asked in ids}, monotonic()
         if not breaker.is_closed:
             return {}
-        read = self.shared.read_many
+        read = told_reads(self.shared.read_many) if events.watchers else self.shared.read_many
         try:
             found = read(since) if (outside := self._outside) is None else outside.call(read, since)
         except CacheError as exc:

@@ -119,6 +119,8 @@ def drive(steps: Steps[T]) -> T:
                 step = steps.send(outcome)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # what Steps[T] promises
+    finally:
+        steps.close()  # in the caller's context: what ends the caller does not go through it
 
 
 async def adrive(steps: Steps[T]) -> T:
@@ -134,3 +136,5 @@ async def adrive(steps: Steps[T]) -> T:
                 step = steps.send(outcome)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+    finally:
+        steps.close()  # in the caller's context: being cancelled does not go through it

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
-from instance_lookup.cache.tiers import Read
+from instance_lookup.cache.reads import Read
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
 from instance_lookup.fetching.loader import Loader
 from instance_lookup.fetching.reasons import EVERYTHING_GONE

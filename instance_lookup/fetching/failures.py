@@ -8,6 +8,7 @@ from instance_lookup.exceptions import (
     InstanceLookupError,
     InstanceNotFound,
 )
+from instance_lookup.fetching.refusals import Refused
 from instance_lookup.identifiers import InstanceRef, Ref, about
 
 
@@ -18,6 +19,11 @@ def build_denial(ref: Ref, *, conceal: bool) -> InstanceLookupError:
         if conceal
         else AccessDenied(f"You may not use {_describe(ref)}.", **about(ref))
     )
+
+
+def denied_by(error: AccessDenied) -> str:
+    """Return what denied it: ``"service"`` or ``"policy"``."""
+    return "service" if isinstance(error, Refused) else "policy"
 
 
 def build_not_found(ref: Ref) -> InstanceNotFound:

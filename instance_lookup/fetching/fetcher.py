@@ -18,6 +18,7 @@ from instance_lookup.exceptions import (
     InvalidContext,
     forget_locals,
 )
+from instance_lookup.fetching.calls import Call
 from instance_lookup.fetching.deletions import Fate
 from instance_lookup.fetching.reasons import EVERYTHING_GONE, meaning_of
 from instance_lookup.fetching.refusals import Refused
@@ -154,10 +155,11 @@ class Fetcher(Generic[D]):
             return Outcome(error=self.unavailable(asked, "circuit_open", retry_after=wait))
         held, drops = _held(reading), service_health.deletions.drops
         query = Query(deadline, asker.request_id, asker.user_id, held.etag if held else None)
-        asked_at, answer = time(), None
+        asked_at, call = time(), Call(self.kind.name, asked, query)
         try:
-            answer = self._fetch(asked, query)
-            body, document = self._accept(asked, answer, held)
+            with call:
+                call.answer = self._fetch(asked, query)
+                body, document = self._accept(asked, call.answer, held)
         except InvalidContext as exc:  # an id that the pattern lets pass, and no URL can hold
             return Outcome(error=exc)
         except (InstanceNotFound, OtherSpelling) as exc:
@@ -171,13 +173,12 @@ class Fetcher(Generic[D]):
             # Our own queue took the time that the service would have had.
             if left < _FAIR * self._settings.config_service_timeout and not deadline.remaining():
                 return Outcome(error=self.full(asked))
-            status = answer.status if isinstance(answer, Document) else None
-            return self._failure(asked, reading, asker, exc, status)
+            return self._failure(asked, reading, asker, exc, call.status)
         if self._resting.items:
             for name in self._failing(asked, reading, asker):
                 self._resting.drop(name)
         service_health.document_received(self._part(asked), drops)
-        ttl, etag = self._settings.cache_ttl, _etag(answer, held)
+        ttl, etag = self._settings.cache_ttl, _etag(call.answer, held)
         self._cache.store(asked, body, reading, cached_at=asked_at, ttl=ttl, etag=etag)
         remaining = max(0.0, min(ttl, asked_at + ttl - time()))
         return Outcome(Found(document, Source.SERVICE, asked_at, remaining))
@@ -262,7 +263,7 @@ class Fetcher(Generic[D]):
         rejected = isinstance(exc, Rejected)
         reason = "rejected" if rejected else details.get("reason", type(exc).__name__)
         if reason == "rejected":
-            service_health.count("rejected")
+            service_health.rejected("document")
             instance_rejected.send_robust(type(self), instance_id=asked, reason=str(exc))
         meaning = meaning_of(reason)
         name: tuple[object, ...] = (self.key(asked, reading),)
@@ -271,8 +272,7 @@ class Fetcher(Generic[D]):
         elif meaning.is_until_a_document:
             name += (service_health.deletions.documents,)
         # Of what does not exist there is no copy to keep: a guess does not find out that way.
-        is_hidden = asker.guesses and reason == EVERYTHING_GONE
-        if not is_hidden:
+        if not (asker.guesses and reason == EVERYTHING_GONE):
             self._resting.failed(name, at_least=retry_after or 0.0)
         bug = None if rejected or isinstance(exc, ConfigServiceUnavailable) else exc
         said = f"{type(exc).__name__}: {exc}" if bug else str(exc)
@@ -294,7 +294,7 @@ def _held(reading: Reading[D]) -> Entry[D] | None:
     return reading.entry if reading.entry and reading.entry.document is not None else None
 
 
-def _etag(answer: Document | NotModified, held: Entry[Any] | None) -> str | None:
+def _etag(answer: Document | NotModified | None, held: Entry[Any] | None) -> str | None:
     etag = answer.etag if isinstance(answer, Document) else held.etag if held else None
     # What no header can hold could neither be sent back nor, perhaps, stored.
     return etag if etag and etag.isascii() and etag.isprintable() else None

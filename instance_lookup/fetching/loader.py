@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from msgspec import Struct
 
 from instance_lookup.cache.entry import Entry, Freshness
-from instance_lookup.cache.tiers import Read
+from instance_lookup.cache.reads import Read
 from instance_lookup.concurrency.steps import Blocking, Steps
 from instance_lookup.context import fresh_request_id
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from msgspec import Struct
 
 from instance_lookup.access import authorize
-from instance_lookup.cache.tiers import Read
+from instance_lookup.cache.reads import Read
 from instance_lookup.concurrency.steps import Blocking, Steps, asking
 from instance_lookup.exceptions import AccessDenied, CacheError
 from instance_lookup.resilience.expiring import Expiring

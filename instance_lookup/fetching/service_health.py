@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from instance_lookup import events
 from instance_lookup.fetching.deletions import BELIEVED, Deletions
 from instance_lookup.fetching.reasons import meaning_of
 from instance_lookup.resilience.breaker import Breaker
@@ -66,7 +67,7 @@ class ServiceHealth:
         ``about`` names the document, as in ``instance 'acme'``.
         """
         for _ in parts:
-            self.count("rejected")
+            self.rejected("part")
         if not parts and about not in self._incomplete.failing:
             return
         what = hash(frozenset(parts)) if parts else None
@@ -84,6 +85,12 @@ class ServiceHealth:
                 ", ".join(names[:_NAMED]),
                 more,
             )
+
+    def rejected(self, what: str) -> None:
+        """Count a ``"document"`` that is refused, or a ``"part"`` that one is used without."""
+        self.count("rejected")
+        if events.watchers:
+            events.tell(events.Rejection(what))
 
     def service_is_up(self) -> None:
         """Note an answer of any kind, also a 403 or 404."""
