@@ -112,7 +112,7 @@ def watch(watcher: Watcher) -> None:
 def unwatch(watcher: Watcher) -> None:
     """Stop calling ``watcher``."""
     global watchers  # noqa: PLW0603
-    watchers = tuple(each for each in watchers if each is not watcher)
+    watchers = tuple(each for each in watchers if each != watcher)
 
 
 def tell(event: Event) -> None:

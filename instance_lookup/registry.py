@@ -50,6 +50,11 @@ async def aresolve_instance(context: LookupContext, **options: Unpack[Options]) 
     return (await get_resolver(**options).aresolve(context)).config
 
 
+def live_resolvers() -> tuple[InstanceResolver, ...]:
+    """Return those that :func:`get_resolver` has returned for the settings of now."""
+    return tuple(_overrides) + tuple(_resolvers.values())
+
+
 @contextmanager
 def replace_resolver(resolver: InstanceResolver) -> Iterator[None]:
     """Have :func:`get_resolver` return ``resolver``, in all threads: for tests."""

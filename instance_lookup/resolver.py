@@ -79,17 +79,16 @@ class InstanceResolver:
         """The request headers that may decide the instance."""
         tiers, counters = self.cache.tiers, self.cache.counters
         self._count = counters.add
-        service_health = ServiceHealth(settings, counters, describe(self.backend))
+        health = self.service_health = ServiceHealth(settings, counters, describe(self.backend))
         projects = replace(PROJECT, points_to=settings.id_regex)
         self.projects = TieredCache(projects, settings, counters, tiers.health)
         loader = ConcealingLoader if settings.conceal_denied else Loader
-        self._load_project = loader(
-            self.projects, self.backend.get_project, settings, service_health
-        )
+        self._load_project = loader(self.projects, self.backend.get_project, settings, health)
         self._is_theirs = partial(lets_in, self.policy)
         self._load_config = loader(
-            tiers, self.backend.get_instance, settings, service_health, self._is_theirs
+            tiers, self.backend.get_instance, settings, health, self._is_theirs
         )
+        self.loaders = self._load_config, self._load_project
         self._projects = Projects(self._load_project, self._load_config, self._is_theirs)
 
     def resolve(self, context: LookupContext, ref: Ref | None = None) -> LookupResult:

@@ -94,6 +94,11 @@ class Channel(Guarded):
         )
         return True
 
+    @property
+    def is_deaf(self) -> bool:
+        """Whether it listens, and cannot be sure to hear of each invalidation."""
+        return self._thread is not None and monotonic() >= self.sure_until
+
     def listen(self, hearer: Hears) -> None:
         """Tell ``hearer`` of invalidations from now on. Starts the one thread, if none runs."""
         check()
@@ -225,6 +230,11 @@ def channel_of(alias: str) -> Channel | None:
     # "setdefault" is one step: of two channels made at the same moment one is used. No lock, which
     # a fork could leave locked.
     return _channels.setdefault((alias, name), Channel(alias, name, _server_of(client)))
+
+
+def channels() -> tuple[Channel, ...]:
+    """Return the channels that this process has used so far."""
+    return tuple(_channels.values())
 
 
 def _server_of(client: Any) -> str:

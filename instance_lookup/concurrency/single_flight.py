@@ -138,6 +138,14 @@ class SingleFlight(PerProcess, Generic[V]):
             self._overdue(key)
         return flight
 
+    def under_way(self) -> int:
+        """Return how many flights have not landed yet."""
+        check()
+        board = self._board
+        with board.lock:
+            groups = {id(group): group for group in board.groups.values()}
+            return sum(len(group.flights) for group in groups.values())
+
     def rename(self, key: Hashable, also: Hashable, part: Hashable) -> Flight[V] | None:
         """Let callers who name ``also`` join what was begun as ``key``.
 

@@ -1,4 +1,6 @@
 """Integrations with other packages, one module or app each; the rest of the app imports none.
 
+``prometheus``, ``opentelemetry``: metrics, and spans.
+
 Each needs the extra of its name, unless Django alone is enough for it.
 """

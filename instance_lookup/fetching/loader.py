@@ -85,6 +85,11 @@ class Loader(Generic[D]):
             yield from self._refusals.check(context.user, asked)
         return found
 
+    @property
+    def flights(self) -> int:
+        """How many fetches are under way in this process."""
+        return self._flights.single.under_way()
+
     def read_near(self, asked: str, user: LookupUser) -> Entry[D] | None:
         """Return the entry of an id if it takes no I/O, and the service did not refuse it."""
         if self._refusals.any and (user, asked) in self._refusals:

@@ -6,6 +6,7 @@ the other; ``circuitbreaker`` lets any number of probes through when half open.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 
 _ASKED = 2
 """Things for which the service has asked to be left alone, before it is: one may be special."""
+
+
+class State(IntEnum):
+    """What a circuit breaker does with calls."""
+
+    CLOSED = 0
+    """It lets them through."""
+    HALF_OPEN = 1
+    """It lets one through, the probe, which decides."""
+    OPEN = 2
+    """It refuses them."""
 
 
 class Breaker(Guarded):
@@ -57,6 +69,13 @@ class Breaker(Guarded):
     def is_closed(self) -> bool:
         """Tell whether there is no trouble at all."""
         return not self._failing and not self._told_until
+
+    @property
+    def state(self) -> State:
+        """What it does with the next call."""
+        if self.wait() and not self._probing:
+            return State.OPEN
+        return State.HALF_OPEN if self._has_opened else State.CLOSED
 
     @property
     def _has_opened(self) -> bool:
