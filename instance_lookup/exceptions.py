@@ -5,6 +5,7 @@
     InstanceLookupError
     ├── InvalidContext             400  (also a BadRequest)
     ├── AccessDenied               403  (also a PermissionDenied)
+    │   └── InstanceBlocked        403
     ├── InstanceNotFound           404  (also an Http404)
     ├── ConfigServiceUnavailable   503
     │   └── MissBudgetSpent        429
@@ -65,6 +66,10 @@ class AccessDenied(InstanceLookupError, PermissionDenied):
 
     type = LookupErrorType.ACCESS_DENIED
     status_code = 403
+
+
+class InstanceBlocked(AccessDenied):
+    """The site has blocked this instance for a time: no user gets it, whatever the service says."""
 
 
 class InstanceNotFound(InstanceLookupError, Http404):

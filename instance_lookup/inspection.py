@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from instance_lookup.cache.blocks import moment
 from instance_lookup.cache.entry import Entry, Freshness
 from instance_lookup.exceptions import CacheError
 from instance_lookup.frozen import MASK
@@ -31,6 +32,8 @@ class State(StrEnum):
     """Ask the Config Service; serve it if that fails."""
     NEGATIVE = "negative"
     """Answer that the instance does not exist."""
+    BLOCKED = "blocked"
+    """Refuse every user, whatever the Config Service says."""
     ABSENT = "absent"
     """Ask the Config Service."""
     UNREADABLE = "unreadable"
@@ -63,6 +66,8 @@ class Inspection:
     """Until it is stale."""
     purged_in: float | None = None
     """Until it is not served any more, even if the Config Service fails."""
+    blocked_until: float | None = None
+    """Unix time; ``None``: it is not blocked."""
     generation: str | None = None
     """The generation that it was stored under."""
     owner: str | None = None
@@ -139,6 +144,14 @@ def inspect_one(resolver: InstanceResolver, instance_id: str) -> Inspection:
     """Return what the cache holds of one instance. Raise ``CacheError``."""
     found = resolver.cache.tiers.shared.peek(instance_id)
     size, entry = _size(found.stored), found.entry
+    if found.blocked_until:
+        return Inspection(
+            instance_id=instance_id,
+            state=State.BLOCKED,
+            size=size,
+            blocked_until=found.blocked_until,
+            note=f"blocked until {moment(found.blocked_until)}",
+        )
     if found.unreadable:
         return Inspection(instance_id=instance_id, state=State.UNREADABLE, size=size)
     if entry is None:

@@ -44,8 +44,9 @@ from instance_lookup.users import LookupUser
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import timedelta
 
-    from instance_lookup.cache.shared import Reading
+    from instance_lookup.cache.reading import Reading
     from instance_lookup.fetching.fetcher import Found
 
 
@@ -152,6 +153,22 @@ class InstanceResolver:
         """Return what :meth:`invalidate_cache` does, without blocking the event loop."""
         return await self.cache.ainvalidate(instance_id)
 
+    def block_instance(self, instance_id: str, duration: float | timedelta) -> float:
+        """Block an instance like :meth:`InstanceCache.block`; return the Unix time of its end."""
+        return self.cache.block(instance_id, duration)
+
+    async def ablock_instance(self, instance_id: str, duration: float | timedelta) -> float:
+        """Return what :meth:`block_instance` does, without blocking the event loop."""
+        return await self.cache.ablock(instance_id, duration)
+
+    def unblock_instance(self, instance_id: str) -> bool:
+        """Lift the block of an instance; tell if there was one. Raise ``CacheError``."""
+        return self.cache.unblock(instance_id)
+
+    async def aunblock_instance(self, instance_id: str) -> bool:
+        """Return what :meth:`unblock_instance` does, without blocking the event loop."""
+        return await self.cache.aunblock(instance_id)
+
     def invalidate_project(self, project_id: str) -> bool:
         """Forget which instance a project belongs to; tell if known. Raise ``CacheError``."""
         self.selector.check(ProjectRef(project_id))
@@ -246,8 +263,8 @@ class InstanceResolver:
                 )
                 found = structs.replace(found, ahead=found.ahead + mapped.ahead)
         except AccessDenied as exc:
-            yield from tell_denied(denied_by(exc), context, ref)
-            raise build_denial(ref, conceal=self.settings.conceal_denied) from None
+            yield from tell_denied(by := denied_by(exc), context, ref)
+            raise build_denial(ref, by, conceal=self.settings.conceal_denied) from None
         except (InstanceNotFound, ConfigServiceUnavailable) as exc:
             raise rename(ref, exc) from exc.__cause__
         result = _result(found, grant)

@@ -2,7 +2,8 @@
 
 ``tiers``: ``TieredCache`` reads and stores all of it. ``reads``: the step of a lookup that reads.
 ``near``: ready entries in this process. ``pubsub``: hears and publishes invalidations.
-``shared``: entries in a Django cache alias. ``generations``: which of them still count.
+``shared``: entries in a Django cache alias. ``reading``: what a look there finds.
+``generations``: which entries still count. ``blocks``: instances that no user gets for a time.
 ``keyvalue``: the commands that a cache is given. ``redis_client``: Redis through its own client,
 with values hidden from instrumentation. ``former``: values that an older release stored.
 ``outage`` and ``epochs``: what this process knows while the cache is down, and what changed.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from time import time
 from typing import TYPE_CHECKING
 
 from instance_lookup.cache.codec import UNREADABLE
-from instance_lookup.cache.keys import as_generation, as_token, new_token
+from instance_lookup.cache.keys import as_generation, as_token, block_end, new_token
 from instance_lookup.exceptions import CacheError
 
 if TYPE_CHECKING:
@@ -49,26 +50,35 @@ class Generations:
             raise self._errors.failure("read", asked, LookupError("it keeps nothing"))
         return generation
 
-    def renew(self, key: str, asked: str | None, life: int | None) -> None:
+    def renew(
+        self, key: str, asked: str | None, life: int | None, until: float | None = None
+    ) -> None:
         """Write a new part of a generation at ``key``, and check that the cache kept it.
 
         ``asked`` is the id that it is of (``None``: of all), ``life`` the seconds until it expires
-        (``None``: never). Some backends swallow failed writes.
+        (``None``: never). It blocks the id until ``until`` (Unix time; 0: it does not); ``None``:
+        as the part before it does. Some backends swallow failed writes.
         """
         with self._errors.raised_to("invalidate", asked) as cache:
             before = None
             with suppress(*UNREADABLE):
                 before = cache.get(key)
+            end = block_end(before) if until is None else until
+            if life is not None and (left := end - time()) > 0:
+                life = max(life, math.ceil(left) + _MARGIN)
             for _ in range(2):
-                cache.set(key, new_token(), life)
+                cache.set(key, new_token(end), life)
+                after = cache.get(key)
                 # Not compared with what was set: an invalidation by another process in between
-                # counts.
-                if cache.get(key) not in (None, before) or cache.keeps_nothing:
+                # counts. It leaves a block that it has seen; one that it has not is set again.
+                if after not in (None, before) and (not until or block_end(after)):
                     return
+                if cache.keeps_nothing and not until:
+                    return
+        what, again = ("a block", "Block it") if until else ("an invalidation", "Invalidate")
         raise CacheError(
-            f"The cache {self._alias!r} did not keep an invalidation of"
-            f" {asked or 'all instances'!r}: what it holds may still be served. Invalidate again"
-            " when the cache accepts writes.",
+            f"The cache {self._alias!r} did not keep {what} of {asked or 'all instances'!r}: what"
+            f" it holds may still be served. {again} again when the cache accepts writes.",
             instance_id=asked,
         )
 

@@ -5,9 +5,11 @@ Views use the resolver, which checks that the user may have the config.
 
 from __future__ import annotations
 
+import logging
 from time import time
 from typing import TYPE_CHECKING
 
+from instance_lookup.cache.blocks import blocked, end_of, moment
 from instance_lookup.cache.entry import Entry, Freshness, Generation, pack
 from instance_lookup.cache.health import CacheHealth
 from instance_lookup.cache.kinds import encode_document, instance_kind
@@ -22,6 +24,9 @@ from instance_lookup.validators import Seconds, complain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import timedelta
+
+logger = logging.getLogger("instance_lookup")
 
 
 class InstanceCache:
@@ -102,7 +107,8 @@ class InstanceCache:
 
         ``generation`` is what :meth:`generation` returned before ``config`` was fetched. Without
         it, an invalidation since then is not noticed. Raises ``ValueError`` for a config of another
-        instance, and for a malformed ``ttl`` or ``generation``.
+        instance, and for a malformed ``ttl`` or ``generation``; ``InstanceBlocked`` for an instance
+        that is blocked.
         """
         if config.instance_id != instance_id:
             raise ValueError(f"the config is of {config.instance_id!r}, not of {instance_id!r}")
@@ -119,6 +125,8 @@ class InstanceCache:
             ttl=ttl,
             etag=None,
         )
+        if end := self.tiers.shared.block_of(instance_id):
+            raise blocked(instance_id, end)
         self.tiers.write(instance_id, packed)
 
     def expire(self, instance_id: str) -> None:
@@ -128,7 +136,10 @@ class InstanceCache:
 
     def invalidate(self, instance_id: str) -> bool:
         """Never serve the entry again, nor what is being fetched; tell whether there was one."""
-        reached = self.tiers.invalidate(self._checked(instance_id))
+        return self._invalidate(self._checked(instance_id))
+
+    def _invalidate(self, instance_id: str, until: float | None = None) -> bool:
+        reached = self.tiers.invalidate(instance_id, until)
         if reached:
             self.counters.add("evictions")
         instance_invalidated.send_robust(type(self), instance_id=instance_id, expired=False)
@@ -138,6 +149,35 @@ class InstanceCache:
         """Never serve any entry again, of instances or projects, nor what is being fetched."""
         self.tiers.invalidate_all()
         instance_invalidated.send_robust(type(self), instance_id=None, expired=False)
+
+    def block(self, instance_id: str, duration: float | timedelta) -> float:
+        """Let no user have an instance for ``duration`` (in seconds); return the end as Unix time.
+
+        Whatever the Config Service says, owner and admins included. Another block, or
+        :meth:`unblock`, ends it earlier; an invalidation does not. Raises ``ValueError`` for a
+        ``duration`` that is not from 1 second to 366 days.
+        """
+        asked, end = self._checked(instance_id), end_of(duration, time())
+        self._invalidate(asked, end)
+        logger.warning(
+            "Instance %r is blocked until %s: no user gets it, whatever the Config Service says."
+            " 'invalidate_instance_cache --unblock' lifts the block.",
+            asked,
+            moment(end),
+        )
+        return end
+
+    def unblock(self, instance_id: str) -> bool:
+        """Lift the block of an instance; tell whether there was one."""
+        asked = self._checked(instance_id)
+        if not self.tiers.shared.block_of(asked):
+            return False
+        self._invalidate(asked, 0.0)
+        logger.warning(
+            "The block of instance %r is lifted: users get what the Config Service gives out.",
+            asked,
+        )
+        return True
 
     def warm(self, configs: Iterable[InstanceConfig]) -> int:
         """Store the given configs, each as :meth:`set` does; return how many. Raises as that."""
@@ -193,6 +233,14 @@ class InstanceCache:
     async def ainvalidate_all(self) -> None:
         """Invalidate all like :meth:`invalidate_all`, without blocking the event loop."""
         await in_executor(self.invalidate_all)
+
+    async def ablock(self, instance_id: str, duration: float | timedelta) -> float:
+        """Block an instance like :meth:`block`, without blocking the event loop. Raises as that."""
+        return await in_executor(self.block, instance_id, duration)
+
+    async def aunblock(self, instance_id: str) -> bool:
+        """Return what :meth:`unblock` does, without blocking the event loop. Raises as that."""
+        return await in_executor(self.unblock, instance_id)
 
     async def awarm(self, configs: Iterable[InstanceConfig]) -> int:
         """Store configs like :meth:`warm`, without blocking the event loop. Raises as that."""

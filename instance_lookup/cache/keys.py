@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from hashlib import sha256
@@ -16,6 +17,9 @@ EVERYTHING = "instance_generation"
 """Key of the generation of all entries, of both kinds."""
 _SAFE = re.compile(r"[!-~]{1,150}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_UNTIL = "guntil"
+_BLOCK = re.compile(_UNTIL + r"([0-9]{1,12})g[0-9a-f]{16}")
+"""A part of a generation that blocks its id. To a release that knows no blocks it is any other."""
 
 
 class Keys(NamedTuple):
@@ -76,10 +80,21 @@ def as_token(value: object) -> str | None:
     return value[:] if isinstance(value, str) and value.isalnum() else None
 
 
-def new_token() -> str:
-    """Return a random part for a new generation."""
+def new_token(blocked_until: float = 0.0) -> str:
+    """Return a random part for a new generation, which blocks its id until that Unix time."""
     # A letter in front: django-redis returns a number for text that is only digits.
-    return "g" + secrets.token_hex(8)
+    block = f"{_UNTIL}{math.ceil(blocked_until)}" if blocked_until else ""
+    return f"{block}g{secrets.token_hex(8)}"
+
+
+def block_end(*parts: object) -> float:
+    """Return the Unix time until which parts of a generation, as read, block their id; 0: none."""
+    end = 0.0
+    for part in parts:
+        if isinstance(part, str | bytes) and part[: len(_UNTIL)] in (_UNTIL, _UNTIL.encode()):
+            block = _BLOCK.fullmatch(as_token(part) or "")
+            end = max(end, float(block[1])) if block else end
+    return end
 
 
 def is_digest(name: str) -> bool:

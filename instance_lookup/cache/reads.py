@@ -9,7 +9,7 @@ from msgspec import Struct
 from instance_lookup.cache.tiers import TieredCache  # a Struct's field
 
 if TYPE_CHECKING:
-    from instance_lookup.cache.shared import Reading
+    from instance_lookup.cache.reading import Reading
 
 D = TypeVar("D", bound=Struct)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from time import time
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from msgspec import Struct
 
 from instance_lookup import events
+from instance_lookup.cache.blocks import Blocks
 from instance_lookup.cache.codec import UNREADABLE, Codec
 from instance_lookup.cache.entry import (
     Entry,
@@ -36,6 +36,7 @@ from instance_lookup.cache.keys import (
     part_of_generation,
 )
 from instance_lookup.cache.keyvalue import key_values
+from instance_lookup.cache.reading import Peek, Reading
 from instance_lookup.cache.scan import stored_ids
 from instance_lookup.cache.telling import told
 from instance_lookup.frozen import hide
@@ -54,29 +55,6 @@ _KNOWN = 1024
 """Ids of which something is kept; the one that was used least recently makes room."""
 _LENGTH_REMEMBERED = 32_768
 """Characters above which an entry is decoded each time: memory has a bound."""
-
-
-class Reading(Struct, Generic[D], frozen=True):
-    """What one look into the cache found."""
-
-    generation: Generation | None
-    """The generation to store a new entry under; ``None``: unknown, so nothing may be stored."""
-    entry: Entry[D] | None
-    since: int = 0
-    """The last change that the process itself knew of, before the look."""
-    unminted: bool = False
-    """Whether ``generation`` is only for comparison: a fetch has to read with ``mint`` first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peek(Generic[D]):
-    """What a look that leaves no trace found: nothing minted, counted or deleted."""
-
-    stored: object = field(repr=False)
-    """The entry's value as the backend gave it; ``None``: there is none, or it cannot be read."""
-    entry: Entry[D] | None
-    """What a lookup would make of it."""
-    unreadable: bool = False
 
 
 class _Look(NamedTuple, Generic[D]):
@@ -126,6 +104,7 @@ class SharedTier(Generic[D]):
         self.errors = CacheErrors(settings.cache_alias, counters)
         self._generations = Generations(settings, self.errors)
         self.known_life = self._generations.known_life
+        self.blocks = Blocks()
         self._count = counters.add
 
     def read(
@@ -140,7 +119,9 @@ class SharedTier(Generic[D]):
         found = self._look(keys, asked)
         if found is None:
             found = self._get_readable(keys, asked)
-        generation, entry, is_unusable = self._understood(known, asked, found)
+        generation, entry, is_unusable, end = self._understood(known, asked, found)
+        if end:
+            return Reading(part_of_generation(*found[1:]), None, since, blocked_until=end)
         if generation is None:
             del found[0]  # debug pages show local variables, and it holds API keys
             if not mint:
@@ -149,6 +130,11 @@ class SharedTier(Generic[D]):
         elif is_unusable and not again:
             self._reject()
         return Reading(generation, entry, since)
+
+    def unread(self, asked: str, since: int, entry: Entry[D] | None) -> Reading[D]:
+        """Return a reading of what this process knows, its ``entry``, while the cache is down."""
+        end = self.blocks.until(asked)  # a block that was read goes on
+        return Reading(None, None if end else entry, since, blocked_until=end)
 
     def read_many(self, since: Mapping[str, int]) -> dict[str, Reading[D]]:
         """Return what one look finds fresh of many ids. ``since`` of each goes into its reading."""
@@ -160,7 +146,7 @@ class SharedTier(Generic[D]):
         found, readings = dict(zip(wanted, values, strict=True)), {}
         for asked, each in known.items():
             own = [found[key] for key in each.keys]
-            generation, entry, _ = self._understood(each, asked, own)
+            generation, entry, *_ = self._understood(each, asked, own)
             if entry is not None and entry.freshness is Freshness.FRESH:
                 readings[asked] = Reading(generation, entry, since[asked])
         return readings
@@ -171,8 +157,14 @@ class SharedTier(Generic[D]):
         found = self._look(known.keys, asked, counted=False)
         if found is None:
             return Peek(None, None, unreadable=True)
-        _, entry, is_unusable = self._understood(known, asked, found)
-        return Peek(found[0], entry, unreadable=is_unusable)
+        _, entry, is_unusable, end = self._understood(known, asked, found)
+        return Peek(found[0], entry, unreadable=is_unusable, blocked_until=end)
+
+    def block_of(self, asked: str) -> float:
+        """Look until which Unix time an id is blocked; 0: it is not."""
+        keys = self._known(asked).keys
+        with self.errors.raised_to("read", asked) as cache:
+            return self.blocks.see(asked, *cache.get_many([keys.own, keys.expiry]))
 
     def stored_ids(self) -> set[str] | None:
         """Return the ids of all entries, ``None`` where the cache cannot list them. Slow."""
@@ -182,6 +174,8 @@ class SharedTier(Generic[D]):
     @told("write")
     def write(self, asked: str, packed: SecretBytes) -> None:
         """Store what ``pack`` made, under a generation that was read before the fetch."""
+        if self.blocks.until(asked):
+            return
         keys = self._known(asked).keys
         with self.errors.raised_to("store", asked) as cache:
             cache.set(keys.entry, self._codec.encode(packed), self._entry_life)
@@ -194,8 +188,11 @@ class SharedTier(Generic[D]):
         ``asked_at`` is the Unix time at which the service was asked, ``generation`` was read before
         that. ``None`` is returned where the cache does not tell. It is stored under a new
         generation, so that an older document still under way cannot bring the id back; and not
-        if ``generation`` is outdated: after an invalidation this answer may be the older one.
+        if ``generation`` is outdated: after an invalidation this answer may be the older one. A
+        block stays.
         """
+        if self.blocks.until(asked):
+            return False
         keys = self._known(asked).keys
         with self.errors.raised_to("store", asked) as cache:
             now = as_token(cache.get(keys.everything)), as_token(cache.get(keys.own))
@@ -208,14 +205,22 @@ class SharedTier(Generic[D]):
             return True
 
     @told("invalidate")
-    def invalidate(self, asked: str) -> bool:
-        """Never serve what was stored or fetched so far; tell whether there was an entry."""
+    def invalidate(self, asked: str, until: float | None = None) -> bool:
+        """Never serve what was stored or fetched so far; tell whether there was an entry.
+
+        Block the id until ``until`` (Unix time); 0: lift its block; ``None``: leave that as it is.
+        """
         keys, life = self._known(asked).keys, self._generations.known_life
-        self._generations.renew(keys.own, asked, life)
+        # Both parts: a "does not exist" that is just being written may replace our generation by
+        # its own, without having seen ours. Stored under another expiry, it is asked about again.
+        # A block in either part counts. It is written in the other order: an invalidation by
+        # another process, which leaves blocks as it finds them, can miss one of the two only.
+        parts = (keys.own, keys.expiry) if until is None else (keys.expiry, keys.own)
+        for part in parts:
+            self._generations.renew(part, asked, life, until)
+        if until is not None:
+            self.blocks.remember(asked, until)
         with self.errors.raised_to("invalidate", asked) as cache:
-            # A "does not exist" that is just being written may replace our generation by its own,
-            # without having seen ours. Stored under another expiry, it is asked about again.
-            cache.set(keys.expiry, new_token(), life)
             reached = cache.delete(keys.entry)
         self._tell_invalidation(self.kind.name)
         return reached
@@ -244,17 +249,20 @@ class SharedTier(Generic[D]):
 
     def _understood(
         self, known: _Known[D], asked: str, found: list[object]
-    ) -> tuple[Generation | None, Entry[D] | None, bool]:
-        """Return generation and entry of what was found of an id; and whether it is unusable."""
+    ) -> tuple[Generation | None, Entry[D] | None, bool, float]:
+        """Return generation and entry of what was found of an id.
+
+        And whether that is unusable, and the Unix time until which the id is blocked; 0: it is not.
+        """
         last = known.last
         if last is not None and last.found == found:
             generation, entry = last.generation, last.entry
             aged = entry.aged(self._stale_max_age, time(), expired=entry.expired)
-            return generation, aged, False
+            return generation, aged, False, 0.0
         stored, *tokens = found
-        now = as_generation(*tokens)
-        if stored is None or now is None:
-            return now, None, False
+        now, end = as_generation(*tokens), self.blocks.see(asked, *tokens[1:])
+        if stored is None or now is None or end:
+            return now, None, False, end
         try:
             if last is not None and last.found[0] == stored:  # under another generation
                 entry, is_short = last.entry, True
@@ -262,11 +270,11 @@ class SharedTier(Generic[D]):
                 text = self._codec.decode(stored)
                 entry, is_short = unpack(self.kind, asked, text), len(text) <= _LENGTH_REMEMBERED
         except ValueError:
-            return now, None, True
+            return now, None, True, 0.0
         counting = entry.under(now, self._stale_max_age, time())
         if counting is not None and is_short:
             known.last = _Look([*map(hide, found)], now, counting)
-        return now, counting, False
+        return now, counting, False, 0.0
 
     def _reject(self) -> None:
         self._count("rejected")

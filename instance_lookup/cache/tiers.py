@@ -17,7 +17,8 @@ from instance_lookup.cache.epochs import Epochs
 from instance_lookup.cache.near import NearTier
 from instance_lookup.cache.outage import OutageBuffer
 from instance_lookup.cache.pubsub import LULL, publish
-from instance_lookup.cache.shared import Reading, SharedTier, told_read, told_reads
+from instance_lookup.cache.reading import Reading
+from instance_lookup.cache.shared import SharedTier, told_read, told_reads
 from instance_lookup.cache.transactions import OutsideTransaction, outside_transaction
 from instance_lookup.concurrency.coalescing import BatchedReads, CoalescedReads
 from instance_lookup.exceptions import CacheError, CacheUnwritable
@@ -94,7 +95,7 @@ class TieredCache(Generic[D]):
         since, began = self._epochs.of(asked), monotonic()
         is_calm = breaker.is_closed and breaker.closings == self._rejoined
         if not is_calm and not self.health.may_read():
-            return Reading(None, self._buffer.answer(asked), since)
+            return self.shared.unread(asked, since, self._buffer.answer(asked))
         try:
             read: Callable[..., Reading[D]] = self.shared.read
             if outside := self._outside:
@@ -104,12 +105,12 @@ class TieredCache(Generic[D]):
             reading = read(asked, since=since, again=again, mint=mint)
         except CacheUnwritable as exc:  # entries of other ids can still be read
             self.health.unwritable(exc, began)
-            reading = Reading(None, self._buffer.unwritten(asked, None), since)
+            reading = self.shared.unread(asked, since, self._buffer.unwritten(asked, None))
             if breaker.wait():  # slowly: its client may have hidden that the read failed, too
                 return reading
         except CacheError as exc:
             self.health.failed(exc)
-            return Reading(None, self._buffer.answer(asked), since)
+            return self.shared.unread(asked, since, self._buffer.answer(asked))
         if not is_calm or reading.generation is None or self._buffer.is_used:
             return self._reconcile(asked, reading, began)
         if near.size:
@@ -153,7 +154,7 @@ class TieredCache(Generic[D]):
             # Answers kept in the outage missed what other processes invalidated meanwhile.
             self._rejoined = closings
             self.forget(None)
-        if reading.generation is None:
+        if reading.generation is None or reading.blocked_until:
             return reading
         entry = reading.entry
         if entry is not None and self._buffer.is_gone(asked, entry):
@@ -237,10 +238,10 @@ class TieredCache(Generic[D]):
         entry = unpack(self.kind, asked, packed)
         self._epochs.keep(asked, since, partial(self._buffer.keep, asked, entry))
 
-    def invalidate(self, asked: str) -> bool:
-        """Serve nothing that was stored or fetched so far; tell whether there was an entry."""
+    def invalidate(self, asked: str, until: float | None = None) -> bool:
+        """Do what :meth:`SharedTier.invalidate` does, and have all processes forget the id."""
         self.forget(asked)
-        reached = self.shared.invalidate(asked)
+        reached = self.shared.invalidate(asked, until)
         self._buffer.taken(asked)
         self.forget(asked)  # again: the old entry may have been read meanwhile
         self._publish(asked)

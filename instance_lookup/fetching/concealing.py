@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct
 
 from instance_lookup.cache.reads import Read
-from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
+from instance_lookup.exceptions import (
+    ConfigServiceUnavailable,
+    InstanceBlocked,
+    InstanceNotFound,
+)
 from instance_lookup.fetching.loader import Loader
 from instance_lookup.fetching.reasons import EVERYTHING_GONE
 from instance_lookup.fetching.refusals import Refused
@@ -21,7 +25,7 @@ from instance_lookup.resilience.expiring import Expiring
 
 if TYPE_CHECKING:
     from instance_lookup.cache.entry import Entry
-    from instance_lookup.cache.shared import Reading
+    from instance_lookup.cache.reading import Reading
     from instance_lookup.cache.tiers import TieredCache
     from instance_lookup.concurrency.steps import Steps
     from instance_lookup.conf import Settings
@@ -115,7 +119,8 @@ class ConcealingLoader(Loader[D]):
         self._flights.check_budget(asked, asker)
         yield from self._refusals.check(context.user, asked)
         entry, told = reading.entry, self._told.get((asker.identity, asked))
-        if told and entry is not None and not entry.expired:  # nor was it invalidated since
+        # Blocked, or remembered, and not invalidated since.
+        if told and (reading.blocked_until or (entry is not None and not entry.expired)):
             self._count("negative_hits")
             raise InstanceNotFound(f"{asked!r} is nothing of this user's.")
         self._check_pause(asked, reading, asker)
@@ -138,7 +143,9 @@ class ConcealingLoader(Loader[D]):
 
     def _is_miss(self, asked: str, reading: Reading[D], asker: Asker, outcome: Outcome[D]) -> bool:
         """Tell whether the user who guessed was told anything: whose it is shows later."""
-        is_answer = outcome.found or isinstance(outcome.error, InstanceNotFound | Refused)
+        is_answer = outcome.found or isinstance(
+            outcome.error, InstanceNotFound | InstanceBlocked | Refused
+        )
         if not asker.limited or not is_answer:
             return False
         self._told.put((asker.identity, asked), True)  # noqa: FBT003  # a set's value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from instance_lookup.exceptions import (
     AccessDenied,
     ConfigServiceUnavailable,
+    InstanceBlocked,
     InstanceLookupError,
     InstanceNotFound,
 )
@@ -12,17 +13,24 @@ from instance_lookup.fetching.refusals import Refused
 from instance_lookup.identifiers import InstanceRef, Ref, about
 
 
-def build_denial(ref: Ref, *, conceal: bool) -> InstanceLookupError:
-    """Return the error for a caller who may not have it; with ``conceal``: a 404."""
-    return (
-        build_not_found(ref)
-        if conceal
-        else AccessDenied(f"You may not use {_describe(ref)}.", **about(ref))
-    )
+def build_denial(ref: Ref, by: str, *, conceal: bool) -> InstanceLookupError:
+    """Return the error for a caller who may not have it; with ``conceal``: a 404.
+
+    ``by`` is what denied it, as :func:`denied_by` has it. That it is blocked stands in the details
+    only: callers need not know.
+    """
+    if conceal:
+        return build_not_found(ref)
+    message = f"You may not use {_describe(ref)}."
+    if by == "block":
+        return InstanceBlocked(message, **about(ref), reason="blocked")
+    return AccessDenied(message, **about(ref))
 
 
 def denied_by(error: AccessDenied) -> str:
-    """Return what denied it: ``"service"`` or ``"policy"``."""
+    """Return what denied it: ``"service"``, ``"block"`` or ``"policy"``."""
+    if isinstance(error, InstanceBlocked):
+        return "block"
     return "service" if isinstance(error, Refused) else "policy"
 
 

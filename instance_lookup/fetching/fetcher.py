@@ -27,7 +27,7 @@ from instance_lookup.signals import instance_rejected
 from instance_lookup.types import Source
 
 if TYPE_CHECKING:
-    from instance_lookup.cache.shared import Reading
+    from instance_lookup.cache.reading import Reading
     from instance_lookup.cache.tiers import TieredCache
     from instance_lookup.conf import Settings
     from instance_lookup.fetching.service_health import ServiceHealth

@@ -10,20 +10,28 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec import Struct
 
+from instance_lookup.cache.blocks import blocked
 from instance_lookup.concurrency import pools
 from instance_lookup.concurrency.crew import Full
 from instance_lookup.concurrency.single_flight import Flight, SingleFlight
 from instance_lookup.concurrency.steps import Steps, Wait
-from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound, MissBudgetSpent
+from instance_lookup.exceptions import (
+    CacheError,
+    ConfigServiceUnavailable,
+    InstanceBlocked,
+    InstanceNotFound,
+    MissBudgetSpent,
+)
 from instance_lookup.fetching.fetcher import Asker, Fetcher, Found, Outcome
 from instance_lookup.fetching.leased_fetcher import LeasedFetcher, newer
 from instance_lookup.fetching.refusals import Refusals, Refused
 from instance_lookup.resilience.budget import MissBudget
 from instance_lookup.resilience.deadline import Deadline
+from instance_lookup.types import Source
 
 if TYPE_CHECKING:
     from instance_lookup.cache.entry import Entry
-    from instance_lookup.cache.shared import Reading
+    from instance_lookup.cache.reading import Reading
     from instance_lookup.cache.tiers import TieredCache
     from instance_lookup.conf import Settings
     from instance_lookup.users import LookupUser
@@ -189,7 +197,7 @@ class Flights(Generic[D]):
                 key = self._fetcher.key
                 if other := self.single.rename(key(asked, seen), key(asked, reading), part):
                     return other
-            outcome = work(reading)
+            outcome = withheld(self._cache, asked, work(reading))
             if isinstance(outcome.error, Refused):
                 self._refusals.note(asker, asked)
             is_miss = self._is_miss(asked, reading, asker, outcome)
@@ -210,9 +218,25 @@ class Flights(Generic[D]):
         return outcome or Outcome()
 
 
+def withheld(cache: TieredCache[D], asked: str, outcome: Outcome[D]) -> Outcome[D]:
+    """Return the ``outcome`` of a fetch, unless the id ``asked`` is blocked by now.
+
+    Others may have blocked it while the service was asked. ``cache`` tells; while that is down,
+    what this process last read there.
+    """
+    if outcome.found is None or outcome.found.source is not Source.SERVICE:
+        return outcome
+    end = cache.shared.blocks.until(asked)
+    if not cache.health.breaker.wait():  # else it would cost its timeout
+        with suppress(CacheError):
+            end = cache.shared.block_of(asked)
+    return Outcome(error=blocked(asked, end)) if end else outcome
+
+
 def _is_for_all(outcome: Outcome[D]) -> bool:
     """Tell whether it answers all callers: a failure is of one call, a refusal of one user."""
-    return outcome.found is not None or isinstance(outcome.error, InstanceNotFound)
+    is_answer = isinstance(outcome.error, InstanceNotFound | InstanceBlocked)
+    return outcome.found is not None or is_answer
 
 
 def _overspent(asked: str, wait: float) -> MissBudgetSpent:

@@ -25,7 +25,7 @@ from instance_lookup.types import Source
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from instance_lookup.cache.shared import Reading
+    from instance_lookup.cache.reading import Reading
     from instance_lookup.cache.tiers import TieredCache
     from instance_lookup.conf import Settings
     from instance_lookup.resilience.deadline import Deadline

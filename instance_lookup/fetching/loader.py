@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec import Struct
 
+from instance_lookup.cache.blocks import blocked
 from instance_lookup.cache.entry import Entry, Freshness
 from instance_lookup.cache.reads import Read
 from instance_lookup.concurrency.steps import Blocking, Steps
 from instance_lookup.context import fresh_request_id
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
 from instance_lookup.fetching.fetcher import Asker, Fetch, Fetcher, Found, Outcome
-from instance_lookup.fetching.flights import Flights
+from instance_lookup.fetching.flights import Flights, withheld
 from instance_lookup.fetching.refusals import LetsIn, Refusals, Refused
 from instance_lookup.types import InstanceConfig, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from instance_lookup.cache.shared import Reading
+    from instance_lookup.cache.reading import Reading
     from instance_lookup.cache.tiers import TieredCache
     from instance_lookup.conf import Settings
     from instance_lookup.context import LookupContext
@@ -69,8 +70,8 @@ class Loader(Generic[D]):
 
         ``context`` says who asks, ``deadline`` is the end of the lookup. ``is_theirs`` is used
         only where denials are concealed. ``reading`` is what the cache holds, where the caller has
-        looked. Raises ``InstanceNotFound``, ``Refused``, ``ConfigServiceUnavailable``, and its
-        ``MissBudgetSpent``.
+        looked. Raises ``InstanceNotFound``, ``InstanceBlocked``, ``Refused``,
+        ``ConfigServiceUnavailable``, and its ``MissBudgetSpent``.
         """
         if self._refusals.any:
             yield from self._refusals.check(context.user, asked)
@@ -123,6 +124,8 @@ class Loader(Generic[D]):
         self, asked: str, reading: Reading[D], context: LookupContext, deadline: Deadline
     ) -> Steps[Found[D]]:
         """Return what the Config Service says, or the stale copy where that may be served."""
+        if reading.blocked_until:
+            raise blocked(asked, reading.blocked_until)
         entry = reading.entry
         self._count("misses")
         copy = entry if entry and entry.document and self._settings.use_stale_on_error else None
@@ -144,6 +147,8 @@ class Loader(Generic[D]):
             # Read again: while the service was asked the copy may have been invalidated, and
             # it has aged.
             latest: Reading[D] = yield Blocking(partial(self._cache.read_again, asked))
+            if latest.blocked_until:
+                raise blocked(asked, latest.blocked_until) from None
             if latest.entry is None or latest.entry.document is None:
                 if exc.details["reason"] != "busy":
                     raise
@@ -162,7 +167,10 @@ class Loader(Generic[D]):
         ``deadline`` if the backend does.
         """
         reading = self._cache.read_shared(asked, mint=True)
+        if reading.blocked_until:
+            raise blocked(asked, reading.blocked_until)
         outcome = self._fetcher.fetch(asked, reading, self._asker(context), deadline)
+        outcome = withheld(self._cache, asked, outcome)
         if outcome.found is None:
             raise outcome.error or self._fetcher.unavailable(asked, "busy")
         return outcome.found

@@ -25,7 +25,7 @@ from instance_lookup.resilience.expiring import Expiring
 
 if TYPE_CHECKING:
     from instance_lookup.access import Allows
-    from instance_lookup.cache.shared import Reading
+    from instance_lookup.cache.reading import Reading
     from instance_lookup.cache.tiers import TieredCache
     from instance_lookup.types import InstanceConfig
     from instance_lookup.users import LookupUser

@@ -18,7 +18,7 @@ from tests.support.monotonic import Monotonic
 
 if TYPE_CHECKING:
     from instance_lookup.backends.memory import DictConfigService
-    from instance_lookup.cache.shared import Reading
+    from instance_lookup.cache.reading import Reading
     from instance_lookup.fetching.fetcher import Outcome
 
 OLGA = Asker((False, "olga"), "olga", "r1")

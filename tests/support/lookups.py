@@ -79,6 +79,8 @@ class Clock:
     """The wall clock of every module that looks at it."""
 
     MODULES = (
+        "cache.blocks",
+        "cache.generations",
         "cache.shared",
         "fetching.loader",
         "fetching.fetcher",

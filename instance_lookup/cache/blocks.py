@@ -1,0 +1,79 @@
+"""Blocks: an instance that no user gets for a time, whatever the Config Service says.
+
+A block is a generation of a special form (``keys.new_token``), so every read sees it at no cost.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from time import time
+from typing import Annotated
+
+from msgspec import Meta
+
+from instance_lookup.cache.keys import block_end
+from instance_lookup.exceptions import InstanceBlocked
+from instance_lookup.resilience.expiring import Expiring
+from instance_lookup.validators import complain
+
+_LONGEST = 366 * 86_400
+"""Seconds."""
+_Duration = Annotated[float, Meta(ge=1, le=_LONGEST, description="from 1 second to 366 days")]
+
+
+class Blocks:
+    """The blocks that this process has read or set: they go on while the cache cannot be read."""
+
+    def __init__(self) -> None:
+        self._ends: Expiring[float] = Expiring(_LONGEST)
+
+    def until(self, asked: str) -> float:
+        """Return the Unix time until which an id is blocked, as this process last read; 0: no."""
+        end = self._ends.get(asked) if self._ends.items else None
+        return end if end is not None and end > time() else 0.0
+
+    def see(self, asked: str, own: object, expiry: object) -> float:
+        """Return until when an id is blocked by what was just read at two of its keys; 0: no."""
+        end = block_end(own, expiry)
+        if end <= time():
+            end = 0.0
+        # Where nothing was read, the cache may be failing, and hide it.
+        if end or own is not None:
+            self.remember(asked, end)
+        return end
+
+    def remember(self, asked: str, until: float) -> None:
+        """Remember that an id is blocked until a Unix time; 0: that it is not."""
+        if until:
+            self._ends.put(asked, until)
+        elif self._ends.items:
+            self._ends.drop(asked)
+
+
+def seconds_of(duration: float | timedelta) -> float:
+    """Return the seconds of a block. Raise ``ValueError`` unless it is one that can be set."""
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if complaint := complain(seconds, _Duration):
+        raise ValueError(f"the duration {complaint}")
+    return float(seconds)
+
+
+def end_of(duration: float | timedelta, now: float) -> float:
+    """Return the Unix time at which a block that begins ``now`` ends. Raise ``ValueError``."""
+    return float(math.ceil(now + seconds_of(duration)))
+
+
+def moment(at: float) -> str:
+    """Return a Unix time for people, such as ``2026-11-30 01:00:00 UTC``."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def blocked(instance_id: str, until: float) -> InstanceBlocked:
+    """Return the error that tells operators until when (Unix time) an instance is blocked."""
+    return InstanceBlocked(
+        f"Instance {instance_id!r} is blocked until {moment(until)}: it is neither fetched nor"
+        " served. 'invalidate_instance_cache --unblock' lifts the block.",
+        instance_id=instance_id,
+        reason="blocked",
+    )
