@@ -40,8 +40,9 @@ BUDGET = 3
 TENANT, NOBODY = "tenant-a", "nobody-a"
 SHOP, NO_SHOP = "shop-a", "none-a"
 OWN, OWN_SHOP = "own", "own-shop"
-_FOR_OPERATORS = ("invalidations", "Its copy in the cache is invalidated", " gone")
-"""Lines that are of no request: of the thread that listens to Redis, and of deleted tenants."""
+_FOR_OPERATORS = ("invalidations", "Its copy in the cache is invalidated", " gone", "is blocked")
+"""Lines that are of no request: of the thread that listens to Redis, of deleted tenants, of blocks.
+"""
 _NAMES = (TENANT, NOBODY, SHOP, NO_SHOP)
 
 
@@ -287,18 +288,33 @@ def everything_gone(world: World) -> None:
         world.cache(instance_id=name)
 
 
+def blocked(world: World) -> None:
+    """The site has blocked an instance that the cache holds."""
+    fresh(world)
+    world.resolver.block_instance(TENANT, 86_400)
+
+
+def blocked_own(world: World) -> None:
+    """The instance that is blocked is the stranger's own."""
+    world.service.instances[TENANT] = owned_by(world.stranger)
+    world.cache(LookupUser(str(world.stranger.pk)), project_id=SHOP)
+    world.resolver.block_instance(TENANT, 86_400)
+
+
 State = Callable[[World], None]
 STATES: tuple[State, ...] = (
     *(uncached, fresh, near, expired, stale, only_project, only_instance),
     *(negative, deleted, dangling, refused, refused_fresh, everything_gone),
+    blocked_own,
 )
 
 
 CASES = (
     *product((ByInstance, ByProject, BesideOwn), STATES),
     *product((ByUrl, ByRightPair, ByWrongPair), (uncached, fresh, stale)),
+    (ByInstance, blocked),
 )
-"""What is named how, in which state: in those of the second line nothing else is decided."""
+"""What is named how, in which state: in those of the other lines nothing else is decided."""
 
 
 # -- what the stranger tries -----------------------------------------------------------------------

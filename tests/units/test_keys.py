@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from instance_lookup.cache.entry import Generation
-from instance_lookup.cache.keys import Keys, as_generation, lease_key, new_token
+from instance_lookup.cache.keys import (
+    Keys,
+    as_generation,
+    as_token,
+    block_end,
+    lease_key,
+    new_token,
+)
 from instance_lookup.cache.kinds import PROJECT
 
 A, B, C = new_token(), new_token(), new_token()
@@ -30,3 +37,18 @@ def test_lease_key_is_no_longer_than_that_of_a_generation(asked: str) -> None:
     assert len(key) <= len(Keys.of(PROJECT, "a" * 150).own)
     assert key.isascii()
     assert " " not in key
+
+
+@pytest.mark.parametrize("as_read", [str, str.encode])
+def test_part_that_blocks(as_read: type) -> None:
+    """A part that blocks an id says until when, and is a part like any other besides."""
+    part = as_read(new_token(1_800_000_000.2))
+    assert block_end(None, part) == block_end(part, as_read(A)) == 1_800_000_001.0
+    assert as_generation(A, part, part) == Generation(A, as_token(part) or "", as_token(part) or "")
+    assert new_token(1_800_000_000) != new_token(1_800_000_000)
+
+
+@pytest.mark.parametrize("part", [A, None, 7, "guntil", "guntil18g", b"\xff", "guntil9" * 9])
+def test_part_that_does_not_block(part: object) -> None:
+    """Every other part blocks nothing, whatever was written there."""
+    assert block_end(part, part) == 0.0

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.test import APIRequestFactory, force_authenticate
 from rest_framework.views import APIView
 
+from instance_lookup import get_resolver
 from instance_lookup.permissions import (
     HasInstanceFeature,
     IsInstanceAdmin,
@@ -297,3 +298,11 @@ def test_forms_of_the_browsable_api_get_a_plain_no(
 
     assert not IsInstanceOwner().has_permission(asked(OLGA, "gone"), view)
     assert not IsInstanceOwner().has_object_permission(asked(SAM), view, Row(instance_id="acme"))
+
+
+@pytest.mark.parametrize("path", ["api", "owners_api", "admins_api"])
+def test_blocked_instance_is_nobodys(users: dict[str, User], path: str) -> None:
+    """Owner and superuser are refused alike while the instance is blocked."""
+    get_resolver().block_instance("acme", 3600)
+    for user in users.values():
+        assert Caller(is_async=False).login(user)(path, "acme").status_code == 403
