@@ -105,11 +105,11 @@ class Listing:
                 yield instance_id
         except Exception as exc:  # noqa: BLE001 - a backend of the project's own may raise anything
             # A list that breaks off is there: whatever its next page answers is a failure.
-            missing = None if any_came else _no_list(exc)
+            missing = None if any_came else no_list(exc)
             self.failure = missing or Failure.of(None, exc)
 
 
-def _no_list(error: Exception) -> Failure | None:
+def no_list(error: Exception) -> Failure | None:
     """Return what to tell where ``error`` means that there is no list, else ``None``."""
     match error:
         case NotImplementedError() | AttributeError(name="list_instances"):
