@@ -95,10 +95,12 @@ def _of_service(
             return
     with wire.session if wire else nullcontext():
         way = transport.reach(wire, asked.unknown, advice.text("W002")) if wire else None
+        is_there = True
         for finding in way or _without_http(resolver):
             yield finding
-            if finding.level is Level.ERROR:
-                return
+            is_there = is_there and finding.level is not Level.ERROR
+        if not is_there:
+            return
         yield from _documents(resolver, asked, wire)
         if deep:
             yield from _deep(asked, wire)

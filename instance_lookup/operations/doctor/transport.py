@@ -151,8 +151,8 @@ def _tls(wire: Wire, plain: str | None) -> Iterator[Finding]:
     shake = wire.handshakes[-1]
     yield ok("tls", shake.version)
     if not shake.ends:
-        do = "Have make_session verify it: anyone on the way can answer for the service."
-        yield warning("certificate", "it is not verified", do)
+        do = "Have it verified: anyone on the way can answer in the name of the service."
+        yield warning("certificate", "it is not verified: make_session turns that off", do)
         return
     ends = ssl.cert_time_to_seconds(shake.ends)
     yield judge_certificate(ends, time(), datetime.fromtimestamp(ends, UTC).date().isoformat())
