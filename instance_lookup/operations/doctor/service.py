@@ -33,7 +33,8 @@ SAMPLE_PROBES = ("document", "etag", "users")
 PROBES = ("list", "unknown id", "latency", "projects", *SAMPLE_PROBES)
 DEEP_PROBES = ("whole list", "all documents")
 
-_CALLS = 20
+CALLS = 20
+"""How many calls measure the latency."""
 
 
 class _Walk(NamedTuple):
@@ -99,7 +100,7 @@ class Service:
         seconds: list[float] = []
         failures: list[str] = []
         until = monotonic() + self._asker.seconds
-        while len(seconds) + len(failures) < _CALLS and (left := until - monotonic()) > 0:
+        while len(seconds) + len(failures) < CALLS and (left := until - monotonic()) > 0:
             asked = self._asker.instance(asked_for, seconds=left)
             if _is_answered(asked):
                 seconds.append(asked.seconds)

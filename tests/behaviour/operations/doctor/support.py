@@ -25,6 +25,8 @@ PATIENT: dict[str, Any] = {
     "NEAR_CACHE_SIZE": 0,
 }
 """Settings under which a machine that stands still for a second is no finding."""
+CALLS = 3
+"""How many calls measure the latency, in these tests."""
 JSON = {"Content-Type": "application/json"}
 Rule = Callable[["Received"], "Script | None"]
 

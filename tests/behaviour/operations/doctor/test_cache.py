@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -22,12 +23,13 @@ from tests.support.near import ALIAS, at_hand, near_caches, near_config, near_re
 from tests.support.servers import ScriptedServer, free_port, mute
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from instance_lookup.operations.doctor.findings import Finding
     from tests.support.redis_server import RedisServer
 
-REDIS = ["redis", "django-redis", "django-valkey"]
+REDIS = ["redis", "django-redis", pytest.param("django-valkey", marks=pytest.mark.full)]
 OF_CACHE = ("round trip", "shared", "timeouts", "pickle", "servers", "instrumentation")
 SERVICE = DictConfigService({"acme": document("acme")})
 
@@ -88,13 +90,16 @@ def test_probe_of_the_channel_forgets_nothing(redis_server: RedisServer) -> None
         assert at_hand(resolver) is before
 
 
-def as_user(server: RedisServer, name: str, *rights: str) -> dict[str, Any]:
-    """Return the settings of a cache whose user has these rights."""
-    allowed = ("ACL", "SETUSER", name, "on", ">pw", "~*", "&*", "+@all", *rights)
+@contextmanager
+def as_user(server: RedisServer, *rights: str) -> Iterator[None]:
+    """Provide a cache whose user has these rights."""
+    allowed = ("ACL", "SETUSER", "scout", "on", ">pw", "~*", "&*", "+@all", *rights)
     assert server.command(*allowed) == b"+OK"
     config = near_config("redis", server.url())
-    config["LOCATION"] = config["LOCATION"].replace("//", f"//{name}:pw@")
-    return config
+    config["LOCATION"] = config["LOCATION"].replace("//", "//scout:pw@")
+    with near_caches(instances=config):
+        yield
+    server.command("ACL", "DELUSER", "scout")
 
 
 @pytest.mark.parametrize(
@@ -107,10 +112,10 @@ def as_user(server: RedisServer, name: str, *rights: str) -> dict[str, Any]:
     ],
 )
 def test_user_without_a_right(
-    right: str, probe: str, level: str, word: str, own_redis_server: RedisServer
+    right: str, probe: str, level: str, word: str, redis_server: RedisServer
 ) -> None:
     """A right that the user of a Redis lacks is named where it is needed."""
-    with near_caches(instances=as_user(own_redis_server, "scout", right)):
+    with as_user(redis_server, right):
         finding = of_cache()[probe]
     assert (finding.level, word in finding.seen) == (level, True)
     assert "pw" not in finding.seen + finding.do

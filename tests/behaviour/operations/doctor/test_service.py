@@ -12,6 +12,7 @@ import pytest
 
 from instance_lookup.backends.http import HttpConfigService
 from tests.behaviour.operations.doctor.support import (
+    CALLS,
     JSON,
     SECRET,
     TOKEN,
@@ -41,7 +42,7 @@ def test_good_service_has_nothing_to_mend(service: Service) -> None:
     found = examined(deep=True)
     assert levels(found, "warning") == levels(found, "error") == set()
     assert levels(found, "skipped") <= {"tls", "certificate", "timeouts", "servers", "pub/sub"}
-    assert found["latency"].figures["calls"] == 20
+    assert found["latency"].figures["calls"] == CALLS
     assert found["users"].figures["users"] == 4
     assert found["all documents"].figures["documents"] == 3
 
@@ -251,7 +252,7 @@ def test_document_that_is_not_given(service: Service, script: Answer | Fault) ->
     found = examined()
     assert found["document"].seen.startswith("no document of 'acme': ")
     assert {"compression", "size", "etag", "users"} <= levels(found, "skipped")
-    assert found["latency"].seen.startswith("none of 20 calls was answered")
+    assert found["latency"].seen.startswith(f"none of {CALLS} calls was answered")
 
 
 def test_document_that_is_wrong(service: Service) -> None:
@@ -408,16 +409,16 @@ def failing_from(service: Service, number: int) -> None:
 
 def test_service_that_fails_in_between(service: Service) -> None:
     """Calls that fail after others did not are counted, and what needs a document is skipped."""
-    failing_from(service, 11)
+    failing_from(service, 3)
     found = examined()
-    assert (found["latency"].level, found["latency"].figures["failed"]) == ("warning", 10)
+    assert (found["latency"].level, found["latency"].figures["failed"]) == ("warning", 1)
     assert found["users"].level == found["etag"].level == "skipped"
 
 
 def test_service_that_fails_while_users_are_compared(service: Service) -> None:
     """Nor is anything said about users where the last call fails."""
-    # Twenty for the latency, one each for how it is sent, the document and the tag, five here.
-    failing_from(service, 20 + 3 + 5)
+    # Those for the latency, how it is sent, the document, the tag, and four users; then this.
+    failing_from(service, CALLS + 1 + 1 + 1 + 4 + 1)
     found = examined()
     assert (found["document"].level, found["users"].level) == ("ok", "skipped")
 
