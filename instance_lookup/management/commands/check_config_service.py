@@ -66,7 +66,7 @@ class Command(InstanceCommand):
         code = exit_code(findings)
         counts = Counter(finding.level for finding in findings)
         if is_text:
-            self.say(", ".join(f"{counts[level]} {level}" for level in Level))
+            self.say(", ".join(_counted(counts[level], level) for level in Level))
         else:
             found = [finding.as_dict() for finding in findings]
             self.say_json({"code": code, "findings": found})
@@ -80,6 +80,11 @@ class Command(InstanceCommand):
         lines = _wrapped(head + finding.seen, first="", then=_INDENT)
         for line in [*lines, *_wrapped(finding.do, first=f"{_INDENT}-> ", then=f"{_INDENT}   ")]:
             self.say(line)
+
+
+def _counted(count: int, level: Level) -> str:
+    plural = "s" if count != 1 and level in {Level.WARNING, Level.ERROR} else ""
+    return f"{count} {level}{plural}"
 
 
 def _wrapped(text: str, *, first: str, then: str) -> list[str]:

@@ -101,7 +101,7 @@ def _set_up(backend: type, advice: Advice) -> Iterator[Finding]:
     name = backend.__name__
     yield advice.finding("shared", "W003", f"all processes share a {name}")
     if has_server:
-        yield advice.finding("timeouts", "W005", "nothing is missing")
+        yield advice.finding("timeouts", "W005", "the client has all that it needs")
     else:
         yield skipped("timeouts", f"{name} has no server of its own")
     if client_less := issubclass(backend, (*_LOCAL, BaseMemcachedCache)):

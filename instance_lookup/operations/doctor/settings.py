@@ -51,4 +51,4 @@ class Advice:
         for number in sorted(numbers):
             yield self.finding("settings", number, "")
         if not numbers:
-            yield ok("settings", "manage.py check --deploy has nothing else to say of them")
+            yield ok("settings", "manage.py check --deploy finds nothing to mend")

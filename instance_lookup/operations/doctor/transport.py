@@ -175,9 +175,17 @@ def _first_answer(wire: Wire, exchange: Exchange) -> Iterator[Finding]:
     if status == 401:
         yield _not_accepted(wire)
         return
-    none = "none is sent, and none is asked for"
-    yield ok("credential", "accepted" if wire.sends_credential else none)
+    yield _credential(wire, status)
     yield judge_clock(exchange.headers.get("Date"), exchange.sent, exchange.received)
+
+
+def _credential(wire: Wire, status: int) -> Finding:
+    if status == 403:  # as gateways answer to a key that they do not know
+        do = "Check CONFIG_SERVICE_TOKEN. Answer 401 to a wrong credential, 404 to an unknown id."
+        return warning("credential", "403 for an id that does not exist: it may be refused", do)
+    if wire.sends_credential:
+        return ok("credential", "accepted")
+    return ok("credential", "none is sent, and none is asked for")
 
 
 def _not_accepted(wire: Wire) -> Finding:

@@ -34,7 +34,7 @@ def test_service_that_is_right(site: ConfigService) -> None:
     done = run(COMMAND)
     assert (done.code, done.err) == (0, "")
     assert "ok       document         of 'acme': valid\n" in done.out
-    assert done.out.endswith(" ok, 0 warning, 0 error, 12 skipped\n")
+    assert done.out.endswith(" ok, 0 warnings, 0 errors, 12 skipped\n")
 
 
 def test_something_to_mend(site: ConfigService) -> None:

@@ -440,8 +440,10 @@ def test_service_that_fails_while_users_are_compared(service: Service) -> None:
 def test_unknown_id(service: Service, script: Answer, level: str, word: str) -> None:
     """An id that does not exist is a 404 with JSON or nothing, for every user."""
     service.rule = unknown(script)
-    finding = examined()["unknown id"]
+    found = examined()
+    finding = found["unknown id"]
     assert (finding.level, word in finding.seen) == (level, True)
+    assert found["credential"].level == ("warning" if script.status == 403 else "ok")
 
 
 def test_projects_that_are_missing(service: Service) -> None:
