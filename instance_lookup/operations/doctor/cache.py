@@ -24,6 +24,8 @@ from instance_lookup.operations.doctor.probing import GRACE, Hangs, bounded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from django.core.cache.backends.base import BaseCache
+
     from instance_lookup.operations.doctor.settings import Advice
     from instance_lookup.resolver import InstanceResolver
 
@@ -46,7 +48,7 @@ def cache_probes(
     alias, seconds = resolver.settings.cache_alias, resolver.settings.config_service_timeout
     cache = caches[alias]
     yield (trip := _bounded("round trip", lambda: _round_trip(alias), seconds))
-    yield from _set_up(type(cache), advice)
+    yield from _set_up(cache, advice)
     for probe, look in (
         ("pub/sub", lambda: _pub_sub(resolver, seconds)),
         ("eviction", lambda: _eviction(alias, listed)),
@@ -96,20 +98,22 @@ def _round_trip(alias: str) -> Finding:
     return ok("round trip", seen, seconds=round(took, 6))
 
 
-def _set_up(backend: type, advice: Advice) -> Iterator[Finding]:
-    has_server = not issubclass(backend, _LOCAL)
-    name = backend.__name__
+def _set_up(cache: BaseCache, advice: Advice) -> Iterator[Finding]:
+    """Tell how the alias is set up; of a cache of an unknown kind, only what is wrong with it."""
+    name = type(cache).__name__
+    is_local, is_memcached = isinstance(cache, _LOCAL), isinstance(cache, BaseMemcachedCache)
+    is_redis = client_of(cache) is not None
     yield advice.finding("shared", "W003", f"all processes share a {name}")
-    if has_server:
-        yield advice.finding("timeouts", "W005", "the client has all that it needs")
-    else:
+    if is_local:
         yield skipped("timeouts", f"{name} has no server of its own")
-    if client_less := issubclass(backend, (*_LOCAL, BaseMemcachedCache)):
-        fine = f"{name} unpickles what it reads: only this site may write to it"
     else:
-        fine = "entries are JSON, and no pickle"
+        fine = "the client has all that it needs" if is_memcached or is_redis else ""
+        yield advice.finding("timeouts", "W005", fine)
+    fine = "entries are JSON, and no pickle" if is_redis else ""
+    if is_local or is_memcached:
+        fine = f"{name} unpickles what it reads: only this site may write to it"
     yield advice.finding("pickle", "W004", fine)
-    if has_server and client_less:
+    if is_memcached:
         yield advice.finding("servers", "W007", "one memcached")
     else:
         yield skipped("servers", f"{name} is not memcached")

@@ -170,7 +170,7 @@ def _deep(asked: Service, wire: Wire | None) -> Iterator[Finding]:
         yield from transport.credential_probes(wire, asked.sample or asked.unknown)
     if asked.listed is None:
         for probe in service.DEEP_PROBES:
-            yield skipped(probe, "there is no list")
+            yield skipped(probe, "there is no list that can be read")
         return
     yield _looked("whole list", asked.whole_list)
     yield _looked("all documents", asked.all_documents)

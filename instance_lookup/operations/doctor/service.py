@@ -33,6 +33,7 @@ SAMPLE_PROBES = ("document", "etag", "users")
 PROBES = ("list", "unknown id", "latency", "projects", *SAMPLE_PROBES)
 DEEP_PROBES = ("whole list", "all documents")
 
+_PASSING = frozenset({Reason.TIMEOUT, Reason.UNREACHABLE, Reason.STATUS, Reason.RATE_LIMITED})
 CALLS = 20
 """How many calls measure the latency."""
 
@@ -58,7 +59,7 @@ class Service:
         self._asker = asker
         self.sample = sample
         self.listed: int | None = None
-        """How many instances the first page names."""
+        """How many instances are known of: those of the first page, or of all."""
         self.unknown = f"doctor-{token_hex(8)}"
 
     def first_page(self) -> Finding:
@@ -153,9 +154,7 @@ class Service:
             if isinstance(asked.answer, Document):
                 bodies[user] = asked.answer.body
             elif not isinstance(asked.error, AccessDenied):
-                seen = f"{user} gets no answer that others get: {asked.problem}"
-                do = "Only a 403 may depend on X-User-ID; a 404 of one user is believed for all."
-                return error("users", seen, do)
+                return _judge_other_answer(user, asked)
         again = self._asker.instance(self._sample)
         if not isinstance(again.answer, Document):
             return skipped("users", _no_document(again, self._sample))
@@ -170,6 +169,7 @@ class Service:
         if twice := [repr(each) for each, count in Counter(ids).items() if count > 1]:
             seen = f"it names more than once: {shorten(twice)}"
             return warning("whole list", seen, "Name each instance once: cursors are to be stable.")
+        self.listed = len(ids)
         seen = f"{len(ids)} instances, each once{'' if walk.ended else ', as far as time allowed'}"
         return ok("whole list", seen, instances=len(ids))
 
@@ -218,6 +218,8 @@ class Service:
             cursor = asked.answer.next
             if cursor is None:
                 return _Walk()
+            if monotonic() > until:  # pages may be empty, and each have a new cursor
+                return _Walk(ended=False)
             if cursor in cursors:
                 return _Walk("the cursor of a page came twice: the list has no end")
             cursors.add(cursor)
@@ -240,6 +242,14 @@ def _judge_missing(probe: str, asked: Asked, what: str) -> Finding:
             " was deleted is served from its copy. Or CONFIG_SERVICE_URL has a wrong path.",
         )
     return error(probe, f"{what} that does not exist: {asked.problem}", "Answer it with 404.")
+
+
+def _judge_other_answer(user: str, asked: Asked) -> Finding:
+    seen = f"{user} gets no document: {asked.problem or 'the answer is none'}"
+    if _reason(asked) in _PASSING:  # it may have to do with the user, or not
+        return warning("users", seen, "Find out why in the log of the service.")
+    do = "Only a 403 may depend on X-User-ID; a 404 of one user is believed for all."
+    return error("users", seen, do)
 
 
 def _no_document(asked: Asked, instance_id: str) -> str:

@@ -84,7 +84,7 @@ def test_backend_of_its_own(site: Settings) -> None:
     assert levels(found, "error") == levels(found, "warning") == set()
     assert "there is none" in found["list"].seen
     assert found["document"].do == "--instance names one."
-    assert found["whole list"].seen == "there is no list"
+    assert found["whole list"].seen == "there is no list that can be read"
     assert examined("acme")["document"].seen == "of 'acme': valid"
 
 
@@ -231,6 +231,19 @@ def test_settings_that_are_wrong(site: Settings, options: dict[str, Any], seen: 
     assert found.keys() == levels(found, "error") == {"settings"}
     assert seen in found["settings"].seen
     assert SECRET not in found["settings"].seen
+
+
+def test_check_that_fails(site: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A middleware that cannot even be looked at is to be mended, and no traceback."""
+
+    def refuse(path: str) -> None:
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setattr("instance_lookup.checks._class_or_none", refuse)
+    found = with_backend(site, Own)
+    assert found["settings"].seen == "manage.py check fails (RuntimeError)"
+    assert found["pickle"].seen == "manage.py check fails (RuntimeError)"
+    assert found["document"].level == "skipped"
 
 
 def test_settings_of_the_site(site: Settings) -> None:

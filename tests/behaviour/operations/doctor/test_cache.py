@@ -250,6 +250,7 @@ def test_redis_over_several_servers() -> None:
         found = of_cache()
         assert _eviction(ALIAS, None).seen == "not known of a RedisCache"
     assert found["pickle"].level == found["instrumentation"].level == "warning"
+    assert found["timeouts"].seen == "not known of this cache"
 
 
 def test_check_that_is_silenced() -> None:

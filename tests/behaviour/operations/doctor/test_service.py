@@ -407,6 +407,17 @@ def failing_from(service: Service, number: int) -> None:
     by_user(service, lambda user: good if next(calls) < number else Answer(500))
 
 
+def test_user_for_whom_the_service_fails(service: Service) -> None:
+    """A failure may have to do with the user, or not: it is to be looked into."""
+    good = as_json(document("acme"))
+    by_user(service, lambda user: Answer(500) if user else good)
+    finding = examined()["users"]
+    assert (finding.level, finding.seen) == (
+        "warning",
+        "a stranger gets no document: status (500)",
+    )
+
+
 def test_service_that_fails_in_between(service: Service) -> None:
     """Calls that fail after others did not are counted, and what needs a document is skipped."""
     failing_from(service, 3)
@@ -507,6 +518,21 @@ def test_whole_list_that_has_no_end(service: Service) -> None:
 
     service.rule = answer
     assert "has no end" in examined(deep=True)["whole list"].seen
+
+
+def test_list_of_empty_pages_has_an_end(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By --deep: pages without an instance are not asked for longer than others."""
+    clock = iter(range(0, 1_000_000, 16))
+    monkeypatch.setattr(
+        "instance_lookup.operations.doctor.service.monotonic", lambda: float(next(clock))
+    )
+    pages = iter(range(1_000))
+    service.rule = lambda request: (
+        as_json({"instances": [], "next": str(next(pages))})
+        if request.path.startswith("/instances?") or request.path == "/instances"
+        else None
+    )
+    assert examined(deep=True)["whole list"].seen.endswith("as far as time allowed")
 
 
 def test_whole_list_that_breaks_off(service: Service) -> None:
