@@ -7,10 +7,12 @@ import socket
 from email.utils import formatdate
 from time import time
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
 from instance_lookup.backends.http import HttpConfigService
+from instance_lookup.resilience.deadline import Deadline
 from tests.behaviour.operations.doctor.support import (
     CALLS,
     JSON,
@@ -108,9 +110,10 @@ def test_port_where_nothing_listens(service: Service, settings: Settings) -> Non
     assert "does not answer (ConnectionRefusedError)" in only_error("connect").seen
 
 
-def test_service_that_says_nothing(service: Service, settings: Settings) -> None:
+def test_service_that_says_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that takes the request and never answers is one error, in time."""
-    change(settings, CONFIG_SERVICE_TIMEOUT=0.2)
+    soon = Mock(after=lambda seconds: Deadline.after(0.1))
+    monkeypatch.setattr("instance_lookup.operations.doctor.wire.Deadline", soon)
     service.rule = lambda request: mute()
     assert only_error("answer").seen == "no answer to a request (TimeoutError)"
 
