@@ -70,10 +70,11 @@ def test_json(site: ConfigService) -> None:
     assert by_name["no credential"]["level"] == "warning"
 
 
-def test_service_is_down(site: ConfigService) -> None:
-    """One error, the cache is looked at, and there is no traceback."""
+def test_service_is_down(site: ConfigService, caplog: pytest.LogCaptureFixture) -> None:
+    """One error, the cache is looked at, and there is no traceback, in the log neither."""
     site.server.stop()
     done = run(COMMAND)
+    assert not caplog.records
     assert (done.code, done.err) == (2, "It would not work: connect.")
     assert "skipped  document         see connect\n" in done.out
     assert "ok       round trip" in done.out

@@ -161,6 +161,7 @@ def test_channel_where_no_id_is_free(redis_server: RedisServer) -> None:
     assert found["pub/sub"].level == "skipped"
 
 
+@pytest.mark.extras
 def test_redis_that_is_down() -> None:
     """A Redis that is down is one error, and what needs it is skipped."""
     with near_caches(instances=near_config("redis", f"redis://u:{SECRET}@127.0.0.1:{free_port()}")):
@@ -171,6 +172,7 @@ def test_redis_that_is_down() -> None:
     assert SECRET not in str(found)
 
 
+@pytest.mark.extras
 def test_redis_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Redis that never answers, asked without a timeout, is one error in time."""
     monkeypatch.setattr("instance_lookup.operations.doctor.cache.GRACE", 0.0)
