@@ -20,6 +20,7 @@ from instance_lookup.types import InstanceConfig
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from instance_lookup.cache.shared import Peek
     from instance_lookup.resolver import InstanceResolver
 
 
@@ -142,7 +143,13 @@ def inspect(
 
 def inspect_one(resolver: InstanceResolver, instance_id: str) -> Inspection:
     """Return what the cache holds of one instance. Raise ``CacheError``."""
-    found = resolver.cache.tiers.shared.peek(instance_id)
+    return inspect_found(resolver, instance_id, resolver.cache.tiers.shared.peek(instance_id))
+
+
+def inspect_found(
+    resolver: InstanceResolver, instance_id: str, found: Peek[InstanceConfig]
+) -> Inspection:
+    """Return what ``found`` means, which ``resolver`` has in its cache for an instance."""
     size, entry = _size(found.stored), found.entry
     if found.blocked_until:
         return Inspection(

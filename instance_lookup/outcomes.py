@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from instance_lookup.concurrency import pools
+from instance_lookup.concurrency.pools import in_pool
 from instance_lookup.exceptions import (
     ConfigServiceUnavailable,
     InstanceLookupError,
@@ -15,11 +18,12 @@ from instance_lookup.exceptions import (
 from instance_lookup.identifiers import InstanceRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from instance_lookup.resolver import InstanceResolver
 
 T = TypeVar("T")
+H = TypeVar("H", bound=Hashable)
 
 logger = logging.getLogger("instance_lookup")
 
@@ -142,9 +146,15 @@ def for_each(
             yield Failure.of(name, exc, kind)
 
 
-def once_each(instance_ids: Iterable[str]) -> Iterator[str]:
+async def awaiting_each(outcomes: Iterator[T]) -> AsyncIterator[T]:
+    """Yield what ``outcomes`` does, each waited for in a thread: the event loop goes on."""
+    while (outcome := await in_pool(pools.refreshes, lambda: next(outcomes, None))) is not None:
+        yield outcome
+
+
+def once_each(instance_ids: Iterable[H]) -> Iterator[H]:
     """Yield the ids in their order, each only once."""
-    seen: set[str] = set()
+    seen: set[H] = set()
     for instance_id in instance_ids:
         if instance_id not in seen:
             seen.add(instance_id)

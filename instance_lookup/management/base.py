@@ -51,6 +51,13 @@ class Collected(Generic[T]):
     interrupted: bool = False
     """Whether Ctrl-C ended it."""
 
+    def add(self, outcome: T | Failure) -> None:
+        """Note one more result."""
+        if isinstance(outcome, Failure):
+            self.failures.append(outcome)
+        else:
+            self.done.append(outcome)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the failures as dicts for JSON."""
         return {
@@ -126,10 +133,8 @@ class InstanceCommand(BaseCommand):
         progress = Progress(self.stderr, total)
         try:
             for outcome in outcomes:
-                if not isinstance(outcome, Failure):
-                    done.append(outcome)
-                else:
-                    failures.append(outcome)
+                collected.add(outcome)
+                if isinstance(outcome, Failure):
                     progress.clear()
                     if lines:
                         self.stderr.write(str(outcome))
@@ -139,10 +144,10 @@ class InstanceCommand(BaseCommand):
         progress.clear()
         return collected
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, ending: str = "\n") -> None:
         """Print to standard output, whichever characters its encoding knows."""
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
-        self.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        self.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding), ending=ending)
 
     def say_json(self, document: dict[str, Any]) -> None:
         """Print the one object of ``--format json``."""

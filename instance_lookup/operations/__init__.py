@@ -3,6 +3,8 @@
 Each module is one question of theirs, and a function that answers it. The doors (``management``,
 ``contrib``, ``views``) only show the answers. Nothing here is imported by a lookup.
 
+``compare``: does the cache hold what the Config Service says?
+
 Not here: what happens inside (``events``), and what the cache holds of one instance
 (``inspection``).
 """

@@ -10,6 +10,7 @@ from base64 import b64encode
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from django.contrib.auth.models import User
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 README = PAGES["README.md"].read_text(encoding="utf-8")
 ALLOWED = {"python", "console", "json", "html", "nginx"}
 TIMEOUTS = {'_TIMEOUT": 0.2': '_TIMEOUT": 5.0'}  # another machine, with more to do
+WATCHING = "instance_lookup.management.commands.inspect_instance_cache"
 SERVES_FOR_EVER = "config-service.md"  # its one console block; tests/sandbox starts that server
 
 uses_extras = pytest.mark.extras  # the site uses DRF and django-redis
@@ -227,6 +229,7 @@ def test_commands_do_what_they_say(
     """
     monkeypatch.chdir(production.directory)
     monkeypatch.setattr("builtins.input", lambda: "yes")
+    monkeypatch.setattr(f"{WATCHING}.sleep", Mock(side_effect=KeyboardInterrupt))
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"acme\n")))
     (production.directory / "tenants.txt").write_text("acme\nglobex\n", encoding="utf-8")
     runnable = [block for block in blocks(page) if block.runs and block.section != STARTS]

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from time import sleep, strftime
 from typing import TYPE_CHECKING, Any
 
 from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
+from django.db import close_old_connections
 
 from instance_lookup.inspection import Inspection, State, Survey, inspect
-from instance_lookup.management.base import Collected, InstanceCommand
+from instance_lookup.management.base import Collected, Exit, InstanceCommand, list_error
+from instance_lookup.management.compared import line_of
+from instance_lookup.management.screen import one_screen
 from instance_lookup.management.table import table
+from instance_lookup.operations.compare import compare
+from instance_lookup.outcomes import Listing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from django.core.management.base import CommandParser
+
+    from instance_lookup.resolver import InstanceResolver
+
+_INTERVAL = 2.0
+_SHORTEST, _LONGEST = 0.1, 86_400.0
 
 
 class Command(InstanceCommand):
@@ -28,56 +43,172 @@ class Command(InstanceCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Take ids and what to show."""
         super().add_arguments(parser)
-        parser.add_argument(
+        add = parser.add_argument
+        add(
             "--stale",
             action="store_true",
             help="Only stale copies, the one that is purged first at the top.",
         )
-        parser.add_argument(
+        add(
             "--show-config",
             action="store_true",
             help="Show the configurations too, with API keys masked.",
         )
+        add(
+            "--compare",
+            action="store_true",
+            help="Ask the Config Service too, and tell which fields differ.",
+        )
+        add("--watch", action="store_true", help="Look again and again, until Ctrl-C.")
+        add(
+            "--interval",
+            type=float,
+            metavar="S",
+            help=f"With --watch: seconds between two looks ({_INTERVAL:g}).",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Look, and report."""
-        ids: list[str] = options["instance_ids"]
+        _check_usage(options)
         resolver = self.make_resolver()
+        if options["compare"]:
+            self._compare(resolver, options)
+        elif options["watch"]:
+            self._watch(resolver, options)
+        else:
+            self._inspect(resolver, options)
+
+    def _inspect(self, resolver: InstanceResolver, options: dict[str, Any]) -> None:
+        ids: list[str] = options["instance_ids"]
         survey = None if ids else Survey(resolver)
         collected = self.collect(
             inspect(resolver, ids) if survey is None else survey,
             total=None if survey else len(set(ids)),
             lines=options["format"] == "text",
         )
-        instead = ""
-        if survey and (failure := survey.listing.failure):
-            instead = _instead_of_list(collected, survey, resolver.settings.cache_alias)
-            # A list that never was is no error, unless the cache cannot stand in for it.
-            if survey.listing.has_no_list and survey.cache_tells is not False:
-                self.stderr.write(f"{failure.message} {instead}".strip())
-            else:
-                collected.list_failure = failure
-        self._report(collected, options)
+        instead, note = _without_list(collected, survey, resolver.settings.cache_alias)
+        if note:
+            self.stderr.write(note)
+        if options["format"] == "json":
+            self.say_json(_document(collected, options))
+        elif lines := [*_lines(collected, options)]:
+            self.say("\n".join(lines))
+        elif collected.done:
+            self.stderr.write(_summary(collected))
         self.leave(collected, without_list=instead)
 
-    def _report(self, collected: Collected[Inspection], options: dict[str, Any]) -> None:
-        found = _soonest_purged(collected.done) if options["stale"] else collected.done
-        if options["format"] == "json":
-            shown = [one.as_dict(show_config=options["show_config"]) for one in found]
-            self.say_json({"instances": shown, **collected.as_dict()})
-        elif found:
-            self._say_table(found, options)
-        elif collected.done:
-            self.stderr.write(f"Of {len(collected.done)} instances none has a stale copy.")
+    def _watch(self, resolver: InstanceResolver, options: dict[str, Any]) -> None:
+        """Show one snapshot after another, until Ctrl-C, or until its reader has gone."""
+        while True:
+            try:
+                self._show(resolver, options)
+            except BrokenPipeError:
+                # Python writes what is left when it exits, and would complain again.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
+                return
+            sleep(options["interval"] or _INTERVAL)
 
-    def _say_table(self, found: Sequence[Inspection], options: dict[str, Any]) -> None:
-        head, blocks = table(found, detailed=options["verbosity"] > 1)
-        self.say(head)
-        for lines, one in zip(blocks, found, strict=True):
-            for line in lines:
-                self.say(line)
-            if options["show_config"] and one.config is not None:
-                self.say(_pretty(one.config))
+    def _show(self, resolver: InstanceResolver, options: dict[str, Any]) -> None:
+        close_old_connections()  # a database that holds the cache may have been restarted
+        ids: list[str] = options["instance_ids"]
+        survey = None if ids else Survey(resolver)
+        collected = Collected[Inspection]()
+        for outcome in inspect(resolver, ids) if survey is None else survey:
+            collected.add(outcome)
+        instead, note = _without_list(collected, survey, resolver.settings.cache_alias)
+        if options["format"] == "json":
+            self.stdout.write(json.dumps(_document(collected, options)))
+        else:
+            # All on one stream: what another one shows would be drawn over.
+            if failure := collected.list_failure:
+                note = str(list_error(failure, instead))
+            lines = [f"{strftime('%Y-%m-%d %H:%M:%S %Z')}: {_summary(collected)}"]
+            lines += [*_lines(collected, options), *map(str, collected.failures)]
+            lines += [note] if note else []
+            if self.stdout.isatty():
+                columns, rows = shutil.get_terminal_size()
+                self.say(one_screen(lines, columns=columns, rows=rows), ending="")
+            else:
+                self.say("\n".join(lines), ending="\n\n")
+        self.stdout.flush()
+
+    def _compare(self, resolver: InstanceResolver, options: dict[str, Any]) -> None:
+        ids: list[str] = options["instance_ids"]
+        listing = None if ids else Listing(resolver)
+        is_text = options["format"] == "text"
+        try:
+            outcomes = compare(resolver, ids if listing is None else listing)
+        except ImproperlyConfigured as exc:
+            raise CommandError(str(exc), returncode=Exit.USAGE) from exc
+        collected = self.collect(outcomes, total=None if listing else len(set(ids)), lines=is_text)
+        if is_text:
+            for one in collected.done:
+                self.say(line_of(one))
+        collected.list_failure = listing.failure if listing else None
+        if not is_text:
+            compared = [one.as_dict() for one in collected.done]
+            self.say_json({"comparisons": compared, **collected.as_dict()})
+        self.leave(
+            collected, without_list="Name the ids." if listing and listing.has_no_list else ""
+        )
+
+
+def _check_usage(options: dict[str, Any]) -> None:
+    problem = None
+    interval: float | None = options["interval"]
+    for name in ("stale", "show_config", "watch"):
+        if options["compare"] and options[name]:
+            problem = f"Either --compare or --{name.replace('_', '-')}, not both."
+    if interval is not None and not options["watch"]:
+        problem = f"--interval {interval:g} is for --watch only."
+    elif interval is not None and not _SHORTEST <= interval <= _LONGEST:
+        problem = f"--interval must be from {_SHORTEST:g} to {_LONGEST:g} s, not {interval:g}."
+    if problem:
+        raise CommandError(problem, returncode=Exit.USAGE)
+
+
+def _document(collected: Collected[Inspection], options: dict[str, Any]) -> dict[str, Any]:
+    shown = [one.as_dict(show_config=options["show_config"]) for one in _chosen(collected, options)]
+    return {"instances": shown, **collected.as_dict()}
+
+
+def _lines(collected: Collected[Inspection], options: dict[str, Any]) -> Iterator[str]:
+    if not (found := _chosen(collected, options)):
+        return
+    head, blocks = table(found, detailed=options["verbosity"] > 1)
+    yield head
+    for lines, one in zip(blocks, found, strict=True):
+        yield from lines
+        if options["show_config"] and one.config is not None:
+            yield from _pretty(one.config).splitlines()
+
+
+def _chosen(collected: Collected[Inspection], options: dict[str, Any]) -> Sequence[Inspection]:
+    return _soonest_purged(collected.done) if options["stale"] else collected.done
+
+
+def _summary(collected: Collected[Inspection]) -> str:
+    stale, total = len(_soonest_purged(collected.done)), len(collected.done)
+    if not stale:
+        return f"Of {total} instances none has a stale copy."
+    return f"Of {total} instances {stale} {'has' if stale == 1 else 'have'} a stale copy."
+
+
+def _without_list(
+    collected: Collected[Inspection], survey: Survey | None, alias: str
+) -> tuple[str, str]:
+    """Return what is shown in place of a list, if that is so, and a note where that is no error.
+
+    A list that failed goes into ``collected``.
+    """
+    if survey is None or (failure := survey.listing.failure) is None:
+        return "", ""
+    instead = _instead_of_list(collected, survey, alias)
+    # A list that never was is no error, unless the cache cannot stand in for it.
+    if survey.listing.has_no_list and survey.cache_tells is not False:
+        return instead, f"{failure.message} {instead}".strip()
+    collected.list_failure = failure
+    return instead, ""
 
 
 def _instead_of_list(collected: Collected[Inspection], survey: Survey, alias: str) -> str:
