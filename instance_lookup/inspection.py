@@ -122,6 +122,28 @@ class Survey:
         yield from inspect(self._resolver, sorted(held), id_from=IdFrom.CACHE)
 
 
+class StaleOnly:
+    """Those ids whose copy in the cache is stale, and a failure where that is not known.
+
+    Each is looked at when it is needed. ``skipped`` counts the others: fresh, absent, or known not
+    to exist.
+    """
+
+    def __init__(self, resolver: InstanceResolver, instance_ids: Iterable[str]) -> None:
+        self._resolver = resolver
+        self._ids = instance_ids
+        self.skipped = 0
+
+    def __iter__(self) -> Iterator[str | Failure]:
+        for found in inspect(self._resolver, self._ids):
+            if isinstance(found, Failure):
+                yield found
+            elif found.state is State.STALE:
+                yield found.instance_id
+            else:
+                self.skipped += 1
+
+
 def inspect(
     resolver: InstanceResolver,
     instance_ids: Iterable[str],

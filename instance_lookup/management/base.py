@@ -18,7 +18,7 @@ from instance_lookup.management.progress import Progress
 from instance_lookup.outcomes import NO_LIST, Failure, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from django.core.management.base import CommandParser
 
@@ -121,12 +121,17 @@ class InstanceCommand(BaseCommand):
         return resolver
 
     def collect(
-        self, outcomes: Iterable[T | Failure], *, total: int | None, lines: bool
+        self,
+        outcomes: Iterable[T | Failure],
+        *,
+        total: int | Callable[[], int] | None,
+        lines: bool,
     ) -> Collected[T]:
         """Gather the ``outcomes`` and show how far it is; with ``lines``, one for each failure.
 
-        ``total`` is how many are expected; ``None``: not known, so they are only counted. Ctrl-C
-        ends it; what is under way is left to threads that are not waited for.
+        ``total`` is how many are expected, or returns that as of now; ``None``: not known, so they
+        are only counted. Ctrl-C ends it; what is under way is left to threads that are not waited
+        for.
         """
         collected = Collected[T]()
         done, failures = collected.done, collected.failures

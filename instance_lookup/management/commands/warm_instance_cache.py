@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
 
+from instance_lookup.inspection import StaleOnly
 from instance_lookup.management.base import Collected, Exit, InstanceCommand
 from instance_lookup.outcomes import Listing, check_id, for_each, parse_ids, printable
 from instance_lookup.warming import warm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from django.core.management.base import CommandParser
 
@@ -37,6 +38,12 @@ class Command(InstanceCommand):
         add("--file", metavar="F", help="Read ids from a file, one a line; - is standard input.")
         add("--all", action="store_true", help="Warm all instances that the Config Service lists.")
         add("--concurrency", type=int, default=8, metavar="N", help="Calls at a time (8).")
+        add("--rate", type=float, metavar="N", help="At most N calls a second, all together.")
+        add(
+            "--stale-only",
+            action="store_true",
+            help="Only those whose copy in the cache is stale.",
+        )
         add("--ttl", type=float, metavar="S", help="Seconds to stay fresh, instead of CACHE_TTL.")
         add("--fail-fast", action="store_true", help="Begin no other after the first failure.")
         add("--dry-run", action="store_true", help="Only tell which would be warmed.")
@@ -49,23 +56,29 @@ class Command(InstanceCommand):
         ttl = options["ttl"]
         resolver = self.make_resolver(**({} if ttl is None else {"cache_ttl": ttl}))
         listing = Listing(resolver) if options["all"] else None
+        named = chain(ids, listing or ())
+        stale = StaleOnly(resolver, named) if options["stale_only"] else None
+        count = len(set(ids))
         collected = self.collect(
-            _outcomes(resolver, chain(ids, listing or ()), options),
-            total=None if listing else len(set(ids)),
+            _outcomes(resolver, named if stale is None else stale, options),
+            total=None if listing else lambda: count - (stale.skipped if stale else 0),
             lines=options["format"] == "text",
         )
         collected.list_failure = listing.failure if listing else None
-        self._report(collected, options)
+        self._report(collected, stale, options)
         hint = "Name the ids, or give a --file of them." if listing and listing.has_no_list else ""
         # An id that the cache does not keep has failed like any other.
         self.leave(collected, cache_code=Exit.SOME_FAILED, without_list=hint)
 
-    def _report(self, collected: Collected[str], options: dict[str, Any]) -> None:
+    def _report(
+        self, collected: Collected[str], stale: StaleOnly | None, options: dict[str, Any]
+    ) -> None:
         dry_run = options["dry_run"]
         done = collected.done
         if options["format"] == "json":
             key = "would_warm" if dry_run else "warmed"
-            self.say_json({key: done, **collected.as_dict()})
+            skipped = {"skipped": stale.skipped} if stale else {}
+            self.say_json({key: done, **skipped, **collected.as_dict()})
             return
         if dry_run:
             for instance_id in done:
@@ -73,17 +86,24 @@ class Command(InstanceCommand):
         asked = len(done) + len(collected.failures)
         of = f" of {asked}" if collected.failures else ""
         plural = "" if asked == 1 else "s"
-        self.say(f"{'Would warm' if dry_run else 'Warmed'} {len(done)}{of} instance{plural}.")
+        others = f" {stale.skipped} had no stale copy." if stale else ""
+        self.say(
+            f"{'Would warm' if dry_run else 'Warmed'} {len(done)}{of} instance{plural}.{others}"
+        )
 
 
 def _outcomes(
-    resolver: InstanceResolver, ids: Iterable[str], options: dict[str, Any]
-) -> Iterator[str | Failure]:
+    resolver: InstanceResolver, ids: Iterable[str] | StaleOnly, options: dict[str, Any]
+) -> Iterable[str | Failure]:
     if options["dry_run"]:
-        return for_each(ids, partial(check_id, resolver))
+        return ids if isinstance(ids, StaleOnly) else for_each(ids, partial(check_id, resolver))
     try:
         return warm(
-            resolver, ids, concurrency=options["concurrency"], fail_fast=options["fail_fast"]
+            resolver,
+            ids,
+            concurrency=options["concurrency"],
+            rate=options["rate"],
+            fail_fast=options["fail_fast"],
         )
     except ValueError as exc:
         raise CommandError(f"--{exc}.", returncode=Exit.USAGE) from exc
