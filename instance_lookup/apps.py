@@ -7,14 +7,21 @@ from django.core.checks import Tags, register
 
 
 class InstanceLookupConfig(AppConfig):
-    """Starts nothing and asks nothing: connections and threads are made on first use."""
+    """Starts nothing and asks nothing: connections and threads are made on first use.
+
+    With ``REPORT_STATUS`` calls of the Config Service are noted from here on.
+    """
 
     name = "instance_lookup"
     verbose_name = "Instance lookup"
 
     def ready(self) -> None:
         """Register the system checks."""
-        from instance_lookup import checks  # noqa: PLC0415  # imports the middleware and its world
+        # Late: they import the middleware and its world.
+        from instance_lookup import checks  # noqa: PLC0415
+        from instance_lookup.operations.reporter import follow_settings  # noqa: PLC0415
+
+        follow_settings()
 
         register(checks.check_settings, Tags.compatibility)
         register(checks.check_middleware, Tags.compatibility)

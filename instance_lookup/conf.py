@@ -127,6 +127,9 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     config_class: Annotated[Any, valid.frozen_subclass(_CONFIG)] = _CONFIG
     """``InstanceConfig`` or a subclass."""
 
+    report_status: valid.Flag = False
+    """True: each process tells, in the cache, how it is doing, and which instances it has seen."""
+
     @cached_property
     def id_regex(self) -> re.Pattern[str]:
         """``instance_id_pattern``, compiled."""
@@ -198,6 +201,7 @@ class Options(TypedDict, total=False):
     allow_anonymous: bool
     conceal_denied: bool
     config_class: Any
+    report_status: bool
 
 
 def find_problems(options: Mapping[str, Any]) -> Iterator[Problem]:

@@ -45,6 +45,16 @@ class CacheHealth:
             events.tell(events.CacheOperation("read", "skipped", 0.0))
         return is_open
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether it took the last values of any size, as far as is known."""
+        return not self.log.failing.keys() & {_WRITING, _WRITING_LARGE}
+
+    @property
+    def failing_since(self) -> float | None:
+        """Unix time since when it fails, in whole or in part; ``None``: it does not."""
+        return min([*self.log.since.values()], default=None)
+
     def answered(self) -> None:
         """Note that the cache was read."""
         self.breaker.succeeded()

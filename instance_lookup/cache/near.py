@@ -86,6 +86,11 @@ class NearTier(Generic[D]):
         if self._channel is not None:
             self._channel.listen(hearer)
 
+    @property
+    def channel(self) -> Channel | None:
+        """What it hears of invalidations by; ``None`` where it is off, or not open yet."""
+        return self._channel if self.size else None
+
     @cached_property
     def _channel(self) -> Channel | None:
         return channel_of(self._settings.cache_alias)

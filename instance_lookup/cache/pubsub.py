@@ -71,6 +71,16 @@ class Channel(Guarded):
         self._server = server
         self._hearers: WeakSet[Hears] = WeakSet()
 
+    @property
+    def deaf_since(self) -> float | None:
+        """Unix time since when invalidations are not heard; ``None``: they are, or not yet."""
+        return self._health.since.get("")
+
+    @property
+    def can_publish(self) -> bool:
+        """Whether the server took the last message that was published, if there was any."""
+        return not self._publishing.failing
+
     def publish(self, kind: str, asked: str | None) -> bool:
         """Tell all processes; return whether the server took it. If not, the log says so, once.
 

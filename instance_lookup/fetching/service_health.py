@@ -47,6 +47,25 @@ class ServiceHealth:
         )
         self.deletions = Deletions()
 
+    @property
+    def trouble(self) -> tuple[str, float] | None:
+        """Why the service as a whole has no usable answers, and since when (Unix time).
+
+        ``None``: it has. The reason is a key of ``reasons``, or a backend's own.
+        """
+        failing, since = self.service.failing, self.service.since
+        for part in ("", _GONE):
+            # Another thread may take it out between the two looks.
+            reason, began = failing.get(part), since.get(part)
+            if reason is not None and began is not None:
+                return str(reason), began
+        return None
+
+    @property
+    def troubled_documents(self) -> int:
+        """Of how many documents the service has no usable answer, while it has of others."""
+        return sum(1 for part in [*self.service.failing] if part not in ("", _GONE))
+
     def document_received(self, about: str, drops: int) -> None:
         """Note a document. ``drops`` is :attr:`Deletions.drops` from before the call."""
         self.service_is_up()

@@ -4,6 +4,9 @@ Each module is one question of theirs, and a function that answers it. The doors
 ``contrib``, ``views``) only show the answers. Nothing here is imported by a lookup.
 
 ``compare``: does the cache hold what the Config Service says?
+How is the site doing: ``status``, made of ``condition`` (this process) and ``reports`` (all of
+them). Behind the reports: ``reporter`` writes them, from what ``recorder`` counted; ``index`` has
+the instances, ``stored`` the form and the bounds.
 
 Not here: what happens inside (``events``), and what the cache holds of one instance
 (``inspection``).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from time import time
 from typing import TYPE_CHECKING
 
 from instance_lookup.concurrency.forks import Guarded
@@ -27,6 +28,12 @@ class Health(Guarded):
         super().__init__()
         self._name = name
         self.failing: OrderedDict[str, Hashable] = OrderedDict()
+        self.since: dict[str, float] = {}
+        """Unix time since when each of ``failing`` fails, for whatever reasons."""
+        self.failed_at = 0.0
+        """Unix time of the last failure of anything."""
+        self.last_line = ""
+        """What the log would say of the last failure of the whole."""
 
     def ok(self, part: str = "", line: str | None = None) -> None:
         """Note that it works; ``line`` is for the log, instead of "… works again"."""
@@ -47,6 +54,9 @@ class Health(Guarded):
         ``reason`` is the state, ``part`` what fails (``""``: the whole). The log shows the
         traceback of ``bug``.
         """
+        self.failed_at = time()
+        if not part:
+            self.last_line = line
         if self.failing.get(part) != reason and self.changes(part, reason):
             logger.log(level, line, exc_info=bug)
 
@@ -55,8 +65,12 @@ class Health(Guarded):
         # One step: of threads that see the change together, one logs it.
         with self._lock:
             before = self.failing.pop(part, None)
-            if reason is not None:
+            if reason is None:
+                self.since.pop(part, None)
+            else:
                 self.failing[part] = reason
+                self.since.setdefault(part, time())
             if len(self.failing) > _LIMIT:
-                self.failing.popitem(last=False)
+                forgotten, _ = self.failing.popitem(last=False)
+                del self.since[forgotten]
         return before != reason

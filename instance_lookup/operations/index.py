@@ -1,0 +1,131 @@
+"""The index of the instances that a site has asked the Config Service for, and the last answers.
+
+It is read, changed and written in parts. Where two processes change one part at the same moment,
+the later one wins: what the other wrote is missing until its next call for that instance.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from instance_lookup.cache.keyvalue import key_values
+from instance_lookup.operations.stored import (
+    ANSWERS,
+    ANSWERS_LIFE,
+    EXISTS,
+    SEEN_LIFE,
+    Answer,
+    Answers,
+    Form,
+    Seen,
+    Shard,
+    answers_key,
+    newest,
+    shard_key,
+    shard_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from instance_lookup.cache.keyvalue import KeyValue
+    from instance_lookup.resolver import InstanceResolver
+
+_LONGEST = 200
+"""Characters of a name, owner or tenant: there is room for all in one value."""
+
+
+def write_seen(resolver: InstanceResolver, called: Mapping[str, Sequence[Answer]]) -> None:
+    """Put the instances that were ``called`` for into the index, with the new answers of each.
+
+    Raises what the backend raises, and ``CacheError``.
+    """
+    cache, form = key_values[resolver.settings.cache_alias], Form(resolver.settings)
+    by_shard = defaultdict(list)
+    for instance_id in called:
+        by_shard[shard_of(instance_id)].append(instance_id)
+    found = read_shards(cache, form, [*by_shard])
+    known: dict[str, Sequence[Answer]] = {}
+    for shard, ids in by_shard.items():
+        instances = dict(found[shard])
+        for instance_id in ids:
+            answers = called[instance_id]
+            before = instances.get(instance_id)
+            if before or any(answer.outcome in EXISTS for answer in answers):
+                instances[instance_id] = _look(resolver, instance_id, answers, before)
+                known[instance_id] = answers
+        if instances != found[shard]:
+            kept = Shard(instances=newest(instances.values()))
+            cache.set(shard_key(shard), form.encode(kept), SEEN_LIFE)
+    _write_answers(cache, form, known)
+
+
+def read_shards(cache: KeyValue, form: Form, shards: Sequence[int]) -> dict[int, dict[str, Seen]]:
+    """Return the instances in parts of the index, by one look into the ``cache``."""
+    values = cache.get_many([shard_key(shard) for shard in shards]) if shards else []
+    read = (form.decode(value, Shard) for value in values)
+    return {shard: each.instances if each else {} for shard, each in zip(shards, read, strict=True)}
+
+
+def read_answers(resolver: InstanceResolver, instance_id: str) -> list[Answer]:
+    """Return the last answers of the Config Service about an instance, the newest first.
+
+    They are of all processes that report; none where ``REPORT_STATUS`` is off. Raises
+    ``CacheError``.
+    """
+    form = Form(resolver.settings)
+    with resolver.cache.tiers.shared.errors.raised_to("read", instance_id, counted=False) as cache:
+        found = form.decode(cache.get(answers_key(instance_id)), Answers)
+    return found.answers if found else []
+
+
+def _write_answers(cache: KeyValue, form: Form, called: Mapping[str, Sequence[Answer]]) -> None:
+    keys = [answers_key(instance_id) for instance_id in called]
+    values = cache.get_many(keys) if keys else []
+    for key, value, answers in zip(keys, values, called.values(), strict=True):
+        before = form.decode(value, Answers)
+        merged = sorted(
+            [*answers, *(before.answers if before else ())], key=lambda each: each.at, reverse=True
+        )
+        cache.set(key, form.encode(Answers(answers=merged[:ANSWERS])), ANSWERS_LIFE)
+
+
+def _look(
+    resolver: InstanceResolver, instance_id: str, answers: Sequence[Answer], before: Seen | None
+) -> Seen:
+    """Return what the cache holds of an instance now, and how the calls for it went."""
+    last = answers[-1]
+    # Name, owner and tenant stay: people look for it by these while the cache does not hold it.
+    seen = replace(
+        before or Seen(id=instance_id, seen=0.0), seen=last.at + last.seconds, outcome=last.outcome
+    )
+    if failed := [answer for answer in answers if answer.failed]:
+        seen = replace(seen, failed_at=failed[-1].at, failure=failed[-1].outcome)
+    found = resolver.cache.tiers.shared.peek(instance_id)
+    if (entry := found.entry) is None:
+        return replace(seen, cached_at=None, size=None, unreadable=found.unreadable)
+    seen = replace(
+        seen,
+        unreadable=False,
+        cached_at=entry.cached_at,
+        ttl=entry.ttl,
+        negative=entry.document is None,
+        expired=entry.expired,
+        size=len(entry.raw),
+    )
+    if entry.document is None:
+        return seen
+    about = entry.document.metadata
+    return replace(
+        seen,
+        name=_short(about.name),
+        owner=_short(about.owner),
+        tenant_id=_short(about.tenant_id),
+    )
+
+
+def _short(text: str | None) -> str | None:
+    return text and text[:_LONGEST]

@@ -1,0 +1,10 @@
+"""URLs for operators: ``path("instances/", include("instance_lookup.urls"))``."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from instance_lookup.views import health
+
+app_name = "instance_lookup"
+urlpatterns = [path("health/", health, name="health")]
