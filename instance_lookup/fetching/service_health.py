@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from time import time
 from typing import TYPE_CHECKING
 
 from instance_lookup import events
@@ -46,6 +47,8 @@ class ServiceHealth:
             probe=settings.config_service_timeout + 1.0,
         )
         self.deletions = Deletions()
+        self.answered_at = 0.0
+        """Unix time of the last answer of any kind."""
 
     @property
     def trouble(self) -> tuple[str, float] | None:
@@ -113,6 +116,7 @@ class ServiceHealth:
 
     def service_is_up(self) -> None:
         """Note an answer of any kind, also a 403 or 404."""
+        self.answered_at = time()
         self.breaker.succeeded()
         self.service.ok()
 

@@ -88,6 +88,10 @@ class InstanceCommand(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the arguments for ids and the format."""
         parser.add_argument("instance_ids", nargs="*", metavar="ID", help="Id of an instance.")
+        self.add_format(parser)
+
+    def add_format(self, parser: CommandParser) -> None:
+        """Add the argument for the format."""
         parser.add_argument(
             "--format",
             choices=("text", "json"),

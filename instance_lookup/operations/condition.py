@@ -32,8 +32,10 @@ class State(StrEnum):
 class ServiceCondition(Struct, frozen=True, kw_only=True):
     """What is known of the Config Service."""
 
-    up: bool = True
-    """False: its last answer was not usable. Also true where it was not asked yet."""
+    up: bool | None = None
+    """Whether its last answer was usable. ``None``: it was not asked by this process."""
+    answered_at: float | None = None
+    """Unix time of the last answer of any kind."""
     failing_since: float | None = None
     """Unix time of the first failure after the last answer."""
     failed_at: float | None = None
@@ -54,7 +56,7 @@ class CacheCondition(Struct, frozen=True, kw_only=True):
     """What is known of the shared cache."""
 
     up: bool = True
-    """False: it cannot be read."""
+    """False: it cannot be read. Also true where that was not tried."""
     writable: bool = True
     """False: it can be read and takes no values, or no large ones."""
     failing_since: float | None = None
@@ -141,7 +143,7 @@ def judge(
     """
     why = []
     is_stale = False
-    if not service.up:
+    if service.up is False:
         since = now - (service.failing_since or now)
         is_stale = cache.up and since < copies_last
         then = "stale copies are served" if is_stale else "no copies are left to serve"
@@ -155,7 +157,7 @@ def judge(
     if not subscription.can_publish:
         why.append("Invalidations cannot be published: other processes see them later.")
     is_recent = now - (service.failed_at or 0.0) < RECENT
-    if not service.up and not is_stale and is_recent:
+    if service.up is False and not is_stale and is_recent:
         return State.UNHEALTHY, tuple(why)
     return State.DEGRADED if why else State.HEALTHY, tuple(why)
 
@@ -169,8 +171,10 @@ def _service(resolver: InstanceResolver) -> ServiceCondition:
     health = resolver.service_health
     trouble = health.trouble
     reason, since = trouble or (None, None)
+    was_asked = health.answered_at or health.service.failed_at
     return ServiceCondition(
-        up=trouble is None,
+        up=trouble is None if was_asked else None,
+        answered_at=health.answered_at or None,
         failing_since=since,
         failed_at=health.service.failed_at or None,
         reason=reason,

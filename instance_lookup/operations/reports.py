@@ -122,7 +122,7 @@ class Fleet(Struct, frozen=True, kw_only=True):
 
         While the service fails, all that are stale. Else those of instances that it fails for.
         """
-        fails = any(not beat.condition.service.up for beat in self.processes)
+        fails = any(beat.condition.service.up is False for beat in self.processes)
         left = sorted(
             self.purged_in(seen) or 0.0
             for seen in self.instances
@@ -219,16 +219,11 @@ def _summed(hours: list[Minutes], now: float) -> tuple[Minute, ...]:
 
 
 def _traits(beat: Beat) -> dict[str, str]:
-    condition = beat.condition
+    service, cache = beat.condition.service, beat.condition.cache
     return {
-        "service": "up" if condition.service.up else f"failing: {condition.service.reason}",
-        "cache": _cache_trait(beat),
-        "subscription": condition.subscription.state,
+        "service": f"failing: {service.reason}" if service.up is False else "up",
+        "cache": "down" if not cache.up else "up" if cache.writable else "not writable",
+        "subscription": beat.condition.subscription.state,
         "settings": beat.settings,
         "version": beat.version,
     }
-
-
-def _cache_trait(beat: Beat) -> str:
-    cache = beat.condition.cache
-    return "down" if not cache.up else "up" if cache.writable else "not writable"

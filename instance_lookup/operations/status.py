@@ -70,6 +70,7 @@ def get_status(resolver: InstanceResolver | None = None, fleet: Fleet | None = N
     own = condition_of(resolver or get_resolver())
     if fleet is None:
         return Status(**_fields(own))
+    calls = [beat.calls_a_minute for beat in fleet.processes]
     conditions = [beat.condition for beat in fleet.processes] or [own]
     together = _together(conditions)
     if fleet.failure is not None:
@@ -77,7 +78,7 @@ def get_status(resolver: InstanceResolver | None = None, fleet: Fleet | None = N
     return Status(
         **_fields(together),
         processes=Processes(len(fleet.processes), fleet.differences),
-        calls_a_minute=sum(beat.calls_a_minute for beat in fleet.processes),
+        calls_a_minute=sum(calls) if calls else None,
         runway=fleet.runway,
     )
 
@@ -88,7 +89,7 @@ def _fields(condition: Condition) -> dict[str, Any]:
 
 def _without_cache(condition: Condition, failure: str) -> Condition:
     """Return the condition of a process that has just found out that the cache is down."""
-    is_unhealthy = condition.state is State.UNHEALTHY or not condition.service.up
+    is_unhealthy = condition.state is State.UNHEALTHY or condition.service.up is False
     return replace(
         condition,
         state=State.UNHEALTHY if is_unhealthy else State.DEGRADED,
@@ -126,10 +127,12 @@ def _together(conditions: list[Condition]) -> Condition:
 
 
 def _service(services: list[ServiceCondition]) -> ServiceCondition:
-    failing = [each for each in services if not each.up]
-    latest = max(failing or services, key=lambda each: each.failed_at or 0.0)
+    failing = [each for each in services if each.up is False]
+    asked = [each for each in services if each.up is not None]
+    latest = max(failing or asked or services, key=lambda each: each.failed_at or 0.0)
     return replace(
         latest,
+        answered_at=max((each.answered_at or 0.0 for each in asked), default=0.0) or None,
         failing_since=_earliest(failing, lambda each: each.failing_since),
         failing_documents=max(each.failing_documents for each in services),
         breaker=max((each.breaker for each in services), key=_BREAKER.index),
