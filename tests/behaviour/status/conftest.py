@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.behaviour.operations.support import Site, serve
+from tests.behaviour.status.support import Site, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
