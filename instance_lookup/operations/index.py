@@ -20,6 +20,7 @@ from instance_lookup.operations.stored import (
     Answer,
     Answers,
     Form,
+    News,
     Seen,
     Shard,
     answers_key,
@@ -38,25 +39,25 @@ _LONGEST = 200
 """Characters of a name, owner or tenant: there is room for all in one value."""
 
 
-def write_seen(resolver: InstanceResolver, called: Mapping[str, Sequence[Answer]]) -> None:
-    """Put the instances that were ``called`` for into the index, with the new answers of each.
+def write_seen(resolver: InstanceResolver, news: Mapping[str, News]) -> None:
+    """Put the instances of which there is ``news`` into the index, and the new answers of each.
 
     Raises what the backend raises, and ``CacheError``.
     """
     cache, form = key_values[resolver.settings.cache_alias], Form(resolver.settings)
     by_shard = defaultdict(list)
-    for instance_id in called:
+    for instance_id in news:
         by_shard[shard_of(instance_id)].append(instance_id)
     found = read_shards(cache, form, [*by_shard])
     known: dict[str, Sequence[Answer]] = {}
     for shard, ids in by_shard.items():
         instances = dict(found[shard])
         for instance_id in ids:
-            answers = called[instance_id]
-            before = instances.get(instance_id)
-            if before or any(answer.outcome in EXISTS for answer in answers):
-                instances[instance_id] = _look(resolver, instance_id, answers, before)
-                known[instance_id] = answers
+            new, before = news[instance_id], instances.get(instance_id)
+            exists = new.source or any(each.outcome in EXISTS for each in new.answers)
+            if before or exists:
+                instances[instance_id] = _look(resolver, instance_id, new, before)
+                known[instance_id] = new.answers
         if instances != found[shard]:
             kept = Shard(instances=newest(instances.values()))
             cache.set(shard_key(shard), form.encode(kept), SEEN_LIFE)
@@ -83,9 +84,9 @@ def read_answers(resolver: InstanceResolver, instance_id: str) -> list[Answer]:
 
 
 def _write_answers(cache: KeyValue, form: Form, called: Mapping[str, Sequence[Answer]]) -> None:
-    keys = [answers_key(instance_id) for instance_id in called]
-    values = cache.get_many(keys) if keys else []
-    for key, value, answers in zip(keys, values, called.values(), strict=True):
+    new = {answers_key(instance_id): answers for instance_id, answers in called.items() if answers}
+    values = cache.get_many([*new]) if new else []
+    for (key, answers), value in zip(new.items(), values, strict=True):
         before = form.decode(value, Answers)
         merged = sorted(
             [*answers, *(before.answers if before else ())], key=lambda each: each.at, reverse=True
@@ -93,16 +94,14 @@ def _write_answers(cache: KeyValue, form: Form, called: Mapping[str, Sequence[An
         cache.set(key, form.encode(Answers(answers=merged[:ANSWERS])), ANSWERS_LIFE)
 
 
-def _look(
-    resolver: InstanceResolver, instance_id: str, answers: Sequence[Answer], before: Seen | None
-) -> Seen:
-    """Return what the cache holds of an instance now, and how the calls for it went."""
-    last = answers[-1]
+def _look(resolver: InstanceResolver, instance_id: str, new: News, before: Seen | None) -> Seen:
+    """Return what the cache holds of an instance now, and what is new of it."""
     # Name, owner and tenant stay: people look for it by these while the cache does not hold it.
-    seen = replace(
-        before or Seen(id=instance_id, seen=0.0), seen=last.at + last.seconds, outcome=last.outcome
-    )
-    if failed := [answer for answer in answers if answer.failed]:
+    seen = before or Seen(id=instance_id, seen=0.0)
+    seen = replace(seen, seen=max(seen.seen, new.at), source=new.source or seen.source)
+    if new.answers:
+        seen = replace(seen, outcome=new.answers[-1].outcome)
+    if failed := [answer for answer in new.answers if answer.failed]:
         seen = replace(seen, failed_at=failed[-1].at, failure=failed[-1].outcome)
     found = resolver.cache.tiers.shared.peek(instance_id)
     if (entry := found.entry) is None:

@@ -10,32 +10,40 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from instance_lookup.concurrency.forks import Guarded
-from instance_lookup.events import ServiceCall
-from instance_lookup.operations.stored import ANSWERS, MINUTES, Answer, Minute
+from instance_lookup.events import Lookup, ServiceCall
+from instance_lookup.operations.stored import ANSWERS, MINUTES, Answer, Minute, News
+from instance_lookup.types import Source
 
 if TYPE_CHECKING:
     from instance_lookup.events import Event
     from instance_lookup.types import CacheStats
 
 _LIMIT = 10_000
-"""Instances that wait to be reported; the ones that were called for least recently make room."""
+"""Instances of which something is kept; those looked up least recently make room."""
+_STALE = Source.STALE_CACHE.value
 
 
 class Recorder(Guarded):
-    """Counts calls of the Config Service by minute, and keeps the last answers of each instance.
+    """Counts calls of the Config Service by minute, and keeps what is new of each instance.
 
     Threads of lookups record, the thread of the reports takes. The lock keeps a minute whole.
     """
 
     _minutes: deque[Minute]
-    _answers: OrderedDict[str, list[Answer]]
+    _news: OrderedDict[str, News]
+    _sources: OrderedDict[str, str]
+    """Of the last lookup of each instance."""
     _stats: CacheStats | None
     """The numbers when they were last counted."""
 
     def record(self, event: Event) -> None:
-        """Note a call of the Config Service, in the thread in which it ended."""
-        if not isinstance(event, ServiceCall):
-            return
+        """Note a call of the Config Service or a lookup, in the thread in which it ended."""
+        if isinstance(event, ServiceCall):
+            self._called(event)
+        elif isinstance(event, Lookup) and event.source and event.instance_id:
+            self._served(event.instance_id, event.source)
+
+    def _called(self, event: ServiceCall) -> None:
         answer = Answer(
             at=event.began,
             status=event.status,
@@ -47,7 +55,17 @@ class Recorder(Guarded):
             self._minute(time()).count_call(event.seconds, failed=answer.failed)
             # What JSON cannot hold is no id that the service knows.
             if event.kind == "instance" and event.asked.isprintable():
-                self._keep(event.asked, answer)
+                self._keep(event.asked, News(event.began + event.seconds, [answer]))
+
+    def _served(self, instance_id: str, source: str) -> None:
+        with self._lock:
+            before = self._sources.pop(instance_id, None)
+            self._sources[instance_id] = source
+            if len(self._sources) > _LIMIT:
+                self._sources.popitem(last=False)
+            # Not each lookup, or each process would write about each instance all the time.
+            if before is None or (before == _STALE) is not (source == _STALE):
+                self._keep(instance_id, News(time(), source=source))
 
     def count(self, stats: CacheStats) -> None:
         """Add what the lookups did since the last time, of their numbers as of now."""
@@ -57,11 +75,12 @@ class Recorder(Guarded):
                 return
             if any(getattr(stats, name) < getattr(before, name) for name in _LOOKUPS):
                 return  # reset, or the numbers of another resolver
-            fresh, negative, stale, missed = (
+            fresh, near, negative, stale, missed = (
                 getattr(stats, name) - getattr(before, name) for name in _LOOKUPS
             )
             minute = self._minute(time())
             minute.fresh += fresh
+            minute.near += near
             minute.negative += negative
             minute.stale += stale
             minute.missed += max(0, missed - stale)
@@ -94,35 +113,32 @@ class Recorder(Guarded):
             now = self._minute(time()).minute
             return max(each.calls for each in self._minutes if each.minute >= now - 1)
 
-    def take(self, most: int, *, ended_by: float) -> dict[str, list[Answer]]:
-        """Return the new answers of at most so many instances, and forget them.
+    def take(self, most: int, *, ended_by: float) -> dict[str, News]:
+        """Return what is new of at most so many instances, and forget it.
 
-        Those that were called for least recently come first. Calls for an instance that ended
-        after ``ended_by`` (Unix time) have it wait.
+        Those that were looked up least recently come first. Those that were called for after
+        ``ended_by`` (Unix time) have to wait.
         """
         with self._lock:
-            settled = [
-                asked
-                for asked, answers in islice(self._answers.items(), most)
-                if answers[-1].at + answers[-1].seconds <= ended_by
-            ]
-            return {asked: self._answers.pop(asked) for asked in settled}
+            first = [*islice(self._news.items(), most)]
+            settled = [asked for asked, news in first if news.at <= ended_by]
+            return {asked: self._news.pop(asked) for asked in settled}
 
-    def give_back(self, taken: dict[str, list[Answer]]) -> None:
+    def give_back(self, taken: dict[str, News]) -> None:
         """Keep what could not be reported for the next time."""
         with self._lock:
-            for asked, answers in taken.items():
-                for answer in answers:
-                    self._keep(asked, answer, last=False)
+            for asked, news in taken.items():
+                self._keep(asked, news, last=False)
 
-    def _keep(self, asked: str, answer: Answer, *, last: bool = True) -> None:
-        answers = self._answers.setdefault(asked, [])
-        answers.append(answer)
-        answers.sort(key=lambda each: each.at)
-        del answers[:-ANSWERS]
-        self._answers.move_to_end(asked, last=last)
-        if len(self._answers) > _LIMIT:
-            self._answers.popitem(last=False)
+    def _keep(self, asked: str, news: News, *, last: bool = True) -> None:
+        kept = self._news.setdefault(asked, News())
+        if news.at >= kept.at:
+            kept.at, kept.source = news.at, news.source or kept.source
+        merged = sorted([*kept.answers, *news.answers], key=lambda each: each.at)
+        kept.answers = merged[-ANSWERS:]
+        self._news.move_to_end(asked, last=last)
+        if len(self._news) > _LIMIT:
+            self._news.popitem(last=False)
 
     def _minute(self, now: float) -> Minute:
         minute = int(now // 60)
@@ -133,8 +149,9 @@ class Recorder(Guarded):
     def _start_over(self) -> None:
         super()._start_over()
         self._minutes = deque(maxlen=MINUTES)
-        self._answers = OrderedDict()
+        self._news = OrderedDict()
+        self._sources = OrderedDict()
         self._stats = None
 
 
-_LOOKUPS = ("hits", "negative_hits", "stale_hits", "misses")
+_LOOKUPS = ("hits", "near_hits", "negative_hits", "stale_hits", "misses")

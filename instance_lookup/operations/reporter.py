@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 EVERY = 10.0
 """Seconds between two reports."""
+_FIRST = 2.0
+"""Seconds before the first: then it is known what came of the call that the thread began with."""
 _SETTLED = 1.0
 """Seconds after a call in which its answer is stored: then the entry is looked at."""
 _MOST = 500
@@ -115,13 +117,14 @@ class Reporter(Guarded):
             self._health.ok()
 
     def _run(self, stopped: Event) -> None:
-        while not stopped.is_set():
+        wait = _FIRST
+        while not stopped.wait(wait):
+            wait = EVERY
             try:
                 self.report(registry.get_resolver())
             finally:
                 if django_settings.DATABASES:
                     connections.close_all()  # those of this thread: the cache may be in a database
-            stopped.wait(EVERY)
 
     def _beat(self, resolver: InstanceResolver, cache: KeyValue) -> None:
         """Tell that this process is there, in a slot of its own, and what it did in an hour."""

@@ -27,6 +27,7 @@ from instance_lookup.operations.stored import (
     beat_key,
     minutes_key,
 )
+from instance_lookup.types import Source
 
 if TYPE_CHECKING:
     from instance_lookup.cache.errors import CacheErrors
@@ -120,13 +121,13 @@ class Fleet(Struct, frozen=True, kw_only=True):
     def runway(self) -> Runway:
         """The stale copies that lookups are answered from, and when they run out.
 
-        While the service fails, all that are stale. Else those of instances that it fails for.
+        While the service fails, all that are stale. Else those that the last lookup got.
         """
         fails = any(beat.condition.service.up is False for beat in self.processes)
         left = sorted(
             self.purged_in(seen) or 0.0
             for seen in self.instances
-            if self.state_of(seen) is State.STALE and (fails or seen.last_source() == "stale_cache")
+            if self.state_of(seen) is State.STALE and (fails or seen.source == Source.STALE_CACHE)
         )
         if not left:
             return Runway(0)

@@ -55,6 +55,8 @@ class Minute(Struct):
     """Unix time, in whole minutes."""
     fresh: int = 0
     """Lookups answered from a fresh entry."""
+    near: int = 0
+    """Those of them that were answered from the memory of the process."""
     stale: int = 0
     """From a stale copy, because the service failed."""
     negative: int = 0
@@ -70,7 +72,7 @@ class Minute(Struct):
 
     def add(self, other: Minute) -> None:
         """Add the numbers of another process."""
-        for name in ("fresh", "stale", "negative", "missed", "calls", "failures"):
+        for name in ("fresh", "near", "stale", "negative", "missed", "calls", "failures"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         longest = max(len(self.latency), len(other.latency))
         padded = [each + [0] * (longest - len(each)) for each in (self.latency, other.latency)]
@@ -150,6 +152,17 @@ EXISTS = frozenset({"ok", "not_modified", "denied", "rejected"})
 """Outcomes that put an instance into the index: made-up ids would push out all others."""
 
 
+class News(Struct):
+    """What a process has to tell of an instance."""
+
+    at: float = 0.0
+    """Unix time of its last lookup or call."""
+    answers: list[Answer] = []
+    """Those that are new, the oldest first."""
+    source: str | None = None
+    """Of the last lookup that had an answer, as ``Source`` has it."""
+
+
 class Answers(Struct, frozen=True):
     """The last answers about one instance, the newest first."""
 
@@ -157,11 +170,11 @@ class Answers(Struct, frozen=True):
 
 
 class Seen(Struct, frozen=True, kw_only=True):
-    """An instance that the Config Service was asked for, as of when its entry was looked at."""
+    """An instance that was looked up, as of when its entry was looked at."""
 
     id: str
     seen: float
-    """Unix time of the last call for it, by any process."""
+    """Unix time of the last call or lookup that was reported, of any process."""
     name: str | None = None
     owner: str | None = None
     tenant_id: str | None = None
@@ -176,8 +189,11 @@ class Seen(Struct, frozen=True, kw_only=True):
     unreadable: bool = False
     size: int | None = None
     """Bytes in the cache."""
-    outcome: str = "ok"
-    """Of the last call."""
+    source: str | None = None
+    """Where the last answer to a lookup came from: ``"cache"``, ``"service"``,
+    ``"stale_cache"``. It is reported when that becomes a stale copy, or is none any more."""
+    outcome: str | None = None
+    """Of the last call of the Config Service."""
     failed_at: float | None = None
     """Unix time of the last call without a usable answer."""
     failure: str | None = None
@@ -198,16 +214,6 @@ class Seen(Struct, frozen=True, kw_only=True):
         if found is Freshness.PURGED:
             return State.ABSENT
         return State.STALE if self.expired else State(found.value)
-
-    def last_source(self) -> str | None:
-        """Return where the answer to the last lookup came from that could not use a fresh entry.
-
-        ``"service"``, ``"stale_cache"``, or ``None``: there was no configuration to answer with.
-        """
-        if self.outcome in ("ok", "not_modified"):
-            return "service"
-        is_held = self.cached_at is not None and not self.negative
-        return "stale_cache" if self.outcome not in USABLE and is_held else None
 
 
 class Shard(Struct, frozen=True):

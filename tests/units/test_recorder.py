@@ -1,19 +1,20 @@
 from __future__ import annotations
 
+from math import inf
 from time import time
 from typing import Any
 
 import pytest
 
 from instance_lookup import CacheStats
-from instance_lookup.events import Rejection, ServiceCall
+from instance_lookup.events import Lookup, Rejection, ServiceCall
 from instance_lookup.operations import recorder as module
 from instance_lookup.operations.recorder import Recorder
 from instance_lookup.operations.stored import BUCKETS, Minute
 
 
 def call(asked: str = "acme", *, began: float = 100.0, **fields: Any) -> ServiceCall:
-    values = {"kind": "instance", "outcome": "ok", "status": 200, "seconds": 1.0}
+    values: dict[str, Any] = {"kind": "instance", "outcome": "ok", "status": 200, "seconds": 1.0}
     return ServiceCall(asked=asked, began=began, request_id="r", **values | fields)
 
 
@@ -47,7 +48,7 @@ def test_give_back() -> None:
     recorder.give_back(taken)
     again = recorder.take(9, ended_by=200.0)
     assert [*again] == ["acme", "globex"]
-    assert [answer.at for answer in again["acme"]] == [100.0, 110.0]
+    assert [answer.at for answer in again["acme"].answers] == [100.0, 110.0]
 
 
 def test_waiting_instances_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +58,32 @@ def test_waiting_instances_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b", "a", "c"):
         recorder.record(call(name))
     assert [*recorder.take(9, ended_by=200.0)] == ["a", "c"]
+
+
+def test_lookups_are_news_where_that_is_new() -> None:
+    """Of lookups it counts when they come to, or from, a stale copy; the other ones are no news."""
+    recorder = Recorder()
+
+    def news_after(*sources: str | None) -> list[str | None]:
+        for source in sources:
+            recorder.record(Lookup(source, "ok", 0.1, instance_id="acme"))
+        return [each.source for each in recorder.take(9, ended_by=inf).values()]
+
+    assert news_after("cache", "cache") == ["cache"]
+    assert news_after("service", "cache") == []
+    assert news_after(None) == []
+    assert news_after("stale_cache", "stale_cache") == ["stale_cache"]
+    assert news_after("stale_cache") == []
+    assert news_after("service") == ["service"]
+
+
+def test_lookups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source of an instance that was not looked up for long is forgotten: it is news again."""
+    monkeypatch.setattr(module, "_LIMIT", 1)
+    recorder = Recorder()
+    for name in ("a", "b", "a"):
+        recorder.record(Lookup("cache", "ok", 0.1, instance_id=name))
+        assert [*recorder.take(9, ended_by=inf)] == [name]
 
 
 def test_count_starts_at_the_first_numbers() -> None:

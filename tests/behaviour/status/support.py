@@ -63,7 +63,7 @@ class Site:
 
 def call(asked: str = "acme", outcome: str = "ok", **fields: Any) -> ServiceCall:
     """Return a call that ended a moment ago."""
-    values = {
+    values: dict[str, Any] = {
         "kind": "instance",
         "status": 200,
         "began": time() - 5.0,

@@ -112,9 +112,9 @@ def test_report_survives_an_outage(site: Site, caplog: pytest.LogCaptureFixture)
     with cache_down():
         site.report(call(), reporter=one)
         site.report(reporter=one)
-    assert site.fleet.instances == ()
+    assert not site.fleet.instances
     site.report(reporter=one)
-    assert [one.id for one in site.fleet.instances] == ["acme"]
+    assert [each.id for each in site.fleet.instances] == ["acme"]
     lines = [record.message for record in caplog.records if "status of this" in record.message]
     assert [line.partition("(")[0] for line in lines] == [
         "The status of this process is not reported to the cache 'default' ",
@@ -198,7 +198,7 @@ def test_lookups_are_counted_by_source(site: Site) -> None:
     last = Minute(minute=0)
     for each in site.fleet.minutes:
         last.add(each)
-    assert (last.fresh, last.stale, last.negative, last.missed) == (2, 1, 0, 1)
+    assert (last.fresh, last.near, last.stale, last.negative, last.missed) == (2, 0, 1, 0, 1)
     assert get_status(site.resolver, site.fleet).counters["stale_hits"] == 1
 
 
@@ -207,6 +207,16 @@ def test_instance_that_is_made_up(site: Site) -> None:
     site.report(call("made-up", "missing", status=404), call("another", "timeout", status=None))
     assert site.fleet.instances == ()
     assert read_answers(site.resolver, "made-up") == []
+
+
+def test_instance_on_a_stale_copy(site: Site) -> None:
+    """An instance is listed by its lookups, too: first from the cache, then from a stale copy."""
+    one = Reporter()
+    for source in ("cache", "stale_cache"):
+        one.recorder.record(events.Lookup(source, "ok", 0.01, instance_id="acme"))
+        one.recorder._news["acme"].at -= 5.0  # it is settled
+        site.report(reporter=one)
+        assert [each.source for each in site.fleet.instances] == [source]
 
 
 def test_instance_that_is_gone(site: Site) -> None:
@@ -281,28 +291,13 @@ def test_state_of_instance(one: Seen, state: State) -> None:
     assert fleet().state_of(one) is state
 
 
-@pytest.mark.parametrize(
-    ("one", "source"),
-    [
-        (seen(), "service"),
-        (seen(outcome="timeout", cached_at=1.0), "stale_cache"),
-        (seen(outcome="timeout"), None),
-        (seen(outcome="timeout", cached_at=1.0, negative=True), None),
-        (seen(outcome="missing", cached_at=1.0), None),
-    ],
-)
-def test_last_source(one: Seen, source: str | None) -> None:
-    """A copy was served where a call failed and there was one."""
-    assert one.last_source() == source
-
-
 def test_runway() -> None:
     """It says when the first, the median and the last of the stale copies run out."""
     failing = [
-        seen(str(age), cached_at=1_000.0 - age, ttl=300.0, outcome="timeout")
+        seen(str(age), cached_at=1_000.0 - age, ttl=300.0, source="stale_cache")
         for age in (400, 1_000, 2_600)
     ]
-    fresh = seen("fresh", cached_at=990.0, ttl=300.0, outcome="timeout")
+    fresh = seen("fresh", cached_at=990.0, ttl=300.0, source="stale_cache")
     idle = seen("idle", cached_at=100.0, ttl=300.0)
     assert fleet(*failing, fresh, idle).runway == (
         type(fleet().runway)(3, first=1000.0, median=2600.0, last=3200.0)
@@ -373,8 +368,9 @@ def reporting_site(site: Site, settings: Settings) -> Iterator[Site]:
     reporter.stop()
 
 
-def test_thread_reports(reporting_site: Site) -> None:
+def test_thread_reports(reporting_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first call of the service has a thread report this process."""
+    monkeypatch.setattr(reporting, "_FIRST", 0.0)
     events.tell(call())
     wait_until(lambda: len(reporting_site.fleet.processes) == 1)
     wait_until(lambda: [one.id for one in reporting_site.fleet.instances] == ["acme"])
@@ -389,6 +385,7 @@ def test_thread_reports(reporting_site: Site) -> None:
 def test_nothing_is_reported_unless_asked(site: Site) -> None:
     """Without ``REPORT_STATUS`` nothing watches."""
     assert reporter.watch not in events.watchers
+    site.look_up()
     assert not read_reports(site.resolver).is_on
 
 
