@@ -16,7 +16,6 @@ from threading import Event
 from time import time
 from typing import TYPE_CHECKING
 
-from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
@@ -83,13 +82,15 @@ class Reporter(Guarded):
         self.recorder.record(event)
         check()
         if self._thread is None:
-            with self._lock:
-                if self._thread is None:
-                    # A system without threads to give: the next event tries again.
-                    with suppress(RuntimeError):
-                        self._thread = start_daemon(
-                            "instance-lookup-status", self._run, self._stopped
-                        )
+            self._start()
+
+    def _start(self) -> None:
+        # A system without threads to give: the next event tries again. The lock: of lookups that
+        # come together one starts the thread.
+        with self._lock, suppress(RuntimeError):
+            self._thread = self._thread or start_daemon(
+                "instance-lookup-status", self._run, self._stopped
+            )
 
     def stop(self) -> None:
         """Have the thread end; what it wrote expires by itself."""
@@ -100,9 +101,9 @@ class Reporter(Guarded):
     def report(self, resolver: InstanceResolver) -> None:
         """Write the report of now. What fails is logged once, and reported the next time."""
         alias = resolver.settings.cache_alias
-        self.recorder.count(resolver.get_cache_stats())
         taken = self.recorder.take(_MOST, ended_by=time() - _SETTLED)
         try:
+            self.recorder.count(resolver.get_cache_stats())
             self._beat(resolver, key_values[alias])
             write_seen(resolver, taken)
         except Exception as exc:  # noqa: BLE001  # whatever the backend raises
@@ -123,8 +124,7 @@ class Reporter(Guarded):
             try:
                 self.report(registry.get_resolver())
             finally:
-                if django_settings.DATABASES:
-                    connections.close_all()  # those of this thread: the cache may be in a database
+                connections.close_all()  # those of this thread: the cache may be in a database
 
     def _beat(self, resolver: InstanceResolver, cache: KeyValue) -> None:
         """Tell that this process is there, in a slot of its own, and what it did in an hour."""

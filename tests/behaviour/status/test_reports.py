@@ -18,7 +18,9 @@ from instance_lookup.operations.status import get_status
 from instance_lookup.operations.stored import (
     MINUTES,
     SHARD_SIZE,
+    Form,
     Minute,
+    Minutes,
     Seen,
     beat_key,
     minutes_key,
@@ -180,6 +182,15 @@ def test_last_hour_is_adopted(site: Site) -> None:
     site.report(reporter=two)
     assert sum(minute.calls for minute in site.fleet.minutes) == 2
     assert caches["default"].get(minutes_key(1)) is None
+
+
+def test_minutes_of_more_than_an_hour_ago(site: Site) -> None:
+    """What a process that has ended left behind counts for an hour."""
+    from django.core.cache import caches
+
+    old = Minutes(minutes=[Minute(minute=int(time() // 60) - MINUTES, calls=5)])
+    caches["default"].set(minutes_key(7), Form(site.resolver.settings).encode(old))
+    assert sum(minute.calls for minute in site.fleet.minutes) == 0
 
 
 def test_lookups_are_counted_by_source(site: Site) -> None:
@@ -371,7 +382,8 @@ def reporting_site(site: Site, settings: Settings) -> Iterator[Site]:
 def test_thread_reports(reporting_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first call of the service has a thread report this process."""
     monkeypatch.setattr(reporting, "_FIRST", 0.0)
-    events.tell(call())
+    events.tell(call("globex", "timeout"))
+    events.tell(call())  # one thread is enough
     wait_until(lambda: len(reporting_site.fleet.processes) == 1)
     wait_until(lambda: [one.id for one in reporting_site.fleet.instances] == ["acme"])
     assert json.loads(json.dumps(get_status(None, reporting_site.fleet).as_dict()))[
