@@ -33,7 +33,8 @@ class Health(Guarded):
         self.failed_at = 0.0
         """Unix time of the last failure of anything."""
         self.last_line = ""
-        """What the log would say of the last failure of the whole."""
+        """What the log would say of the last failure of the whole; of a bug only that it is one,
+        since its message may hold anything."""
 
     def ok(self, part: str = "", line: str | None = None) -> None:
         """Note that it works; ``line`` is for the log, instead of "… works again"."""
@@ -56,7 +57,7 @@ class Health(Guarded):
         """
         self.failed_at = time()
         if not part:
-            self.last_line = line
+            self.last_line = line if bug is None else f"{self._name}: a bug, see the log."
         if self.failing.get(part) != reason and self.changes(part, reason):
             logger.log(level, line, exc_info=bug)
 

@@ -8,6 +8,7 @@ from django.test import AsyncClient, Client
 
 from tests.behaviour.status.support import cache_down
 from tests.support.canary import CANARY
+from tests.support.lookups import hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ def bring_down(site: Site) -> None:
 
 
 def test_health_json(site: Site) -> None:
-    """It answers with JSON that nobody keeps, without a log-in."""
+    """It answers with JSON that is not to be kept, without a log-in."""
     site.look_up()
     response = Client().get(URL)
     assert response.status_code == 200
@@ -77,14 +78,12 @@ def test_health_head_only(site: Site) -> None:
     assert Client().post(URL).status_code == 405
 
 
-def test_health_asks_nothing(site: Site, django_assert_num_queries: Callable[..., Any]) -> None:
+def test_health_asks_nothing(site: Site) -> None:
     """With all down an answer takes no call of service, cache or database."""
     asked = []
     with cache_down():
         bring_down(site)
     site.server.received.clear()
-    from tests.support.lookups import hooks
-
     with hooks(lambda verb, key: asked.append(key)):
         quickest = min(timed(Client().get, URL) for _ in range(20))
     assert (asked, site.server.received) == ([], [])

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +29,11 @@ from instance_lookup.operations.stored import (
     newest,
     shard_of,
 )
-from tests.behaviour.commands.support import store
+from tests.behaviour.commands.support import ROOT, store
 from tests.behaviour.status.support import cache_down, call, everything_in
 from tests.support.canary import CANARY
+from tests.support.forks import FORKS
+from tests.support.lookups import TWINS, Twin, asks
 from tests.support.servers import Answer
 from tests.support.waiting import wait_until
 
@@ -382,8 +386,8 @@ def reporting_site(site: Site, settings: Settings) -> Iterator[Site]:
 def test_thread_reports(reporting_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first call of the service has a thread report this process."""
     monkeypatch.setattr(reporting, "_FIRST", 0.0)
-    events.tell(call("globex", "timeout"))
-    events.tell(call())  # one thread is enough
+    events.tell(call())
+    events.tell(call("globex", "timeout"))  # one thread is enough
     wait_until(lambda: len(reporting_site.fleet.processes) == 1)
     wait_until(lambda: [one.id for one in reporting_site.fleet.instances] == ["acme"])
     assert json.loads(json.dumps(get_status(None, reporting_site.fleet).as_dict()))[
@@ -392,6 +396,56 @@ def test_thread_reports(reporting_site: Site, monkeypatch: pytest.MonkeyPatch) -
         "reported": 1,
         "differing": [],
     }
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_lookups_report(reporting_site: Site, monkeypatch: pytest.MonkeyPatch, twin: Twin) -> None:
+    """Lookups, sync and async, put the instance and the service's answer into the reports."""
+    monkeypatch.setattr(reporting, "_SETTLED", -1.0)
+    resolver = reporting_site.resolver
+    for source in ("service", "cache"):
+        assert twin(resolver, "resolve", asks()).source == source
+    reporter.report(resolver)
+    (acme,) = reporting_site.fleet.instances
+    assert (acme.id, acme.name, acme.outcome) == ("acme", "Acme Inc", "ok")
+    (answer,) = read_answers(resolver, "acme")
+    assert (answer.status, answer.failed) == (200, False)
+    assert answer.request_id == reporting_site.server.received[0].headers["X-Request-ID"]
+
+
+FORK = """
+import django, os
+django.setup()
+from instance_lookup.events import ServiceCall
+from instance_lookup.operations.reporter import reporter
+call = ServiceCall("instance", "acme", "ok", 200, 1.0, 0.1, "r")
+reporter.watch(call)
+ours = reporter._thread, reporter._token
+pid = FORK
+if not pid:
+    theirs = reporter.recorder.take(9, ended_by=9e9)
+    reporter.watch(call)
+    is_own = reporter._thread not in (None, ours[0]) and reporter._token != ours[1]
+    os._exit(0 if is_own and not theirs else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    "fork", [FORKS["by Python"], pytest.param(FORKS["below Python"], marks=pytest.mark.full)]
+)
+def test_forked_child_reports_by_itself(fork: str) -> None:
+    """A child has a thread and a slot of its own, and reports nothing of its parent's."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK.replace("FORK", fork)],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("0\n", 0), done.stderr
 
 
 def test_nothing_is_reported_unless_asked(site: Site) -> None:

@@ -92,6 +92,16 @@ def test_status_everything_gone(site: Site) -> None:
     assert (get_status().service.up, get_status().service.reason) == (False, "everything_gone")
 
 
+def test_status_of_a_bug(site: Site) -> None:
+    """The message of a bug is for the log: it may hold anything."""
+    line = f"KeyError: {CANARY}"
+    bug = KeyError(CANARY)
+    site.resolver.service_health.service_failed("KeyError", "instance 'acme'", line, bug=bug)
+    service = get_status().service
+    assert service.reason == "KeyError"
+    assert (service.last_error or "").endswith(": a bug, see the log.")
+
+
 def test_status_cache_down(site: Site) -> None:
     """With the cache down it is degraded: the service is asked."""
     with cache_down():
