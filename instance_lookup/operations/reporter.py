@@ -1,6 +1,6 @@
 """The reports of this process: one daemon thread writes them to the cache, if ``REPORT_STATUS``.
 
-It starts with the first call of the Config Service in a process, so it is never made by a fork.
+It starts with the first event in a process, so no fork leaves it behind.
 Lookups do not wait for it: all they do is :meth:`Recorder.record`.
 """
 

@@ -41,7 +41,7 @@ BEAT_LIFE = 30
 """Seconds after which a process that reports no more is not counted."""
 MINUTES_LIFE = MINUTES * 60
 SEEN_LIFE = 7 * 86_400
-"""Seconds after which an instance that nobody asked for is not listed."""
+"""Seconds after which an instance that was not asked for is no longer listed."""
 ANSWERS_LIFE = 86_400
 
 FASTEST, STEP, BUCKETS = 0.001, 1.5, 24

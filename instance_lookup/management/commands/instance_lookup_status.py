@@ -54,5 +54,5 @@ def _why_unknown(fleet: Fleet) -> str:
         return ""
     said = "No process has reported within 30 s, so this is what the command itself found out."
     if fleet.is_on:
-        return f"{said} A process reports from its first call of the Config Service on."
+        return f"{said} A process reports 2 s after its first lookup."
     return f"{said} Set REPORT_STATUS to True, and processes report."

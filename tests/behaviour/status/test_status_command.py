@@ -72,7 +72,7 @@ def test_status_without_reports(site: Site) -> None:
 def test_status_before_the_first_report(site: Site, settings: Settings) -> None:
     """Where reports are on and there is none yet, it says when there will be."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "REPORT_STATUS": True}
-    assert "from its first call of the Config Service on" in told().err
+    assert "2 s after its first lookup" in told().err
 
 
 def test_status_service_down(site: Site) -> None:
