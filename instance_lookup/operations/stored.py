@@ -48,7 +48,7 @@ FASTEST, STEP, BUCKETS = 0.001, 1.5, 24
 """Upper bound of the first bucket of latencies in seconds, the ratio of two bounds, how many."""
 
 
-class Minute(Struct):
+class Minute(Struct, omit_defaults=True):
     """What one process, or all of them, did in one minute."""
 
     minute: int
@@ -169,7 +169,7 @@ class Answers(Struct, frozen=True):
     answers: list[Answer]
 
 
-class Seen(Struct, frozen=True, kw_only=True):
+class Seen(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An instance that was looked up, as of when its entry was looked at."""
 
     id: str
