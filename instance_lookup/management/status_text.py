@@ -15,8 +15,8 @@ if TYPE_CHECKING:
         ServiceCondition,
         SubscriptionCondition,
     )
-    from instance_lookup.operations.reports import Runway
-    from instance_lookup.operations.status import Processes, Status
+    from instance_lookup.operations.reports import Processes, Runway
+    from instance_lookup.operations.status import Status
 
 _UNKNOWN = "not known"
 _BEHIND = 18

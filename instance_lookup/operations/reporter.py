@@ -28,6 +28,7 @@ from instance_lookup.conf import on_change, raw_options
 from instance_lookup.operations.condition import condition_of
 from instance_lookup.operations.index import write_seen
 from instance_lookup.operations.recorder import Recorder
+from instance_lookup.operations.reports import read_reports
 from instance_lookup.operations.stored import (
     BEAT_LIFE,
     MINUTES_LIFE,
@@ -46,12 +47,15 @@ if TYPE_CHECKING:
 
     from instance_lookup.cache.keyvalue import KeyValue
     from instance_lookup.conf import Settings
+    from instance_lookup.operations.reports import Summary
     from instance_lookup.resolver import InstanceResolver
 
 EVERY = 10.0
 """Seconds between two reports."""
 _FIRST = 2.0
 """Seconds before the first: then it is known what came of the call that the thread began with."""
+_READ_EVERY = 60.0
+"""Seconds between two looks at what all processes report."""
 _SETTLED = 1.0
 """Seconds after a call in which its answer is stored: then the entry is looked at."""
 _MOST = 500
@@ -71,6 +75,7 @@ class Reporter(Guarded):
     _slot: int
     _has_adopted: bool
     """Whether it has continued the last hour of the process that had its slot."""
+    _summary: Summary | None
 
     def __init__(self) -> None:
         self.recorder = Recorder()
@@ -106,6 +111,7 @@ class Reporter(Guarded):
             self.recorder.count(resolver.get_cache_stats())
             self._beat(resolver, key_values[alias])
             write_seen(resolver, taken)
+            self._read(resolver)
         except Exception as exc:  # noqa: BLE001  # whatever the backend raises
             self.recorder.give_back(taken)
             reason = type(exc).__name__
@@ -116,6 +122,19 @@ class Reporter(Guarded):
             )
         else:
             self._health.ok()
+
+    @property
+    def summary(self) -> Summary | None:
+        """What all processes reported when this one last looked, unless that is too long ago."""
+        summary = self._summary
+        return summary if summary and time() - summary.reports_at < 3 * _READ_EVERY else None
+
+    def _read(self, resolver: InstanceResolver) -> None:
+        """Look at what all report: the health endpoint shows it, which does no I/O itself."""
+        known = self._summary
+        if known is None or time() - known.reports_at >= _READ_EVERY:
+            fleet = read_reports(resolver)
+            self._summary = None if fleet.failure else fleet.summary
 
     def _run(self, stopped: Event) -> None:
         wait = _FIRST
@@ -176,6 +195,7 @@ class Reporter(Guarded):
         self._started = time()
         self._slot = 0
         self._has_adopted = False
+        self._summary = None
 
 
 def digest(settings: Settings) -> str:

@@ -59,6 +59,25 @@ class Difference(Struct, frozen=True):
     """That of most processes."""
 
 
+class Processes(Struct, frozen=True):
+    """Which processes have reported within 30 seconds."""
+
+    reported: int
+    differing: tuple[Difference, ...] = ()
+    """Those that are not like most others, and in what."""
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """All reports in a few numbers."""
+
+    processes: Processes
+    calls_a_minute: float | None
+    """Calls of the Config Service; ``None``: no process reports."""
+    runway: Runway
+    reports_at: float
+    """Unix time of the look at the reports."""
+
+
 class Page(Struct, frozen=True):
     """Some of the instances that a list has."""
 
@@ -101,6 +120,17 @@ class Fleet(Struct, frozen=True, kw_only=True):
         if seen.cached_at is None or seen.negative:
             return None
         return max(0.0, seen.cached_at + self.stale_max_age - self.at)
+
+    @property
+    def summary(self) -> Summary:
+        """All of it in a few numbers."""
+        calls = [beat.calls_a_minute for beat in self.processes]
+        return Summary(
+            processes=Processes(len(self.processes), self.differences),
+            calls_a_minute=sum(calls) if calls else None,
+            runway=self.runway,
+            reports_at=self.at,
+        )
 
     @property
     def differences(self) -> tuple[Difference, ...]:

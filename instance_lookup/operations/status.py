@@ -15,32 +15,28 @@ from instance_lookup.operations.condition import (
     SubscriptionCondition,
     condition_of,
 )
-from instance_lookup.operations.reports import Difference, Fleet, Runway
+from instance_lookup.operations.reporter import reporter
+from instance_lookup.operations.reports import Processes, Runway  # noqa: TC001  # for msgspec
 from instance_lookup.registry import get_resolver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from instance_lookup.operations.reports import Fleet, Summary
     from instance_lookup.resolver import InstanceResolver
-
-
-class Processes(msgspec.Struct, frozen=True):
-    """Which processes have reported within 30 seconds."""
-
-    reported: int
-    differing: tuple[Difference, ...] = ()
-    """Those that are not like most others, and in what."""
 
 
 class Status(Condition, frozen=True, kw_only=True):
     """How this process is doing, or, with the reports of the fleet, all of them together."""
 
     processes: Processes | None = None
-    """``None``: only this one was asked."""
+    """``None``: what processes report is not known here."""
     calls_a_minute: float | None = None
-    """Calls of the Config Service, by all processes; ``None`` as above."""
+    """Calls of the Config Service, by all processes; ``None``: as above, or none reports."""
     runway: Runway | None = None
     """The stale copies that lookups are answered from; ``None`` as above."""
+    reports_at: float | None = None
+    """Unix time at which the reports were read."""
 
     def as_dict(self, *, public: bool = False) -> dict[str, Any]:
         """Return the values for JSON; if ``public``, without what may name an instance or host."""
@@ -63,24 +59,24 @@ def get_status(resolver: InstanceResolver | None = None, fleet: Fleet | None = N
 
     Without ``fleet``: how this process is doing, as far as the lookups of ``resolver`` (``None``:
     the one of the settings) found out. That takes no I/O, and so a moment while everything is down.
+    Where this process reports, it has looked at what all report within the last minutes.
 
     With ``fleet``, which ``read_reports`` returns: how all processes are doing together. Where none
     has reported, it is what this process knows, with what the look at the reports found out.
     """
     own = condition_of(resolver or get_resolver())
     if fleet is None:
-        return Status(**_fields(own))
-    calls = [beat.calls_a_minute for beat in fleet.processes]
+        return Status(**_fields(own), **_known(reporter.summary))
     conditions = [beat.condition for beat in fleet.processes] or [own]
     together = _together(conditions)
     if fleet.failure is not None:
         together = _without_cache(together, fleet.failure)
-    return Status(
-        **_fields(together),
-        processes=Processes(len(fleet.processes), fleet.differences),
-        calls_a_minute=sum(calls) if calls else None,
-        runway=fleet.runway,
-    )
+    return Status(**_fields(together), **_known(fleet.summary))
+
+
+def _known(summary: Summary | None) -> dict[str, Any]:
+    """Return the fields of a status that come from the reports."""
+    return {} if summary is None else msgspec.structs.asdict(summary)
 
 
 def _fields(condition: Condition) -> dict[str, Any]:

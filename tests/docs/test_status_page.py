@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from instance_lookup import get_resolver
 from instance_lookup.management.status_text import lines_of
-from instance_lookup.operations.reports import Runway
-from instance_lookup.operations.status import Processes, get_status
+from instance_lookup.operations.reports import Processes, Runway, read_reports
+from instance_lookup.operations.status import get_status
 from tests.support.documents import ROOT
 from tests.support.lookups import Service
 
@@ -35,7 +36,9 @@ def shape(value: Any) -> Any:
 def test_json_of_the_health_endpoint() -> None:
     """The object has the names of the real one."""
     (shown,) = blocks("json")
-    assert shape(json.loads(shown)) == shape(get_status().as_dict(public=True))
+    resolver = get_resolver()
+    status = get_status(resolver, read_reports(resolver))
+    assert shape(json.loads(shown)) == shape(status.as_dict(public=True))
 
 
 @pytest.mark.extras

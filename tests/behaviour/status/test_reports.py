@@ -15,7 +15,7 @@ from instance_lookup.inspection import State
 from instance_lookup.operations import reporter as reporting
 from instance_lookup.operations.index import read_answers
 from instance_lookup.operations.reporter import Reporter, reporter
-from instance_lookup.operations.reports import Fleet, read_reports
+from instance_lookup.operations.reports import Fleet, Processes, Runway, read_reports
 from instance_lookup.operations.status import get_status
 from instance_lookup.operations.stored import (
     MINUTES,
@@ -315,7 +315,7 @@ def test_runway() -> None:
     fresh = seen("fresh", cached_at=990.0, ttl=300.0, source="stale_cache")
     idle = seen("idle", cached_at=100.0, ttl=300.0)
     assert fleet(*failing, fresh, idle).runway == (
-        type(fleet().runway)(3, first=1000.0, median=2600.0, last=3200.0)
+        Runway(3, first=1000.0, median=2600.0, last=3200.0)
     )
 
 
@@ -379,6 +379,8 @@ def test_find_in_an_unknown_order() -> None:
 def reporting_site(site: Site, settings: Settings) -> Iterator[Site]:
     """The site with ``REPORT_STATUS``."""
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "REPORT_STATUS": True}
+    reporter._start_over()  # as in a new process
+    reporter.recorder._start_over()
     yield site
     reporter.stop()
 
@@ -396,6 +398,26 @@ def test_thread_reports(reporting_site: Site, monkeypatch: pytest.MonkeyPatch) -
         "reported": 1,
         "differing": [],
     }
+
+
+def test_process_that_reports_knows_of_all(
+    reporting_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What all report is known without I/O, from the last look; not for ever."""
+    assert get_status().processes is None
+    reporting_site.report()
+    reporter.report(reporting_site.resolver)
+    reporting_site.report()
+    reporter.report(reporting_site.resolver)  # within a minute: it does not look again
+    status = get_status()
+    assert (status.processes, status.calls_a_minute) == (Processes(2), 0.0)
+    assert status.runway == Runway(0)
+    now = time()
+    monkeypatch.setattr(reporting, "time", lambda: now + 60.0)
+    reporter.report(reporting_site.resolver)
+    assert get_status().processes == Processes(3)
+    monkeypatch.setattr(reporting, "time", lambda: now + 300.0)
+    assert get_status().processes is None
 
 
 @pytest.mark.parametrize("twin", TWINS)

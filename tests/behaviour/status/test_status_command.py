@@ -17,8 +17,8 @@ from instance_lookup.operations.condition import (
     State,
     SubscriptionCondition,
 )
-from instance_lookup.operations.reports import Difference, Runway
-from instance_lookup.operations.status import Processes, Status, get_status
+from instance_lookup.operations.reports import Difference, Processes, Runway
+from instance_lookup.operations.status import Status, get_status
 from instance_lookup.operations.stored import Beat
 from tests.behaviour.commands.support import Site as Commands
 from tests.behaviour.commands.support import run
