@@ -95,6 +95,7 @@ class Exporter(Guarded):
 
     def start(self) -> None:
         """Count from now on."""
+        self.update()  # else a process that is never asked, such as a master, would seem deaf
         events.watch(self._note)
 
     def stop(self) -> None:
@@ -146,11 +147,11 @@ class Exporter(Guarded):
         check()
         with self._lock:
             if self._writer is None:
+                self.update()  # the files of a child begin with zeros
                 self._writer = start_daemon("instance-lookup-metrics", self._write)
 
     def _write(self) -> None:
         stopped = self._stopped
-        self.update()
         while not stopped.wait(PAUSE):
             self.update()
 
