@@ -20,7 +20,7 @@ from instance_lookup.types import InstanceConfig
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from instance_lookup.cache.shared import Peek
+    from instance_lookup.cache.reading import Peek
     from instance_lookup.resolver import InstanceResolver
 
 

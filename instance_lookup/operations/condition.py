@@ -180,7 +180,7 @@ def _service(resolver: InstanceResolver) -> ServiceCondition:
         reason=reason,
         last_error=health.service.last_line if trouble else None,
         failing_documents=health.troubled_documents,
-        breaker=health.breaker.state,
+        breaker=health.breaker.state.name.lower(),
         next_try_in=round(health.breaker.wait(), 3),
     )
 

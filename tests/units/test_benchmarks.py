@@ -172,9 +172,9 @@ def test_path_is_no_longer_than_it_was() -> None:
         # Each command for the cache passes "keyvalue".
         "shared": {"calls": 33, "files": 18, "returns": 6},
         # A budget that is reserved, a generation that is written at take-off only, locks and
-        # pools that notice a fork, a context that goes with each job, the look for a hit, which is
-        # straight on and comes first, calls and writes that can be watched, and blocks: one may have
-        # been set while the service was asked.
+        # pools that notice a fork, a context that goes with each job; the look for a hit, which is
+        # straight on and comes first; calls and writes that can be watched; blocks, of which one
+        # may have been set while the service was asked.
         "miss": {"calls": 254, "files": 40, "returns": 135},
         "stale": {"calls": 197, "files": 37, "returns": 97},
     }
