@@ -108,6 +108,7 @@ def _look_up(policy: Allows | None, request: HttpRequest) -> None:
 def _insist(policy: Allows | None, lookup: RequestLookup, config: InstanceConfig) -> None:
     """Ask the stricter policy. Raise ``AccessDenied``."""
     if policy is not None and not lookup.allows(policy, config):
+        lookup.log_refusal(config, partial(lookup.rule, policy, config))
         what = f"instance {config.instance_id!r}"
         raise AccessDenied(f"You may not do this in {what}.", instance_id=config.instance_id)
 

@@ -27,11 +27,11 @@ from instance_lookup.exceptions import (
     InstanceLookupError,
     InstanceNotFound,
 )
+from instance_lookup.fetching import notices
 from instance_lookup.fetching.concealing import ConcealingLoader
 from instance_lookup.fetching.failures import build_denial, denied_by, rename
 from instance_lookup.fetching.listing import list_ids
 from instance_lookup.fetching.loader import Loader
-from instance_lookup.fetching.notices import tell_denied, tell_resolved, watched
 from instance_lookup.fetching.projects import Projects
 from instance_lookup.fetching.refusals import lets_in
 from instance_lookup.fetching.service_health import ServiceHealth
@@ -235,15 +235,14 @@ class InstanceResolver:
         self, context: LookupContext, ref: Ref | None, held: _Held | None
     ) -> Steps[LookupResult]:
         steps = self._resolve(context, ref, held)
-        return watched(steps, self.settings.stale_max_age) if events.watchers else steps
+        return notices.watched(steps, self.settings.stale_max_age) if events.watchers else steps
 
     def _resolve(
         self, context: LookupContext, ref: Ref | None, held: _Held | None
     ) -> Steps[LookupResult]:
         user = context.user
         if user.is_anonymous and not self.settings.allow_anonymous:
-            if events.watchers:
-                events.tell(events.Denial("anonymous"))
+            notices.tell_anonymous(context)
             raise AccessDenied("Anonymous callers may not use any instance.")
         context = context.with_metadata()
         deadline, reading = self._deadline(), None
@@ -263,7 +262,7 @@ class InstanceResolver:
                 )
                 found = structs.replace(found, ahead=found.ahead + mapped.ahead)
         except AccessDenied as exc:
-            yield from tell_denied(by := denied_by(exc), context, ref)
+            yield from notices.tell_denied(by := denied_by(exc), context, ref)
             raise build_denial(ref, by, conceal=self.settings.conceal_denied) from None
         except (InstanceNotFound, ConfigServiceUnavailable) as exc:
             raise rename(ref, exc) from exc.__cause__
@@ -271,7 +270,7 @@ class InstanceResolver:
         for begin in found.ahead:
             begin()
         if instance_resolved.receivers or instance_stale_served.receivers:
-            yield from tell_resolved(context, result)
+            yield from notices.tell_resolved(context, result)
         return result
 
     def _authorized(
@@ -292,9 +291,8 @@ class InstanceResolver:
             found = yield from self._load(ref, context, deadline, reading)
             try:
                 grant = authorize(user, found.document, self.policy)
-            except NotLoaded as missing:
-                may = partial(authorize, user, found.document, self.policy)
-                grant = yield from asking(may, missing)
+            except (NotLoaded, AccessDenied) as exc:
+                grant = yield from notices.judge(exc, context, ref, self.policy, found.document)
         except (InstanceNotFound, AccessDenied):
             loader.settle(user, asked, theirs=False)
             raise

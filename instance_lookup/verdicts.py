@@ -118,6 +118,17 @@ def verdict_tree(
     return Verdict(rule, Answer.YES if answer else Answer.NO, reason, hint)
 
 
+def deciding_rule(policy: Allows, user: LookupUser, config: InstanceConfig) -> str:
+    """Return what decided that ``policy`` lets ``user`` have ``config`` or not, for one log line.
+
+    ``policy`` is bound to the settings, and was asked before: nothing is loaded. Raises nothing.
+    """
+    with suppress(NotLoaded):  # a policy that decides by chance may ask for more than before
+        tree = verdict_tree(policy, user, config)
+        return "; ".join(map(str, tree.deciding))
+    return _name(policy)
+
+
 def _composed(
     policy: AnyOf, user: LookupUser, config: InstanceConfig, names: Collection[str]
 ) -> Verdict:

@@ -19,9 +19,12 @@ from instance_lookup.exceptions import (
     InstanceNotFound,
 )
 from instance_lookup.fetching.loader import Loader
+from instance_lookup.fetching.notices import log_refusal
 from instance_lookup.fetching.reasons import EVERYTHING_GONE
 from instance_lookup.fetching.refusals import Refused
+from instance_lookup.identifiers import InstanceRef
 from instance_lookup.resilience.expiring import Expiring
+from instance_lookup.types import InstanceConfig
 
 if TYPE_CHECKING:
     from instance_lookup.cache.entry import Entry
@@ -122,6 +125,8 @@ class ConcealingLoader(Loader[D]):
         # Blocked, or remembered, and not invalidated since.
         if told and (reading.blocked_until or (entry is not None and not entry.expired)):
             self._count("negative_hits")
+            if isinstance(entry.document, InstanceConfig):
+                log_refusal(context, InstanceRef(asked), "as decided a moment ago")
             raise InstanceNotFound(f"{asked!r} is nothing of this user's.")
         self._check_pause(asked, reading, asker)
         self._count("misses")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.http import Http404
 from msgspec.structs import replace
 from rest_framework import exceptions as drf
-from rest_framework.permissions import BasePermission
 from rest_framework.response import Response
 
 from instance_lookup.access import Allows, HasFeature, IsAdmin, IsOwner, owner_or_admin, same_id
 from instance_lookup.conf import get_settings
 from instance_lookup.exceptions import AccessDenied, CacheError, InstanceLookupError
-from instance_lookup.permissions.composition import ComposableMetaclass
+from instance_lookup.permissions.composition import LogsRefusals
 from instance_lookup.request.attributes import lookup_for
 from instance_lookup.request.drf import django_part
 from instance_lookup.request.problems import PROBLEM_JSON, problem, problem_headers, quiet
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from instance_lookup.types import InstanceConfig
 
 
-class InstancePermission(BasePermission, metaclass=ComposableMetaclass):
+class InstancePermission(LogsRefusals):
     """Base: the caller may have the request's instance, and ``policy`` allows it as well.
 
     A refusal is *returned*, not raised, so that DRF can answer 401 to those who may still log in.
@@ -41,8 +41,15 @@ class InstancePermission(BasePermission, metaclass=ComposableMetaclass):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Look the request's instance up, and ask the policy."""
+        self.refused = None
         config = self._config(request, view)
-        return config is not None and lookup_for(request).allows(self.policy, config)
+        if config is None:
+            return False
+        lookup = lookup_for(request)
+        allowed = lookup.allows(self.policy, config)
+        if not allowed and not _is_only_asked(request, view):
+            self.note(request, config, partial(lookup.rule, self.policy, config))
+        return allowed
 
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         """Allow objects of this very instance, else ones that the caller owns; no others.
@@ -51,8 +58,11 @@ class InstancePermission(BasePermission, metaclass=ComposableMetaclass):
         ``request`` names the instance, ``view`` handles it. Raises ``Http404`` instead where
         ``CONCEAL_DENIED`` is on, as if there were no such object.
         """
-        if self.has_permission(request, view) and self._allows_object(request, obj):
-            return True
+        if self.has_permission(request, view):
+            if self._allows_object(request, obj):
+                return True
+            if not _is_only_asked(request, view):
+                self.note(request, lookup_for(request).get().config, partial(_foreign, obj))
         if get_settings().conceal_denied and not _is_only_asked(request, view):
             raise Http404(*_missing(obj))
         return False
@@ -168,6 +178,13 @@ def _refusal(request: Any, exc: Exception) -> Exception | None:
     # Of Django's request: to authenticate may fail, and an error here would be a 500.
     error = lookup_for(django_part(request)).error
     return error if isinstance(error, AccessDenied) else None
+
+
+def _foreign(obj: Any) -> str:
+    """Return why an object is refused to a user who may have the instance: for the log."""
+    owner = getattr(obj, "owner", None)
+    instance_id, owner_id = getattr(obj, "instance_id", None), getattr(owner, "pk", owner)
+    return f"{type(obj).__name__} of instance {instance_id!r}, owner {owner_id!r}, is not theirs"
 
 
 def _missing(obj: Any) -> tuple[str, ...]:

@@ -20,12 +20,15 @@ from rest_framework.permissions import (
 )
 
 from instance_lookup.exceptions import InstanceLookupError
+from instance_lookup.request.attributes import lookup_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rest_framework.request import Request
     from rest_framework.views import APIView
+
+    from instance_lookup.types import InstanceConfig
 
     Ask = Callable[[Any], bool]
 
@@ -73,7 +76,22 @@ def _composed(base: type[Composition], sign: str, left: Any, right: Any) -> type
     return composed
 
 
-class Composition(BasePermission, metaclass=ComposableMetaclass):
+class LogsRefusals(BasePermission, metaclass=ComposableMetaclass):
+    """Has the log say why a permission refused: once, however it is composed."""
+
+    is_operand = False
+    """Whether it is part of a composition, which logs what the parts come to."""
+    refused: tuple[InstanceConfig, Callable[[], str]] | None = None
+    """What it refused last, and the function that says why."""
+
+    def note(self, request: Request, config: InstanceConfig, why: Callable[[], str]) -> None:
+        """Note that it refused ``config`` in ``request``; ``why`` is called for the log only."""
+        self.refused = config, why
+        if not self.is_operand:
+            lookup_for(request).log_refusal(config, why)
+
+
+class Composition(LogsRefusals):
     """Two permissions as one. A refusal carries the message of the operand that has one."""
 
     op1_class: Any
@@ -84,8 +102,19 @@ class Composition(BasePermission, metaclass=ComposableMetaclass):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.op1 = self.op1_class(*args, **kwargs)
         self.op2 = self.op2_class(*args, **kwargs)
+        for operand in (self.op1, self.op2):
+            if isinstance(operand, LogsRefusals):
+                operand.is_operand = True
 
-    def _refuse(self, *operands: Any) -> bool:
+    def _note(self, request: Request, *operands: Any) -> None:
+        """Note the refusals of the operands as one. Where there is none, others have refused."""
+        refused = [found for each in operands if (found := getattr(each, "refused", None))]
+        if refused:
+            config, _ = refused[0]
+            self.note(request, config, lambda: "; ".join(why() for _, why in refused))
+
+    def _refuse(self, request: Request, *operands: Any) -> bool:
+        self._note(request, *operands)
         for operand in operands:
             if message := getattr(operand, "message", None):
                 self.message, self.code = message, getattr(operand, "code", None)
@@ -98,18 +127,20 @@ class AllPermissions(Composition, AND):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Ask both."""
-        return self._decide(lambda operand: operand.has_permission(request, view))
+        return self._decide(request, lambda operand: operand.has_permission(request, view))
 
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         """Ask both about ``obj``; ``request`` and ``view`` are passed on to them."""
-        return self._decide(lambda operand: operand.has_object_permission(request, view, obj))
+        return self._decide(
+            request, lambda operand: operand.has_object_permission(request, view, obj)
+        )
 
-    def _decide(self, ask: Ask) -> bool:
+    def _decide(self, request: Request, ask: Ask) -> bool:
         undecided: InstanceLookupError | None = None
         for operand in (self.op1, self.op2):
             try:
                 if not ask(operand):
-                    return self._refuse(operand)
+                    return self._refuse(request, operand)
             except InstanceLookupError as exc:
                 undecided = undecided or exc
         if undecided is not None:
@@ -122,7 +153,7 @@ class AnyPermission(Composition, OR):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Ask until one allows it."""
-        return self._decide(lambda operand: operand.has_permission(request, view))
+        return self._decide(request, lambda operand: operand.has_permission(request, view))
 
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         """Ask until one allows ``obj``. That one has to allow the ``request`` as well.
@@ -130,13 +161,14 @@ class AnyPermission(Composition, OR):
         ``view`` handles the request; it is passed on to them.
         """
         return self._decide(
+            request,
             lambda operand: (
                 operand.has_permission(request, view)
                 and operand.has_object_permission(request, view, obj)
-            )
+            ),
         )
 
-    def _decide(self, ask: Ask) -> bool:
+    def _decide(self, request: Request, ask: Ask) -> bool:
         undecided: InstanceLookupError | None = None
         concealed: Http404 | None = None
         for operand in (self.op1, self.op2):
@@ -148,5 +180,7 @@ class AnyPermission(Composition, OR):
             except Http404 as exc:  # a refusal that does not say so
                 concealed = concealed or exc
         if error := undecided or concealed:
+            if error is concealed:
+                self._note(request, self.op1, self.op2)
             raise error
-        return self._refuse(self.op1, self.op2)
+        return self._refuse(request, self.op1, self.op2)

@@ -9,6 +9,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest
 from msgspec import Struct
 
+from instance_lookup.access import bind
 from instance_lookup.concurrency.deferred import NotLoaded, call_when_loaded, in_event_loop
 from instance_lookup.context import (
     LookupContext,
@@ -19,14 +20,18 @@ from instance_lookup.context import (
     peek_lookup_user,
     peek_user,
 )
-from instance_lookup.identifiers import Ref  # a Struct's field
+from instance_lookup.fetching.notices import log_refusal
+from instance_lookup.identifiers import InstanceRef, Ref  # the latter is a Struct's field
 from instance_lookup.registry import get_resolver
 from instance_lookup.request.response import ResponseState
 from instance_lookup.request.seen import Seen
 from instance_lookup.types import LookupResult
 from instance_lookup.users import LookupUser
+from instance_lookup.verdicts import deciding_rule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from instance_lookup.access import Allows
     from instance_lookup.resolver import InstanceResolver
     from instance_lookup.types import InstanceConfig
@@ -137,6 +142,16 @@ class RequestLookup(Struct, eq=False):
         """Tell whether a stricter policy allows the user of the last lookup to have ``config``."""
         who = self._outcome.who if self._outcome else _ANONYMOUS
         return get_resolver().permits(policy, who, config)
+
+    def rule(self, policy: Allows, config: InstanceConfig) -> str:
+        """Return what decided that a stricter policy allows ``config`` or not: for the log."""
+        who = self._outcome.who if self._outcome else _ANONYMOUS
+        return deciding_rule(bind(policy, get_resolver().settings), who, config)
+
+    def log_refusal(self, config: InstanceConfig, why: Callable[[], str]) -> None:
+        """Log that a door refused the user of the last lookup, who may have ``config`` itself."""
+        who = self._outcome.who if self._outcome else _ANONYMOUS
+        log_refusal(LookupContext(who, request=self.request), InstanceRef(config.instance_id), why)
 
     def _recall(self) -> LookupResult | None:
         """Return the answer if there is one for the user and the id of now. Does no I/O.

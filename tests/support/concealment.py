@@ -40,9 +40,12 @@ BUDGET = 3
 TENANT, NOBODY = "tenant-a", "nobody-a"
 SHOP, NO_SHOP = "shop-a", "none-a"
 OWN, OWN_SHOP = "own", "own-shop"
-_FOR_OPERATORS = ("invalidations", "Its copy in the cache is invalidated", " gone", "is blocked")
+_FOR_OPERATORS = (
+    *("invalidations", "Its copy in the cache is invalidated", " gone"),
+    *("is blocked", "Refused "),
+)
 """Lines that are of no request: of the thread that listens to Redis, of deleted tenants, of blocks.
-"""
+And those that tell operators what is concealed from users."""
 _NAMES = (TENANT, NOBODY, SHOP, NO_SHOP)
 
 
