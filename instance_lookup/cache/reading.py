@@ -37,3 +37,5 @@ class Peek(Generic[D]):
     unreadable: bool = False
     blocked_until: float = 0.0
     """Unix time; 0: it is not blocked."""
+    generation: Generation | None = None
+    """What is stored under now; ``None``: unknown."""

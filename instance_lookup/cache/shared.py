@@ -157,8 +157,8 @@ class SharedTier(Generic[D]):
         found = self._look(known.keys, asked, counted=False)
         if found is None:
             return Peek(None, None, unreadable=True)
-        _, entry, is_unusable, end = self._understood(known, asked, found)
-        return Peek(found[0], entry, unreadable=is_unusable, blocked_until=end)
+        generation, entry, is_unusable, end = self._understood(known, asked, found)
+        return Peek(found[0], entry, is_unusable, end, generation)
 
     def block_of(self, asked: str) -> float:
         """Look until which Unix time an id is blocked; 0: it is not."""

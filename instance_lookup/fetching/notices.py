@@ -150,12 +150,9 @@ def log_refusal(context: LookupContext, ref: Ref | None, why: str | Callable[[],
 
 
 def _described(ref: Ref | None) -> str:
-    match ref:
-        case None:
-            return "any instance"
-        case InstanceRef(instance_id, ProjectRef(project_id)):
-            return f"instance {instance_id!r} (project {project_id!r})"
-        case InstanceRef(instance_id):
-            return f"instance {instance_id!r}"
-        case ProjectRef(project_id):
-            return f"project {project_id!r}"
+    if ref is None:
+        return "any instance"
+    if isinstance(ref, ProjectRef):
+        return f"project {ref.project_id!r}"
+    within = f" (project {ref.within.project_id!r})" if ref.within else ""
+    return f"instance {ref.instance_id!r}{within}"

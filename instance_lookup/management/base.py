@@ -73,6 +73,7 @@ class InstanceCommand(BaseCommand):
     # They import the URLconf and look at the whole site: after a mistake anywhere in it no tenant
     # could be revoked. Our own settings are checked when the resolver is made.
     requires_system_checks = ()
+    takes_ids = True
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Return Django's parser, which exits with 1 for a mistyped option.
@@ -87,7 +88,8 @@ class InstanceCommand(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the arguments for ids and the format."""
-        parser.add_argument("instance_ids", nargs="*", metavar="ID", help="Id of an instance.")
+        if self.takes_ids:
+            parser.add_argument("instance_ids", nargs="*", metavar="ID", help="Id of an instance.")
         self.add_format(parser)
 
     def add_format(self, parser: CommandParser) -> None:

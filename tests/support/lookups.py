@@ -88,6 +88,8 @@ class Clock:
         "cache.outage",
         "cache.near",
         "fetching.notices",
+        "fetching.glance",
+        "operations.outlook",
         "cache.instance_cache",
         "resolver",
     )

@@ -1,0 +1,60 @@
+"""The pages in docs/operations about explanations and the log: what they show works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import load_command_class
+
+from instance_lookup import get_resolver
+from instance_lookup.backends.memory import DictConfigService
+from tests.behaviour.commands.support import run
+from tests.support.documents import ACME, ROOT
+
+pytestmark = pytest.mark.django_db
+
+EXPLAIN = (ROOT / "docs" / "operations" / "explain.md").read_text(encoding="utf-8")
+
+
+def python_of(page: str) -> str:
+    """Return the blocks of Python of a page, as one program."""
+    return "\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+
+
+@pytest.fixture
+def bob(settings: Any) -> User:
+    """Is recorded as the owner by name."""
+    acme = ACME | {"metadata": {"owner": "bob"}}
+    settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_BACKEND": DictConfigService({"acme": acme})}
+    return User.objects.create_user("bob", pk=7)
+
+
+def test_example_of_an_explanation(bob: User) -> None:
+    """The command of the page prints its tree, its answer and its hint."""
+    (command,) = re.findall(r"^\$ python manage\.py (explain_.*)$", EXPLAIN, re.MULTILINE)
+    name, *arguments = shlex.split(command)
+    ran = run(name, *arguments, "--ask")
+    shown = EXPLAIN.partition("\nPolicy\n")[2].partition("CommandError")[0]
+    assert ran.out.partition("\nPolicy\n")[2] == shown
+    assert ran.code == 2
+
+
+def test_options_of_the_page_are_all(bob: User) -> None:
+    """The page names each option of the command, and no other one."""
+    parser = load_command_class("instance_lookup", "explain_instance_lookup").create_parser("", "")
+    usage = EXPLAIN.partition("\n    explain_instance_lookup")[2].partition("```")[0]
+    ours = {"--user", "--anonymous", "--header", "--path", "--instance", "--project", "--ask"}
+    assert set(re.findall(r"--\w+", usage)) == ours | {"--format"}
+    assert ours <= set(parser._option_string_actions)
+
+
+def test_explanation_from_python(bob: User) -> None:
+    """The Python of the page runs."""
+    names: dict[str, Any] = {}
+    exec(python_of(EXPLAIN), names)
+    assert names["told"].ending.status is None
+    assert get_resolver().get_cache_stats().misses == 0
