@@ -125,7 +125,7 @@ class ConcealingLoader(Loader[D]):
         # Blocked, or remembered, and not invalidated since.
         if told and (reading.blocked_until or (entry is not None and not entry.expired)):
             self._count("negative_hits")
-            if isinstance(entry.document, InstanceConfig):
+            if entry is not None and isinstance(entry.document, InstanceConfig):
                 log_refusal(context, InstanceRef(asked), "as decided a moment ago")
             raise InstanceNotFound(f"{asked!r} is nothing of this user's.")
         self._check_pause(asked, reading, asker)

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from instance_lookup.cache.entry import Entry
 from instance_lookup.cache.kinds import Kind
-from instance_lookup.cache.shared import Peek, Reading
+from instance_lookup.cache.reading import Peek, Reading
 from instance_lookup.exceptions import CacheError
 from instance_lookup.fetching.concealing import ConcealingLoader
 from instance_lookup.fetching.fetcher import Asker
@@ -34,6 +34,8 @@ class Glance(Struct, Generic[D], frozen=True, kw_only=True):
     """What one loader would meet with one id, for one user. Times are in seconds."""
 
     kind: Kind[D]
+    asked: str
+    """The id."""
     is_near_off: bool
     """Whether there is none, as far as this process has found out: it does so at the first read."""
     near: Entry[D] | None
@@ -42,6 +44,8 @@ class Glance(Struct, Generic[D], frozen=True, kw_only=True):
     """``None``: the cache failed, or is left alone because it did."""
     shared_took: float
     cache_error: CacheError | None
+    blocked_until: float
+    """Unix time; 0: it is not blocked."""
     cache_left_alone: float
     kept: Entry[D] | None
     """What this process keeps of an answer, because the cache did not take it."""
@@ -100,12 +104,14 @@ def glance(
     about = f"{cache.kind.name} {asked!r}"
     return Glance(
         kind=cache.kind,
+        asked=asked,
         is_near_off=cache.near.is_open and not cache.near.size,
         near=near,
         near_took=near_took,
         shared=shared,
         shared_took=shared_took,
         cache_error=error,
+        blocked_until=shared.blocked_until if shared else cache.shared.blocks.until(asked),
         cache_left_alone=left_alone,
         kept=cache._buffer.answer(asked),
         flight=_flight(loader, asked),

@@ -15,7 +15,7 @@ from instance_lookup.exceptions import (
     InstanceLookupError,
     InvalidContext,
 )
-from instance_lookup.fetching.failures import build_denial, rename
+from instance_lookup.fetching.failures import build_denial, denied_by, rename
 from instance_lookup.fetching.glance import glance
 from instance_lookup.identifiers import InstanceRef, ProjectRef
 from instance_lookup.operations.explanation import Asked, Ending, Explanation
@@ -111,7 +111,6 @@ class _Way:
             self._end_with(exc)
             return
         told.named = _name(ref)
-        # A block of an instance, or any other reason to refuse it, is one more step here.
         if (found := self._look(ref)) is None or not self._judge(ref, found):
             return
         if isinstance(ref, InstanceRef) and ref.within is not None:
@@ -146,7 +145,7 @@ class _Way:
             told.ending = Ending(status=500, message=f"The policy failed: {why}")
             return False
         if verdict.answer is Answer.NO:
-            denial = build_denial(ref, conceal=resolver.settings.conceal_denied)
+            denial = build_denial(ref, "policy", conceal=resolver.settings.conceal_denied)
             self._end_with(denial, is_certain=found.is_certain)
             return False
         source = None if found.source is None else found.source.value
@@ -211,9 +210,13 @@ class _Way:
         if found.error is None:
             self._told.ending = _open(503, "there is no copy to serve where it fails")
         elif isinstance(found.error, AccessDenied):
-            reason = "the Config Service answered 403 for this user"
-            self._told.verdict = Verdict("Config Service", Answer.NO, reason)
-            self._end_with(build_denial(ref, conceal=conceal))
+            by = denied_by(found.error)
+            if by == "block":
+                self._told.verdict = Verdict("block", Answer.NO, str(found.error))
+            else:
+                reason = "the Config Service answered 403 for this user"
+                self._told.verdict = Verdict("Config Service", Answer.NO, reason)
+            self._end_with(build_denial(ref, by, conceal=conceal))
         else:
             self._end_with(rename(ref, found.error))
 

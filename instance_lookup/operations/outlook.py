@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from msgspec import Struct
 
+from instance_lookup.cache.blocks import blocked, moment
 from instance_lookup.cache.entry import Entry, Freshness
 from instance_lookup.exceptions import (
     ConfigServiceUnavailable,
+    InstanceBlocked,
     InstanceLookupError,
     InstanceNotFound,
     MissBudgetSpent,
@@ -92,6 +94,8 @@ def _answered(seen: Glance[D], of: str) -> Outlook[D] | None:
     entry = seen.entry
     if seen.is_refused:
         return Outlook(error=Refused("The Config Service refused this user a moment ago."))
+    if seen.blocked_until:
+        return Outlook(error=blocked(seen.asked, seen.blocked_until))
     if entry is not None and entry.freshness is Freshness.FRESH:
         if entry.document is None:
             return Outlook(error=InstanceNotFound(f"{of} does not exist."))
@@ -107,6 +111,8 @@ def _guessed(seen: Glance[D], of: str) -> Outlook[D] | None:
         return Outlook(error=Refused("The Config Service refused this user a moment ago."))
     if seen.is_told and seen.entry is not None and not seen.entry.expired:
         return Outlook(error=InstanceNotFound(f"{of} is nothing of this user's."))
+    if seen.blocked_until:
+        return Outlook(error=blocked(seen.asked, seen.blocked_until))
     return None
 
 
@@ -135,8 +141,9 @@ def _copy(seen: Glance[D], resolver: InstanceResolver) -> D | None:
 
 def _why_not(outlook: Outlook[Any]) -> str:
     match outlook:
-        case Outlook(error=Refused()):
-            return "it refused this user a moment ago"
+        case Outlook(error=Refused() | InstanceBlocked() as error):
+            is_ours = isinstance(error, InstanceBlocked)
+            return "the site has blocked it" if is_ours else "it refused this user a moment ago"
         case Outlook(error=MissBudgetSpent(retry_after=wait)):
             return f"the user asked for too many unknown ids (MISS_BUDGET); again in {wait:.0f} s"
         case Outlook(error=ConfigServiceUnavailable(retry_after=wait)):
@@ -176,6 +183,8 @@ def _shared(of: str, seen: Glance[Any], stale_max_age: float) -> Layer:
         note = "what is stored was invalidated, or is too old"
     elif peek.entry is not None and peek.entry.expired:
         note = "expired by hand"
+    if seen.blocked_until:
+        note = f"blocked until {moment(seen.blocked_until)}"
     return _held(of, "shared", peek.entry, stale_max_age, took, note=note + kept)
 
 
