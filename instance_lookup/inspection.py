@@ -125,8 +125,8 @@ class Survey:
 class StaleOnly:
     """Those ids whose copy in the cache is stale, and a failure where that is not known.
 
-    Each is looked at when it is needed. ``skipped`` counts the others: fresh, absent, or known not
-    to exist.
+    Each is looked at when it is needed. ``skipped`` counts the others: fresh, absent, blocked, or
+    known not to exist.
     """
 
     def __init__(self, resolver: InstanceResolver, instance_ids: Iterable[str]) -> None:
@@ -165,13 +165,16 @@ def inspect(
 
 def inspect_one(resolver: InstanceResolver, instance_id: str) -> Inspection:
     """Return what the cache holds of one instance. Raise ``CacheError``."""
-    return inspect_found(resolver, instance_id, resolver.cache.tiers.shared.peek(instance_id))
+    return tell_of(resolver, instance_id, resolver.cache.tiers.shared.peek(instance_id))
 
 
-def inspect_found(
+def tell_of(
     resolver: InstanceResolver, instance_id: str, found: Peek[InstanceConfig]
 ) -> Inspection:
-    """Return what ``found`` means, which ``resolver`` has in its cache for an instance."""
+    """Return the inspection of what a look at the cache has ``found`` of an instance.
+
+    The age at which it is purged comes from the settings of ``resolver``.
+    """
     size, entry = _size(found.stored), found.entry
     if found.blocked_until:
         return Inspection(

@@ -21,7 +21,8 @@ def line_of(one: Comparison) -> str:
         Verdict.DIFFERS: f"differs ({copy}): {'; '.join(map(_told, one.differences))}",
         Verdict.ONLY_CACHED: f"only in the cache ({copy}); the service {knows}",
         Verdict.ONLY_SERVICE: "only in the service; the cache remembers that it does not exist",
-        Verdict.NOT_CACHED: f"not cached ({copy}); the service {knows}",
+        Verdict.BLOCKED: f"{one.note}; the service {knows}",
+        Verdict.NOT_CACHED: f"not cached ({one.note or copy}); the service {knows}",
     }[one.verdict]
     return f"{printable(one.instance_id)}: {text}"
 

@@ -25,7 +25,7 @@ from instance_lookup.exceptions import (
     forget_locals,
 )
 from instance_lookup.frozen import SecretDict
-from instance_lookup.inspection import State, inspect_found
+from instance_lookup.inspection import State, tell_of
 from instance_lookup.outcomes import Failure, awaiting_each, check_id, once_each
 from instance_lookup.resilience.deadline import Deadline
 from instance_lookup.types import InstanceConfig
@@ -51,6 +51,8 @@ class Verdict(StrEnum):
     """The cache has a copy; the service says that the instance does not exist."""
     ONLY_SERVICE = "only_service"
     """The service has the instance; the cache remembers that it does not exist."""
+    BLOCKED = "blocked"
+    """No user gets it, whatever the service says."""
     NOT_CACHED = "not_cached"
     """The cache has nothing usable: the next lookup asks the service."""
 
@@ -88,6 +90,8 @@ class Comparison:
     """Of what the cache holds."""
     age: float | None
     """Seconds since the cached copy was fetched; ``None``: there is none."""
+    note: str
+    """What else there is to say of that, in words: until when it is blocked."""
     in_service: bool
     """Whether the service has the instance."""
     differences: tuple[Difference, ...] = ()
@@ -129,11 +133,13 @@ def compare_one(resolver: InstanceResolver, instance_id: str) -> Comparison:
     check_id(resolver, instance_id)
     # The cache first: while it is down there is nothing to compare, and no call to be made.
     found = resolver.cache.tiers.shared.peek(instance_id)
-    inspection = inspect_found(resolver, instance_id, found)
+    inspection = tell_of(resolver, instance_id, found)
     said = _ask(resolver, instance_id)
     cached = found.entry.document if found.entry else None
     differences: tuple[Difference, ...] = ()
-    if inspection.state in {State.ABSENT, State.UNREADABLE}:
+    if inspection.state is State.BLOCKED:
+        verdict = Verdict.BLOCKED
+    elif inspection.state in {State.ABSENT, State.UNREADABLE}:
         verdict = Verdict.NOT_CACHED
     elif cached is None:
         verdict = Verdict.SAME if said is None else Verdict.ONLY_SERVICE
@@ -147,6 +153,7 @@ def compare_one(resolver: InstanceResolver, instance_id: str) -> Comparison:
         verdict=verdict,
         state=inspection.state,
         age=inspection.age,
+        note=inspection.note,
         in_service=said is not None,
         differences=differences,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -172,6 +173,7 @@ def test_compare_json(service: ConfigService) -> None:
         "instance_id": "acme",
         "verdict": "differs",
         "state": "stale",
+        "note": "",
         "in_service": True,
         "differences": [
             {
@@ -236,6 +238,7 @@ def test_compare_escapes_names(service: ConfigService) -> None:
         ("negative", True, Verdict.ONLY_SERVICE, "only in the service; the cache remembers that"),
         ("negative", False, Verdict.SAME, "same (both say it does not exist)"),
         ("absent", True, Verdict.NOT_CACHED, "not cached (absent); the service has it"),
+        ("old", True, Verdict.NOT_CACHED, "not cached (what is stored was invalidated, or is too"),
         ("absent", False, Verdict.NOT_CACHED, "not cached (absent); the service does not know it"),
         ("broken", True, Verdict.NOT_CACHED, "not cached (unreadable); the service has it"),
     ],
@@ -250,6 +253,8 @@ def test_compare_where_one_side_has_nothing(
         service.ids = []
         with suppress(InstanceNotFound):
             get_resolver().refresh("acme")
+    elif cached == "old":
+        store("acme", age=4000)
     elif cached == "broken":
         store("acme")
         caches["default"].set("instance_config:acme", "no entry")
@@ -258,6 +263,16 @@ def test_compare_where_one_side_has_nothing(
     assert (done.code, done.out.startswith(f"acme: {text}")) == (0, True)
     one = compare_one(get_resolver(), "acme")
     assert (one.verdict, one.in_service) == (verdict, exists)
+
+
+def test_compare_of_a_blocked_instance(service: ConfigService) -> None:
+    """A block hides what is stored: until when comes first, and then what the service says."""
+    store("acme")
+    get_resolver().block_instance("acme", 3600)
+    one = compare_one(get_resolver(), "acme")
+    assert (one.verdict, one.in_service, one.differences) == (Verdict.BLOCKED, True, ())
+    text = r"acme: blocked until \d{4}-.+; the service has it\n"
+    assert re.fullmatch(text, inspect("acme").out)
 
 
 def test_compare_other_spelling_does_not_exist(service: ConfigService) -> None:

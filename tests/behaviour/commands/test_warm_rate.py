@@ -192,14 +192,17 @@ def test_pace_without_a_rate_never_waits() -> None:
 
 @pytest.mark.parametrize("cache_kind", KINDS)
 def test_stale_only_warms_stale_copies(cached: ConfigService) -> None:
-    """Neither fresh copies, nor what is absent or known not to exist, is asked for."""
+    """Neither fresh copies, nor what is absent, blocked or known not to exist, is asked for."""
     store("acme", age=400)
+    store("hooli", age=400)
+    get_resolver().block_instance("hooli", 3600)
     store("globex", age=5)
     with suppress(InstanceNotFound):
         get_resolver().refresh("unknown")
     cached.server.received.clear()
-    done = warm_command("acme", "globex", "initech", "unknown", "acme", stale_only=True)
-    assert (done.code, done.out) == (0, "Warmed 1 instance. 3 had no stale copy.\n")
+    named = ["acme", "globex", "hooli", "initech", "unknown", "acme"]
+    done = warm_command(*named, stale_only=True)
+    assert (done.code, done.out) == (0, "Warmed 1 instance. 4 had no stale copy.\n")
     assert cached.asked == ["/instances/acme"]
 
 
