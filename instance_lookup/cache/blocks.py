@@ -35,13 +35,15 @@ class Blocks:
 
     def see(self, asked: str, own: object, expiry: object) -> float:
         """Return until when an id is blocked by what was just read at two of its keys; 0: no."""
-        end = block_end(own, expiry)
-        if end <= time():
-            end = 0.0
-        # Where nothing was read, the cache may be failing, and hide it.
-        if end or own is not None:
+        if (end := block_end(own, expiry)) and end > time():
             self.remember(asked, end)
-        return end
+            return end
+        # Where nothing was read, the cache may be failing, and hide it. Of two threads that read at
+        # the same time the older look may come last: what is remembered is then wrong until the
+        # next look. Lookups go by what they read themselves; a fetch looks again when it ends.
+        if own is not None and self._ends.items:
+            self.remember(asked, 0.0)
+        return 0.0
 
     def remember(self, asked: str, until: float) -> None:
         """Remember that an id is blocked until a Unix time; 0: that it is not."""

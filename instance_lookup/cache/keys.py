@@ -91,6 +91,7 @@ def block_end(*parts: object) -> float:
     """Return the Unix time until which parts of a generation, as read, block their id; 0: none."""
     end = 0.0
     for part in parts:
+        # Cheap: each read that is no hit comes here, and blocks are rare.
         if isinstance(part, str | bytes) and part[: len(_UNTIL)] in (_UNTIL, _UNTIL.encode()):
             block = _BLOCK.fullmatch(as_token(part) or "")
             end = max(end, float(block[1])) if block else end

@@ -10,6 +10,7 @@ from instance_lookup import InstanceNotFound, InstanceResolver, Source
 from instance_lookup.cache.health import CACHE_SKIPPED, CacheHealth
 from instance_lookup.cache.keys import Keys, lease_key
 from instance_lookup.cache.keyvalue import key_values
+from instance_lookup.exceptions import InstanceBlocked
 from tests.outages.cluster import TIMEOUT, Cluster
 from tests.outages.outages import Later, lines
 from tests.support.leases import Lease
@@ -67,6 +68,19 @@ def test_miss_hit_and_invalidation(resolver: InstanceResolver, twin: Twin) -> No
     twin(resolver, "invalidate_all_caches")
     assert sources() == {Source.SERVICE}
     assert resolver.get_cache_stats().errors == 0
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_block(resolver: InstanceResolver, twin: Twin) -> None:
+    """A block holds in each slot, for other processes as well, until it is lifted."""
+    there = resolver_on(resolver.settings.cache_alias)
+    for name in NAMES:
+        twin(resolver, "block_instance", name, 3600)
+        with pytest.raises(InstanceBlocked):
+            twin(there, "resolve", asks(instance_id=name))
+        assert twin(there, "unblock_instance", name)
+        assert source(resolver, name) is Source.SERVICE
+    assert resolver.get_cache_stats().errors == there.get_cache_stats().errors == 0
 
 
 @pytest.mark.parametrize("twin", TWINS)

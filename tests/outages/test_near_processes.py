@@ -40,7 +40,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.extras
 
-CHANGES = [("invalidate", "acme"), ("expire", "acme"), ("invalidate_all",), ("lose",)]
+CHANGES = [
+    ("invalidate", "acme"),
+    ("expire", "acme"),
+    ("block", "acme"),
+    ("invalidate_all",),
+    ("lose",),
+]
 ROUNDS = 21
 
 

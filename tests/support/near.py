@@ -260,6 +260,8 @@ def obey(resolver: InstanceResolver, verb: str, *args: str) -> Any:
         "invalidate": cache.invalidate,
         "invalidate_all": resolver.invalidate_all_caches,
         "expire": cache.expire,
+        "block": lambda asked: resolver.block_instance(asked, 3600),
+        "unblock": resolver.unblock_instance,
         "lose": lose,
     }
     return verbs[verb](*args)

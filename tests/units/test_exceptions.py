@@ -11,6 +11,7 @@ from instance_lookup.exceptions import (
     AccessDenied,
     CacheError,
     ConfigServiceUnavailable,
+    InstanceBlocked,
     InstanceLookupError,
     InstanceNotFound,
     InvalidContext,
@@ -23,6 +24,7 @@ from tests.support.canary import CANARY, chain, places
 TREE: list[tuple[type[InstanceLookupError], type[Exception], str, int]] = [
     (InvalidContext, BadRequest, "INVALID_CONTEXT", 400),
     (AccessDenied, PermissionDenied, "ACCESS_DENIED", 403),
+    (InstanceBlocked, AccessDenied, "ACCESS_DENIED", 403),
     (InstanceNotFound, Http404, "INSTANCE_NOT_FOUND", 404),
     (ConfigServiceUnavailable, InstanceLookupError, "CONFIG_SERVICE_UNAVAILABLE", 503),
     (MissBudgetSpent, ConfigServiceUnavailable, "MISS_BUDGET_SPENT", 429),

@@ -301,7 +301,7 @@ def test_forms_of_the_browsable_api_get_a_plain_no(
 
 
 @pytest.mark.parametrize("path", ["api", "owners_api", "admins_api"])
-def test_blocked_instance_is_nobodys(users: dict[str, User], path: str) -> None:
+def test_blocked_instance_is_refused_to_all(users: dict[str, User], path: str) -> None:
     """Owner and superuser are refused alike while the instance is blocked."""
     get_resolver().block_instance("acme", 3600)
     for user in users.values():
