@@ -16,6 +16,7 @@ from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.conf import get_settings
 from instance_lookup.fetching.fetcher import Found
 from instance_lookup.identifiers import Identifier, InstanceRef, Ref
+from instance_lookup.lookups import Lookups
 from instance_lookup.registry import replace_resolver
 from instance_lookup.resolver import InstanceResolver
 from instance_lookup.types import InstanceConfig, Source
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from instance_lookup.concurrency.steps import Steps
     from instance_lookup.context import LookupContext
-    from instance_lookup.resilience.deadline import Deadline
 
 
 class override_instance_config(TestContextDecorator):  # noqa: N801  # as override_settings
@@ -108,8 +108,22 @@ class _Everyone(Policy):
         return True
 
 
+class _FixedLookups(Lookups):
+    config: InstanceConfig
+
+    def held(self, *_args: object, **_kwargs: object) -> None:
+        """Hold nothing: what the cache has is not asked for."""
+
+    def _load(self, *_args: object) -> Steps[Found[InstanceConfig]]:
+        yield from ()
+        return Found(self.config, Source.SERVICE, time(), float(self._settings.cache_ttl))
+
+
 class _FixedResolver(InstanceResolver):
     """Answers every lookup with one config."""
+
+    _lookups_class = _FixedLookups
+    _lookups: _FixedLookups
 
     def __init__(self, config: InstanceConfig, *, enforce_access: bool) -> None:
         let_in: dict[str, Any] = {"access_policy": _Everyone(), "allow_anonymous": True}
@@ -118,7 +132,7 @@ class _FixedResolver(InstanceResolver):
             identifiers=(_Always(config.instance_id),),
             **({} if enforce_access else let_in),
         )
-        self._config = config
+        self._lookups.config = config
         self._enforce_access = enforce_access
 
     def permits(self, policy: Allows, user: LookupUser, config: InstanceConfig) -> bool:
@@ -128,12 +142,3 @@ class _FixedResolver(InstanceResolver):
             user = LookupUser("test", roles=_AnyRole(), tenant_ids=("test",))
             config = replace(config, metadata=metadata)
         return super().permits(policy, user, config)
-
-    def _resolve_held(self, *_args: object, **_kwargs: object) -> None:
-        """Hold nothing: what the cache has is not asked for."""
-
-    def _load(
-        self, ref: Ref, context: LookupContext, deadline: Deadline, reading: object
-    ) -> Steps[Found[InstanceConfig]]:
-        yield from ()
-        return Found(self._config, Source.SERVICE, time(), float(self.settings.cache_ttl))

@@ -168,15 +168,15 @@ def test_path_is_no_longer_than_it_was() -> None:
     done = subprocess.run(module, cwd=ROOT, capture_output=True, check=True, timeout=60)
     found = json.loads(done.stdout)
     at_most = {
-        "near": {"calls": 13, "files": 8, "returns": 0},
+        "near": {"calls": 13, "files": 9, "returns": 0},
         # Each command for the cache passes "keyvalue".
-        "shared": {"calls": 33, "files": 18, "returns": 6},
+        "shared": {"calls": 33, "files": 19, "returns": 6},
         # A budget that is reserved, a generation that is written at take-off only, locks and
         # pools that notice a fork, a context that goes with each job; the look for a hit, which is
         # straight on and comes first; calls and writes that can be watched; blocks, of which one
         # may have been set while the service was asked.
-        "miss": {"calls": 254, "files": 40, "returns": 135},
-        "stale": {"calls": 197, "files": 37, "returns": 97},
+        "miss": {"calls": 252, "files": 41, "returns": 133},
+        "stale": {"calls": 196, "files": 38, "returns": 96},
     }
     grown = [
         f"{kind}: {found[kind][what]} {what}, at most {bound}"
