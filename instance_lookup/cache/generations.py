@@ -70,7 +70,7 @@ class Generations:
                 cache.set(key, new_token(end), life)
                 after = cache.get(key)
                 # Not compared with what was set: an invalidation by another process in between
-                # counts. It leaves a block that it has seen; one that it has not is set again.
+                # counts, unless it has replaced our block without having seen it.
                 if after not in (None, before) and (not until or block_end(after)):
                     return
                 if cache.keeps_nothing and not until:

@@ -151,9 +151,9 @@ class InstanceCache:
         instance_invalidated.send_robust(type(self), instance_id=None, expired=False)
 
     def block(self, instance_id: str, duration: float | timedelta) -> float:
-        """Let no user have an instance for ``duration`` (in seconds); return the end as Unix time.
+        """Refuse an instance to all users for ``duration`` (seconds); return its end (Unix time).
 
-        Whatever the Config Service says, owner and admins included. Another block, or
+        Owner and admins are refused as well, whatever the Config Service says. Another block, or
         :meth:`unblock`, ends it earlier; an invalidation does not. Raises ``ValueError`` for a
         ``duration`` that is not from 1 second to 366 days.
         """
