@@ -49,7 +49,7 @@ class Blocks:
         """Remember that an id is blocked until a Unix time; 0: that it is not."""
         if until:
             self._ends.put(asked, until)
-        elif self._ends.items:
+        else:
             self._ends.drop(asked)
 
 
