@@ -84,10 +84,6 @@ def _outcome(reading: Reading[Any]) -> str:
     return "hit" if entry.freshness is Freshness.FRESH else "stale"
 
 
-told_read = told("read", lambda reading: (_outcome(reading),))
-told_reads = told("read", lambda readings: map(_outcome, readings.values()))
-
-
 class SharedTier(Generic[D]):
     """The entries of one kind. Every method raises ``CacheError`` when the backend fails."""
 
@@ -131,6 +127,8 @@ class SharedTier(Generic[D]):
             self._reject()
         return Reading(generation, entry, since)
 
+    told_read = told("read", lambda reading: (_outcome(reading),))(read)
+
     def unread(self, asked: str, since: int, entry: Entry[D] | None) -> Reading[D]:
         """Return a reading of what this process knows, its ``entry``, while the cache is down."""
         end = self.blocks.until(asked)  # a block that was read goes on
@@ -150,6 +148,8 @@ class SharedTier(Generic[D]):
             if entry is not None and entry.freshness is Freshness.FRESH:
                 readings[asked] = Reading(generation, entry, since[asked])
         return readings
+
+    told_read_many = told("read", lambda readings: map(_outcome, readings.values()))(read_many)
 
     def peek(self, asked: str) -> Peek[D]:
         """Look at what is stored for an id without changing anything: for inspection."""

@@ -18,7 +18,7 @@ from instance_lookup.cache.near import NearTier
 from instance_lookup.cache.outage import OutageBuffer
 from instance_lookup.cache.pubsub import LULL, publish
 from instance_lookup.cache.reading import Reading
-from instance_lookup.cache.shared import SharedTier, told_read, told_reads
+from instance_lookup.cache.shared import SharedTier
 from instance_lookup.cache.transactions import OutsideTransaction, outside_transaction
 from instance_lookup.concurrency.coalescing import BatchedReads, CoalescedReads
 from instance_lookup.exceptions import CacheError, CacheUnwritable
@@ -98,10 +98,10 @@ class TieredCache(Generic[D]):
             return self.shared.unread(asked, since, self._buffer.answer(asked))
         try:
             read: Callable[..., Reading[D]] = self.shared.read
+            if events.watchers:
+                read = self.shared.told_read
             if outside := self._outside:
                 read = partial(outside.call, read)
-            if events.watchers:
-                read = told_read(read)
             reading = read(asked, since=since, again=again, mint=mint)
         except CacheUnwritable as exc:  # entries of other ids can still be read
             self.health.unwritable(exc, began)
@@ -128,7 +128,7 @@ class TieredCache(Generic[D]):
         since, began = {asked: self._epochs.of(asked) for asked in ids}, monotonic()
         if not breaker.is_closed:
             return {}
-        read = told_reads(self.shared.read_many) if events.watchers else self.shared.read_many
+        read = self.shared.told_read_many if events.watchers else self.shared.read_many
         try:
             found = read(since) if (outside := self._outside) is None else outside.call(read, since)
         except CacheError as exc:

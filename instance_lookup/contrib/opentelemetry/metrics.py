@@ -1,7 +1,7 @@
 """The events as instruments of a meter.
 
-Near hits are no events: their number is added when the next lookup is counted, and when the gauges
-are observed. No attribute holds an id.
+Near hits are no events: their number is added when the gauges are observed, and so shows at once or
+the next time. No attribute holds an id.
 """
 
 from __future__ import annotations
@@ -74,7 +74,6 @@ class Metrics:
     def __call__(self, event: events.Event) -> None:
         match event:
             case events.Lookup():
-                self.update()
                 source = event.source or "none"
                 self._requests(1, {"source": source, "outcome": event.outcome})
                 self._durations(event.seconds, {"source": source} | error_type(event.outcome))

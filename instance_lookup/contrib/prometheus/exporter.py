@@ -10,6 +10,7 @@ No label holds an id: their values are few, and the same on every site.
 from __future__ import annotations
 
 import os
+from functools import cache
 from threading import Event as Flag
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from instance_lookup.concurrency.threads import start_daemon
 from instance_lookup.operations.gauges import NearHits, gauges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from threading import Thread
 
     from prometheus_client import Metric
@@ -51,8 +52,9 @@ class Exporter(Guarded):
         registry.register(self)
         name = "instance_lookup_{}".format
 
-        def counter(of: str, text: str, *labels: str) -> Counter:
-            return Counter(name(of), text, labels, registry=registry)
+        def counter(of: str, text: str, *labels: str) -> Callable[..., Counter]:
+            # Cached: to find the series of some labels takes longer than to add to it.
+            return cache(Counter(name(of), text, labels, registry=registry).labels)
 
         def histogram(of: str, text: str, *labels: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(name(of), text, labels, buckets=buckets, registry=registry)
@@ -62,12 +64,13 @@ class Exporter(Guarded):
             return Gauge(name(of), text, multiprocess_mode=f"live{over}", registry=registry)  # type: ignore[arg-type]
 
         self._requests = counter("requests", "Lookups that ended.", "source", "outcome")
-        self._durations = histogram(
+        durations = histogram(
             "request_duration_seconds",
             "Duration of lookups, without near hits.",
             "source",
             buckets=_FAST,
         )
+        self._durations = cache(durations.labels)
         self._calls = counter("service_requests", "Calls to the Config Service.", "outcome")
         self._call_durations = histogram(
             "service_duration_seconds", "Duration of calls to the Config Service.", buckets=_FAST
@@ -106,7 +109,7 @@ class Exporter(Guarded):
     def update(self) -> None:
         """Bring up to date what is no event: near hits, and what this process is like now."""
         if hits := self._near_hits.take():
-            self._requests.labels("near", "ok").inc(hits)
+            self._requests("near", "ok").inc(hits)
         now = gauges()
         for name, gauge in self._gauges.items():
             gauge.set(getattr(now, name))
@@ -126,22 +129,22 @@ class Exporter(Guarded):
         match event:
             case events.Lookup():
                 source = event.source or "none"
-                self._requests.labels(source, event.outcome).inc()
-                self._durations.labels(source).observe(event.seconds)
+                self._requests(source, event.outcome).inc()
+                self._durations(source).observe(event.seconds)
                 if event.stale_age is not None and event.runway is not None:
                     self._ages.observe(event.stale_age)
                     self._runways.observe(event.runway)
             case events.ServiceCall():
-                self._calls.labels(event.outcome).inc()
+                self._calls(event.outcome).inc()
                 self._call_durations.observe(event.seconds)
             case events.CacheOperation():
-                self._cache.labels(event.operation, event.outcome).inc()
+                self._cache(event.operation, event.outcome).inc()
             case events.Denial():
-                self._denied.labels(event.by).inc()
+                self._denied(event.by).inc()
             case events.Rejection():
-                self._rejected.labels(event.reason).inc()
+                self._rejected(event.reason).inc()
             case events.Invalidation():
-                self._invalidations.labels(event.scope, event.origin).inc()
+                self._invalidations(event.scope, event.origin).inc()
 
     def _start_writer(self) -> None:
         check()
