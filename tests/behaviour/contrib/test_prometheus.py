@@ -16,10 +16,13 @@ from instance_lookup.contrib.prometheus.exporter import Exporter
 from instance_lookup.operations.gauges import NearHits
 from instance_lookup.registry import replace_resolver
 from tests.support.lookups import DOWN, SAM, SECRET, Clock, Service, Twin, asks
+from tests.support.near import ALIAS, near_caches, near_config, near_resolver, settled
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -168,6 +171,34 @@ def test_near_hits_after_a_reset(resolver: InstanceResolver) -> None:
     assert (near_hits.take(), near_hits.take()) == (1, 0)
 
 
+def test_near_hits_of_a_child(resolver: InstanceResolver) -> None:
+    """A forked child takes its own hits, and leaves its parent's to the parent."""
+    near_hits = NearHits()
+    for _ in range(5):
+        resolver.resolve(asks())
+    near_hits._start_over()
+    resolver.resolve(asks())
+    assert near_hits.take() == 1
+
+
+@pytest.mark.usefixtures("exporter")
+def test_process_that_is_deaf(
+    own_redis_server: RedisServer, registry: CollectorRegistry, service: Service
+) -> None:
+    """While the server of the invalidations is gone the gauge says so, and no longer."""
+
+    def is_up() -> float | None:
+        return registry.get_sample_value("instance_lookup_subscription_up")
+
+    with near_caches(**{ALIAS: near_config("redis", own_redis_server.url())}):
+        settled(near_resolver())
+        assert is_up() == 1
+        own_redis_server.kill()
+        wait_until(lambda: is_up() == 0)
+        own_redis_server.start()
+        wait_until(lambda: is_up() == 1)
+
+
 def test_without_a_resolver(registry: CollectorRegistry, exporter: Exporter) -> None:
     """Before the first lookup there is nothing to tell, and nothing is wrong."""
     assert samples(registry) == {"subscription_up": 1}
@@ -188,6 +219,8 @@ def test_processes_write_by_themselves(
             resolver.resolve(asks())
         # Not by collecting, which would bring it up to date.
         wait_until(lambda: exporter._requests("near", "ok")._value.get() == 2)
+        exporter._start_writer()  # as a thread does that noticed at the same moment
+        assert [t.name for t in threading.enumerate()].count("instance-lookup-metrics") == 1
     finally:
         exporter.stop()
     wait_until(lambda: "instance-lookup-metrics" not in {t.name for t in threading.enumerate()})
