@@ -73,8 +73,19 @@ class RequestLookup(Struct, eq=False):
     state: ResponseState
     given: dict[str, object] = {}
     """What the request's attributes gave out, by their names."""
+    named: Ref | str | None = None
+    """What the last lookup named, or how it failed to; it may be under way."""
     # Set all at once: another lookup may be under way for another user.
     _outcome: _Memo | None = None
+
+    @property
+    def instance_id(self) -> str | None:
+        """The instance that the last lookup is of, as far as is known, for the log. Does no I/O."""
+        named, last = self.named, self._outcome
+        if isinstance(named, InstanceRef):
+            return named.instance_id
+        is_known = last is not None and last.result is not None and last.named is named
+        return last.result.config.instance_id if is_known else None  # type: ignore[union-attr]
 
     @property
     def error(self) -> Exception | None:
@@ -105,7 +116,7 @@ class RequestLookup(Struct, eq=False):
             outcome.seen = Seen.of(request, outcome.user_attribute, user, resolver.selector.reads)
             outcome.who = who = lookup_user(user, request)
             context = LookupContext(who, request=request)
-            outcome.named = named = _name(resolver, context)
+            outcome.named = self.named = named = _name(resolver, context)
             ref = None if isinstance(named, str) else named  # else the resolver says what is wrong
             result = self._kept(who, named) or resolver.resolve(context, ref)
         except Exception as exc:
@@ -128,7 +139,8 @@ class RequestLookup(Struct, eq=False):
             outcome.seen = Seen.of(request, outcome.user_attribute, user, resolver.selector.reads)
             outcome.who = who = await alookup_user(user, request)
             context = LookupContext(who, request=request)
-            outcome.named = named = await call_when_loaded(partial(_name, resolver, context))
+            named = await call_when_loaded(partial(_name, resolver, context))
+            outcome.named = self.named = named
             ref = None if isinstance(named, str) else named  # else the resolver says what is wrong
             result = self._kept(who, named) or await resolver.aresolve(context, ref)
         except Exception as exc:

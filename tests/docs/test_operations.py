@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -17,7 +19,23 @@ from tests.support.documents import ACME, ROOT
 
 pytestmark = pytest.mark.django_db
 
-EXPLAIN = (ROOT / "docs" / "operations" / "explain.md").read_text(encoding="utf-8")
+EXPLAIN, LOGGING = (
+    (ROOT / "docs" / "operations" / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("explain", "logging")
+)
+SITE = """
+import logging
+import django
+from django.conf import settings
+from tests import settings as ours
+{logging}
+options = {{name: value for name, value in vars(ours).items() if name.isupper()}}
+settings.configure(**{{**options, "LOGGING": LOGGING, "ALLOWED_HOSTS": ["*"]}})
+django.setup()
+from django.test import Client
+logging.getLogger("site").warning("at start")
+Client().get("/plain", headers={{"x-request-id": "r-1", "x-instance-id": "acme"}})
+"""
 
 
 def python_of(page: str) -> str:
@@ -58,3 +76,22 @@ def test_explanation_from_python(bob: User) -> None:
     exec(python_of(EXPLAIN), names)
     assert names["told"].ending.status is None
     assert get_resolver().get_cache_stats().misses == 0
+
+
+def test_logging_of_the_page() -> None:
+    """A site with the LOGGING of the page has refusals, with request and instance on the lines."""
+    program = SITE.format(logging=python_of(LOGGING))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stderr.splitlines() == [
+        "WARNING site request=- instance=- at start",
+        "INFO instance_lookup.access request=r-1 instance=- Refused any instance to user None"
+        " (request 'r-1'): ALLOW_ANONYMOUS is off",
+        "WARNING django.request request=r-1 instance=- Forbidden: /plain",
+    ]
