@@ -12,13 +12,14 @@ import msgspec
 
 from instance_lookup.cache.blocks import moment
 from instance_lookup.cache.entry import Entry, Freshness
+from instance_lookup.cache.peeks import peek_many
 from instance_lookup.exceptions import CacheError
 from instance_lookup.frozen import MASK
 from instance_lookup.outcomes import Failure, Listing, check_id, for_each
 from instance_lookup.types import InstanceConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from instance_lookup.cache.reading import Peek
     from instance_lookup.resolver import InstanceResolver
@@ -166,6 +167,12 @@ def inspect(
 def inspect_one(resolver: InstanceResolver, instance_id: str) -> Inspection:
     """Return what the cache holds of one instance. Raise ``CacheError``."""
     return tell_of(resolver, instance_id, resolver.cache.tiers.shared.peek(instance_id))
+
+
+def inspect_page(resolver: InstanceResolver, instance_ids: Sequence[str]) -> list[Inspection]:
+    """Return what the cache holds of each instance, by one call of it. Raise ``CacheError``."""
+    found = peek_many(resolver.cache.tiers.shared, instance_ids)
+    return [tell_of(resolver, instance_id, peek) for instance_id, peek in found.items()]
 
 
 def tell_of(

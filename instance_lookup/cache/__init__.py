@@ -9,7 +9,7 @@ with values hidden from instrumentation. ``former``: values that an older releas
 ``outage`` and ``epochs``: what this process knows while the cache is down, and what changed.
 ``entry``, ``kinds``, ``keys``, ``codec``, ``encryption``, ``leniency``: how one is read.
 ``errors``, ``health``, ``telling``: whether the cache answers, and those who watch that.
-``scan``, ``stats``: what it holds.
+``scan``, ``peeks``, ``stats``: what it holds.
 ``transactions``: reads of a database cache, outside those of the caller.
 ``instance_cache``: the public ``InstanceCache``, for management and tests.
 

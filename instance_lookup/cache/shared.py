@@ -151,10 +151,10 @@ class SharedTier(Generic[D]):
 
     told_read_many = told("read", lambda readings: map(_outcome, readings.values()))(read_many)
 
-    def peek(self, asked: str) -> Peek[D]:
-        """Look at what is stored for an id without changing anything: for inspection."""
+    def peek(self, asked: str, found: list[Any] | None = None) -> Peek[D]:
+        """Look at what is stored for an id, or ``found`` at its keys, without changing anything."""
         known = self._known(asked)
-        found = self._look(known.keys, asked, counted=False)
+        found = found or self._look(known.keys, asked, counted=False)
         if found is None:
             return Peek(None, None, unreadable=True)
         generation, entry, is_unusable, end = self._understood(known, asked, found)

@@ -3,6 +3,7 @@
 Each module is one question of theirs, and a function that answers it. The doors (``management``,
 ``contrib``, ``views``) only show the answers. Nothing here is imported by a lookup.
 
+``listing``: which instances does the Config Service list, page by page?
 ``compare``: does the cache hold what the Config Service says?
 How is the site doing: ``status``, made of ``condition`` (this process) and ``reports`` (all of
 them). Behind the reports: ``reporter`` writes them, from what ``recorder`` counted; ``index`` has
