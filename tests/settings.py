@@ -10,6 +10,7 @@ from pathlib import Path
 SECRET_KEY = "only for tests, and long enough for the checks of Django and of JWT"
 ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "tests.support.urls"
+STATIC_URL = "static/"
 USE_TZ = True
 
 INSTALLED_APPS = [
@@ -17,9 +18,12 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.admin",
+    "django.contrib.staticfiles",
     # Optional, like DRF itself: the environment `bare` has none.
     *(["rest_framework"] if find_spec("rest_framework") else []),
     "instance_lookup",
+    "instance_lookup.contrib.admin",
 ]
 
 MIDDLEWARE = [

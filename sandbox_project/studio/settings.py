@@ -18,6 +18,8 @@ INSTANCE_LOOKUP: dict[str, Any] = {
     # People who play stop and start the service, and should see at once that it is back.
     "RETRY_INTERVAL": 0.1,
     "BREAKER_RESET": 0.1,
+    # For the pages in the admin.
+    "REPORT_STATUS": True,
     "IDENTIFIERS": [
         "instance_lookup.identifiers.HeaderIdentifier",
         # The pages at /instances/<instance_id>/, for browsers: a link cannot send a header.
@@ -82,6 +84,7 @@ ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 INSTALLED_APPS = [
     "studio",
     "instance_lookup",
+    "instance_lookup.contrib.admin",
     "rest_framework",
     "rest_framework.authtoken",
     "django.contrib.admin",

@@ -75,10 +75,11 @@ def json_answer(document: object) -> Answer:
     return Answer(200, json.dumps(document).encode())
 
 
-def store(instance_id: str, *, age: float = 0.0, owner: str = "u1") -> None:
+def store(instance_id: str, *, age: float = 0.0, owner: str = "u1", **metadata: str) -> None:
     """Have the cache hold an instance's configuration as it was fetched ``age`` seconds ago."""
     entries = get_resolver().cache.tiers.shared
-    document = json.dumps({**config(instance_id), "metadata": {"owner": owner}}).encode()
+    about = {"owner": owner, **metadata}
+    document = json.dumps({**config(instance_id), "metadata": about}).encode()
     packed = pack(
         entries.kind,
         instance_id,
