@@ -34,8 +34,6 @@ class Glance(Struct, Generic[D], frozen=True, kw_only=True):
     """What one loader would meet with one id, for one user. Times are in seconds."""
 
     kind: Kind[D]
-    asked: str
-    """The id."""
     is_near_off: bool
     """Whether there is none, as far as this process has found out: it does so at the first read."""
     near: Entry[D] | None
@@ -44,11 +42,11 @@ class Glance(Struct, Generic[D], frozen=True, kw_only=True):
     """``None``: the cache failed, or is left alone because it did."""
     shared_took: float
     cache_error: CacheError | None
-    blocked_until: float
-    """Unix time; 0: it is not blocked."""
     cache_left_alone: float
     kept: Entry[D] | None
     """What this process keeps of an answer, because the cache did not take it."""
+    blocked_until: float
+    """Unix time; 0: it is not blocked, as far as this process knows."""
     flight: float | None
     """Since when a fetch of it is under way in this process."""
     asker: Asker
@@ -71,6 +69,8 @@ class Glance(Struct, Generic[D], frozen=True, kw_only=True):
         """What a lookup would find: near, or shared, or kept while the cache is down."""
         if self.near is not None:
             return self.near
+        if self.blocked_until:
+            return None
         found = self.shared.entry if self.shared else None
         return found or self.kept
 
@@ -104,16 +104,15 @@ def glance(
     about = f"{cache.kind.name} {asked!r}"
     return Glance(
         kind=cache.kind,
-        asked=asked,
         is_near_off=cache.near.is_open and not cache.near.size,
         near=near,
         near_took=near_took,
         shared=shared,
         shared_took=shared_took,
         cache_error=error,
-        blocked_until=shared.blocked_until if shared else cache.shared.blocks.until(asked),
         cache_left_alone=left_alone,
         kept=cache._buffer.answer(asked),
+        blocked_until=shared.blocked_until if shared else cache.shared.blocks.until(asked),
         flight=_flight(loader, asked),
         asker=asker,
         is_refused=(user, asked) in loader._refusals,

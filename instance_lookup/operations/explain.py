@@ -12,6 +12,7 @@ from instance_lookup.concurrency.deferred import in_event_loop
 from instance_lookup.exceptions import (
     AccessDenied,
     ConfigServiceUnavailable,
+    InstanceBlocked,
     InstanceLookupError,
     InvalidContext,
 )
@@ -210,13 +211,11 @@ class _Way:
         if found.error is None:
             self._told.ending = _open(503, "there is no copy to serve where it fails")
         elif isinstance(found.error, AccessDenied):
-            by = denied_by(found.error)
-            if by == "block":
-                self._told.verdict = Verdict("block", Answer.NO, str(found.error))
-            else:
-                reason = "the Config Service answered 403 for this user"
-                self._told.verdict = Verdict("Config Service", Answer.NO, reason)
-            self._end_with(build_denial(ref, by, conceal=conceal))
+            rule, reason = "Config Service", "it answered 403 for this user"
+            if isinstance(found.error, InstanceBlocked):
+                rule, reason = "Block", str(found.error)
+            self._told.verdict = Verdict(rule, Answer.NO, reason)
+            self._end_with(build_denial(ref, denied_by(found.error), conceal=conceal))
         else:
             self._end_with(rename(ref, found.error))
 

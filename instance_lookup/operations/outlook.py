@@ -71,7 +71,7 @@ def look(
     query = build_query(resolver, seen.asker, seen.entry)
     told.calls.append(describe_call(resolver.backend, seen.kind.name, asked, query))
     copy = None if is_guess else _copy(seen, resolver)
-    known = _guessed(seen, of) if is_guess else _answered(seen, of)
+    known = _guessed(seen, of) if is_guess else _answered(seen, asked, of)
     if known is None and not ask:
         known = _left_alone(seen, copy)
     if known is not None:
@@ -82,6 +82,8 @@ def look(
         return Outlook(copy, Source.STALE_CACHE if copy else None, is_certain=False)
     heard = call(resolver.backend, seen.kind, asked, query, seen.entry)
     told.layers.append(_service(of, seen, state="asked", note=heard.said, took=heard.seconds))
+    if seen.blocked_until and heard.document is not None:
+        return Outlook(error=blocked(asked, seen.blocked_until))
     if heard.document is not None:
         return Outlook(heard.document, Source.SERVICE)
     if copy is not None and isinstance(heard.error, ConfigServiceUnavailable):
@@ -89,17 +91,17 @@ def look(
     return Outlook(error=heard.error)
 
 
-def _answered(seen: Glance[D], of: str) -> Outlook[D] | None:
+def _answered(seen: Glance[D], asked: str, of: str) -> Outlook[D] | None:
     """Return what a lookup gets whatever the Config Service would say; ``None``: it matters."""
     entry = seen.entry
     if seen.is_refused:
         return Outlook(error=Refused("The Config Service refused this user a moment ago."))
-    if seen.blocked_until:
-        return Outlook(error=blocked(seen.asked, seen.blocked_until))
     if entry is not None and entry.freshness is Freshness.FRESH:
         if entry.document is None:
             return Outlook(error=InstanceNotFound(f"{of} does not exist."))
         return Outlook(entry.document, Source.CACHE)
+    if seen.blocked_until:
+        return Outlook(error=blocked(asked, seen.blocked_until))
     return _overspent(seen)
 
 
@@ -109,10 +111,9 @@ def _guessed(seen: Glance[D], of: str) -> Outlook[D] | None:
         return spent
     if seen.is_refused:
         return Outlook(error=Refused("The Config Service refused this user a moment ago."))
-    if seen.is_told and seen.entry is not None and not seen.entry.expired:
+    entry = seen.entry
+    if seen.is_told and (seen.blocked_until or (entry is not None and not entry.expired)):
         return Outlook(error=InstanceNotFound(f"{of} is nothing of this user's."))
-    if seen.blocked_until:
-        return Outlook(error=blocked(seen.asked, seen.blocked_until))
     return None
 
 
@@ -140,20 +141,20 @@ def _copy(seen: Glance[D], resolver: InstanceResolver) -> D | None:
 
 
 def _why_not(outlook: Outlook[Any]) -> str:
+    """Return why the Config Service is not asked."""
+    why = "the cache answers"
     match outlook:
-        case Outlook(error=Refused() | InstanceBlocked() as error):
-            is_ours = isinstance(error, InstanceBlocked)
-            return "the site has blocked it" if is_ours else "it refused this user a moment ago"
+        case Outlook(error=Refused()):
+            why = "it refused this user a moment ago"
+        case Outlook(error=InstanceBlocked()):
+            why = "the instance is blocked"
         case Outlook(error=MissBudgetSpent(retry_after=wait)):
-            return f"the user asked for too many unknown ids (MISS_BUDGET); again in {wait:.0f} s"
+            why = f"the user asked for too many unknown ids (MISS_BUDGET); again in {wait:.0f} s"
         case Outlook(error=ConfigServiceUnavailable(retry_after=wait)):
-            return f"it is left alone after failures; again in {wait:.0f} s"
-        case Outlook(error=InstanceNotFound()):
-            return "that there is none is remembered"
+            why = f"it is left alone after failures; again in {wait:.0f} s"
         case Outlook(source=Source.STALE_CACHE):
-            return "it failed lately, and there is a copy"
-        case _:
-            return "the cache answers"
+            why = "it failed lately, and there is a copy"
+    return why
 
 
 def _layers(of: str, seen: Glance[Any], stale_max_age: float) -> list[Layer]:
@@ -171,6 +172,10 @@ def _layers(of: str, seen: Glance[Any], stale_max_age: float) -> list[Layer]:
 def _shared(of: str, seen: Glance[Any], stale_max_age: float) -> Layer:
     took, peek = seen.shared_took, seen.shared
     kept = "" if seen.kept is None else "; this process keeps an answer of a moment ago"
+    if seen.blocked_until:
+        note = f"until {moment(seen.blocked_until)}"
+        state = "blocked" if peek else "down"
+        return Layer(of=of, name="shared", state=state, took=took, note=note)
     if peek is None:
         error = seen.cache_error
         note = str(error) if error else f"left alone for {seen.cache_left_alone:.0f} s: it failed"
@@ -183,8 +188,6 @@ def _shared(of: str, seen: Glance[Any], stale_max_age: float) -> Layer:
         note = "what is stored was invalidated, or is too old"
     elif peek.entry is not None and peek.entry.expired:
         note = "expired by hand"
-    if seen.blocked_until:
-        note = f"blocked until {moment(seen.blocked_until)}"
     return _held(of, "shared", peek.entry, stale_max_age, took, note=note + kept)
 
 

@@ -20,8 +20,8 @@ from instance_lookup.operations.condition import (
     SubscriptionCondition,
 )
 from instance_lookup.operations.reporter import reporter
-from instance_lookup.operations.reports import Difference, Fleet, Runway
-from instance_lookup.operations.status import Processes, Status
+from instance_lookup.operations.reports import Difference, Fleet, Processes, Runway
+from instance_lookup.operations.status import Status
 from instance_lookup.operations.stored import Beat, Form, Minute, Minutes, beat_key, minutes_key
 from tests.behaviour.admin.support import HOME, see
 from tests.behaviour.commands.support import store

@@ -120,7 +120,7 @@ def _refused(resolver: InstanceResolver, service: Service, clock: Clock) -> None
 
 def _blocked(resolver: InstanceResolver, service: Service, clock: Clock) -> None:
     _fresh(resolver, service, clock)
-    resolver.block_instance("acme", 3600)
+    resolver.block_instance("acme", 600)
 
 
 def _absent(resolver: InstanceResolver, service: Service, clock: Clock) -> None:
@@ -128,8 +128,18 @@ def _absent(resolver: InstanceResolver, service: Service, clock: Clock) -> None:
 
 
 STATES = [
-    *[_absent, _fresh, _stale, _stale_and_down, _expired, _invalidated, _negative, _down, _refused],
-    _blocked,
+    *[
+        _absent,
+        _fresh,
+        _stale,
+        _stale_and_down,
+        _expired,
+        _invalidated,
+        _negative,
+        _down,
+        _refused,
+        _blocked,
+    ]
 ]
 
 
@@ -255,7 +265,6 @@ def test_flight_under_way(resolver: InstanceResolver, service: Service) -> None:
         (_expired, "stale", "expired by hand"),
         (_negative, "negative", ""),
         (_invalidated, "absent", ""),
-        (_blocked, "absent", "blocked until"),
     ],
 )
 def test_state_of_the_shared_tier(
@@ -270,9 +279,7 @@ def test_state_of_the_shared_tier(
     """What the cache holds has its state, and a note where the state does not say all."""
     prepare(resolver, service, clock)
     told = explain(resolver, asks())
-    assert states(told)["shared"] == state
-    assert note(told, "shared").startswith(said)
-    assert bool(note(told, "shared")) is bool(said)
+    assert (states(told)["shared"], note(told, "shared")) == (state, said)
 
 
 def test_entry_that_does_not_count(
@@ -311,6 +318,24 @@ def test_cache_that_is_down(service: Service) -> None:
         service.failure = DOWN
         told = explain(resolver, asks(OLGA, "unknown"), ask=True)
         assert (told.ending.status, told.cache_failed) == (503, True)
+
+
+def test_block(service: Service, clock: Clock) -> None:
+    """A block is a state of the shared tier and the verdict, also while the cache is down."""
+    with faulty_cache() as faults:
+        resolver = InstanceResolver(config_service_backend=service)
+        _blocked(resolver, service, clock)
+        told = explain(resolver, asks(), ask=True)
+        assert states(told)["shared"] == "blocked"
+        assert told.verdict is not None
+        assert str(told.verdict).startswith(
+            "Block: no: Instance 'acme' is blocked until 2027-01-15"
+        )
+        assert (told.ending.status, note(told, "service")) == (403, "the instance is blocked")
+        faults.fail()
+        told = explain(resolver, asks())
+        assert (states(told)["shared"], told.ending.status) == ("down", 403)
+        assert note(told, "shared").startswith("until 2027-01-15")
 
 
 def test_service_that_is_left_alone(service: Service, clock: Clock) -> None:
