@@ -105,6 +105,16 @@ def test_each_question_has_its_row() -> None:
         assert "`python manage.py " in row[2]
 
 
+def test_pages_exist() -> None:
+    """What the table names of the admin's pages stands there."""
+    root = ROOT / "instance_lookup" / "contrib" / "admin"
+    files = [*root.rglob("*.py"), *root.rglob("*.html")]
+    shown = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    named = [name for row in ROWS for name in re.findall(r"\*(.+?)\*", row[1])]
+    assert len(named) >= 6
+    assert [name for name in named if name not in shown] == []
+
+
 def test_metrics_exist() -> None:
     """The metrics of the table are those of the page about metrics."""
     metrics = (PAGES / "metrics.md").read_text(encoding="utf-8")
