@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tests.behaviour.commands.support import ConfigService, Site
     from tests.support.redis_server import RedisServer
 
+# Between snapshots the command looks after the connections of databases.
+pytestmark = pytest.mark.django_db
 MODULE = "instance_lookup.management.commands.inspect_instance_cache"
 
 
