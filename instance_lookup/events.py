@@ -74,7 +74,7 @@ class Denial(Struct, frozen=True):
     """A user was refused an instance."""
 
     by: str
-    """``"policy"``, ``"service"``, or ``"anonymous"``: before it was known what it is about."""
+    """``"policy"``, ``"service"``, ``"block"``, or ``"anonymous"``: before any look."""
 
 
 class Rejection(Struct, frozen=True):

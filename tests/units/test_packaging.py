@@ -56,8 +56,8 @@ import os, pkgutil, sys
 from importlib import import_module
 
 OPTIONAL = "cryptography", "django_redis", "redis", "rest_framework", "valkey"
-OPTIONAL += "opentelemetry", "prometheus_client"
-NAMED = {"encryption", "opentelemetry", "permissions", "prometheus"}
+OPTIONAL += "health_check", "opentelemetry", "prometheus_client"
+NAMED = {"encryption", "health_check", "opentelemetry", "permissions", "prometheus"}
 
 sys.modules.update(dict.fromkeys(OPTIONAL))
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"

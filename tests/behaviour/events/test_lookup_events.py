@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from instance_lookup import InstanceLookupError, InstanceResolver, LookupContext, LookupUser
-from instance_lookup.events import Began, Denial, Lookup
+from instance_lookup.events import Began, Denial, Invalidation, Lookup
 from instance_lookup.exceptions import AccessDenied
 from tests.support.lookups import DOWN, OLGA, SAM, Clock, Service, Twin, asks, project
 
@@ -71,6 +71,15 @@ def test_errors(  # noqa: PLR0917  # fixtures, and what varies
         call(resolver, "resolve", context)
     assert ended(told) == [(None, outcome, instance_id)]
     assert [each.by for each in told.of(Denial)] == by
+
+
+def test_blocked_instance(resolver: InstanceResolver, call: Twin, told: Told) -> None:
+    """A block denies, and to set it is an invalidation."""
+    call(resolver.cache, "block", "acme", 3600)
+    with pytest.raises(AccessDenied):
+        call(resolver, "resolve", asks())
+    assert told.of(Invalidation) == [Invalidation("instance", "here")]
+    assert [each.by for each in told.of(Denial)] == ["block"]
 
 
 def test_service_is_down(
