@@ -129,6 +129,8 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
 
     report_status: valid.Flag = False
     """True: each process tells, in the cache, how it is doing, and which instances it has seen."""
+    server_timing: valid.Flag | None = None
+    """Whether responses say what their lookups took; ``None``: as ``DEBUG``."""
 
     @cached_property
     def id_regex(self) -> re.Pattern[str]:
@@ -202,6 +204,7 @@ class Options(TypedDict, total=False):
     conceal_denied: bool
     config_class: Any
     report_status: bool
+    server_timing: bool | None
 
 
 def find_problems(options: Mapping[str, Any]) -> Iterator[Problem]:

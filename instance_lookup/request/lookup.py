@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest
 from msgspec import Struct
@@ -20,6 +22,7 @@ from instance_lookup.context import (
     peek_lookup_user,
     peek_user,
 )
+from instance_lookup.exceptions import InstanceLookupError
 from instance_lookup.fetching.notices import log_refusal
 from instance_lookup.identifiers import InstanceRef, Ref  # the latter is a Struct's field
 from instance_lookup.registry import get_resolver
@@ -109,7 +112,7 @@ class RequestLookup(Struct, eq=False):
             )
         resolver, request = get_resolver(), self.request
         self.state.touch(resolver.vary_headers)
-        outcome = _Memo(getattr(request, "user", None))
+        outcome, began = _Memo(getattr(request, "user", None)), _begin(resolver)
         try:
             user = current_user(request)
             # Before USER_CONTEXT is asked: what changes while it answers is noticed afterwards.
@@ -120,8 +123,10 @@ class RequestLookup(Struct, eq=False):
             ref = None if isinstance(named, str) else named  # else the resolver says what is wrong
             result = self._kept(who, named) or resolver.resolve(context, ref)
         except Exception as exc:
-            self._fail(outcome, exc)
+            self._fail(outcome, exc, began)
             raise
+        if began is not None:
+            self.state.time(perf_counter() - began, result.source.value)
         outcome.result = result
         self._outcome = outcome
         return result
@@ -132,7 +137,7 @@ class RequestLookup(Struct, eq=False):
             return result
         resolver, request = get_resolver(), self.request
         self.state.touch(resolver.vary_headers)
-        outcome = _Memo(getattr(request, "user", None))
+        outcome, began = _Memo(getattr(request, "user", None)), _begin(resolver)
         try:
             user = await acurrent_user(request)
             # Before USER_CONTEXT is asked: what changes while it answers is noticed afterwards.
@@ -144,8 +149,10 @@ class RequestLookup(Struct, eq=False):
             ref = None if isinstance(named, str) else named  # else the resolver says what is wrong
             result = self._kept(who, named) or await resolver.aresolve(context, ref)
         except Exception as exc:
-            self._fail(outcome, exc)
+            self._fail(outcome, exc, began)
             raise
+        if began is not None:
+            self.state.time(perf_counter() - began, result.source.value)
         outcome.result = result
         self._outcome = outcome
         return result
@@ -196,8 +203,11 @@ class RequestLookup(Struct, eq=False):
             return None
         return last.answer()
 
-    def _fail(self, outcome: _Memo, error: Exception) -> None:
+    def _fail(self, outcome: _Memo, error: Exception, began: float | None) -> None:
         self.state.fail()
+        if began is not None:
+            ended = error.type.lower() if isinstance(error, InstanceLookupError) else "error"
+            self.state.time(perf_counter() - began, ended)
         if outcome.seen is None:  # USER_CONTEXT failed, or the user could not be loaded
             user = peek_user(self.request)
             outcome.seen = Seen.of(self.request, outcome.user_attribute, user, None)
@@ -211,6 +221,12 @@ class RequestLookup(Struct, eq=False):
     def __deepcopy__(self, memo: dict[int, object]) -> RequestLookup:
         """Return this object: a copied request keeps it, and :func:`lookup_for` notices that."""
         return self
+
+
+def _begin(resolver: InstanceResolver) -> float | None:
+    """Return the time where the lookup is to be timed."""
+    wanted = resolver.settings.server_timing
+    return perf_counter() if (settings.DEBUG if wanted is None else wanted) else None
 
 
 def _name(resolver: InstanceResolver, context: LookupContext) -> Ref | str | None:

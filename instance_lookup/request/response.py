@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 
+_TIMINGS = 10
+"""Lookups that one response tells of."""
+
+
 class ResponseState(Struct, eq=False):
     """What the lookups of one request mean for its response.
 
@@ -29,6 +33,8 @@ class ResponseState(Struct, eq=False):
     """True once a lookup failed: no cache may store an error page."""
     vary_headers: tuple[str, ...] = ()
     """The request headers that decided something so far."""
+    timings: tuple[tuple[float, str], ...] = ()
+    """Seconds and end of each lookup so far, where ``SERVER_TIMING`` is on."""
     _response: HttpResponseBase | None = None
     _started: bool = False
 
@@ -42,6 +48,13 @@ class ResponseState(Struct, eq=False):
         self.failed = True
         if self._original is not None:
             self._original.fail()
+
+    def time(self, seconds: float, ended: str) -> None:
+        """Note what a lookup took, and how it ``ended``."""
+        if len(self.timings) < _TIMINGS:
+            self.timings += ((seconds, ended),)
+        if self._original is not None:
+            self._original.time(seconds, ended)
 
     def touch(self, vary_headers: tuple[str, ...] = ()) -> None:
         """Note that the instance is read; a lookup adds the headers that decide which it is.
@@ -86,10 +99,21 @@ class ResponseState(Struct, eq=False):
     def leave(self, response: HttpResponseBase) -> None:
         """Finish a response that leaves the middleware, and keep watch over it."""
         self._response = response
+        if self.timings:
+            self._add_timings(response)
         if self.touched:
             self.finish(response)
         elif getattr(response, "streaming", False):
             self._watch(response)
+
+    def _add_timings(self, response: HttpResponseBase) -> None:
+        """Add ours to what others, such as a debug toolbar, have timed."""
+        ours = [
+            f'instance-lookup;dur={seconds * 1000:.2f};desc="{ended}"'
+            for seconds, ended in self.timings
+        ]
+        before = response.headers.get("Server-Timing")
+        response.headers["Server-Timing"] = ", ".join([before, *ours] if before else ours)
 
     def _watch(self, response: Any) -> None:
         """Have a stream note that it starts."""
