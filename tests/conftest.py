@@ -38,6 +38,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # import in any other module fails the environment `bare`.
 EXTRAS = frozenset({
     "cryptography",
+    "debug_toolbar",
     "django_redis",
     "instance_lookup.contrib.opentelemetry",
     "instance_lookup.contrib.prometheus",
@@ -45,6 +46,7 @@ EXTRAS = frozenset({
     "instance_lookup.permissions.composition",
     "instance_lookup.cache.encryption",
     "instance_lookup.contrib.health_check",
+    "instance_lookup.contrib.debug_toolbar",
     "instance_lookup.permissions",
     "openapi_core",
     "opentelemetry",

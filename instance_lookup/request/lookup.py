@@ -162,6 +162,12 @@ class RequestLookup(Struct, eq=False):
         who = self._outcome.who if self._outcome else _ANONYMOUS
         return get_resolver().permits(policy, who, config)
 
+    @property
+    def context(self) -> LookupContext | None:
+        """What the last lookup was asked with; ``None``: there was none."""
+        last = self._outcome
+        return None if last is None else LookupContext(last.who, request=self.request)
+
     def rule(self, policy: Allows, config: InstanceConfig) -> str:
         """Return what decided that a stricter policy allows ``config`` or not: for the log."""
         who = self._outcome.who if self._outcome else _ANONYMOUS

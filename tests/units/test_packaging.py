@@ -55,9 +55,10 @@ IMPORT_WITHOUT_EXTRAS = """
 import os, pkgutil, sys
 from importlib import import_module
 
-OPTIONAL = "cryptography", "django_redis", "redis", "rest_framework", "valkey"
+OPTIONAL = "cryptography", "debug_toolbar", "django_redis", "redis", "rest_framework", "valkey"
 OPTIONAL += "health_check", "opentelemetry", "prometheus_client"
-NAMED = {"encryption", "health_check", "opentelemetry", "permissions", "prometheus"}
+NAMED = {"debug_toolbar", "encryption", "health_check", "opentelemetry", "permissions"}
+NAMED |= {"prometheus"}
 
 sys.modules.update(dict.fromkeys(OPTIONAL))
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
