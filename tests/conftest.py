@@ -50,6 +50,7 @@ EXTRAS = frozenset({
     "instance_lookup.permissions",
     "openapi_core",
     "opentelemetry",
+    "playwright",
     "prometheus_client",
     "redis",
     "rest_framework",

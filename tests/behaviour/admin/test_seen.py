@@ -115,7 +115,7 @@ def test_list_calls_cache_no_more_for_more_instances(
 def test_list_shows_last_source_and_failure(operator: Browser, seen: InstanceResolver) -> None:
     """What the service last did for an instance stands in its row."""
     see("globex", outcome="timeout", source="stale_cache", status=None, ago=130)
-    assert "stale cache timeout, 2 min" in operator.see(q="globex")
+    assert "stale cache last failure: timeout, 2 min" in operator.see(q="globex")
 
 
 def test_list_keeps_owner_of_purged_instance(operator: Browser, seen: InstanceResolver) -> None:

@@ -1,0 +1,62 @@
+"""A browser for tests: Debian's chromium, installed where it is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+_INSTALL = (
+    ("apt-get", "update", "--quiet"),
+    ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "chromium"),
+)
+
+
+class NoBrowserError(Exception):
+    """There is no chromium, and it cannot be installed."""
+
+
+def find_chromium() -> str:
+    """Return the path of a chromium. Where there is none, install Debian's."""
+    if found := _on_path():
+        return found
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise NoBrowserError(
+            f"none of {PROGRAMS} is on PATH, and only root on Debian can install one here."
+            " Install chromium (apt-get install chromium) and run the tests again."
+        )
+    for words in _INSTALL:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise NoBrowserError(f"{' '.join(words)} failed: {done.stderr.strip()[-500:]}")
+    if found := _on_path():
+        return found
+    raise NoBrowserError("apt-get has installed chromium, and it is not on PATH")
+
+
+@contextmanager
+def start_chromium() -> Iterator[Browser]:
+    """Start a browser without a window; it stops with its ``with`` block."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Without its sandbox, which root may not have: it sees pages of our own only.
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def _on_path() -> str | None:
+    return next(filter(None, map(shutil.which, PROGRAMS)), None)
