@@ -15,14 +15,16 @@ from django.db.migrations.state import ProjectState
 from django.urls import reverse
 
 from instance_lookup import InstanceNotFound, get_resolver
+from instance_lookup.contrib.admin import actions
 from instance_lookup.frozen import MASK
-from tests.behaviour.admin.support import HOME, text
+from tests.behaviour.admin.support import HOME, see, text
 from tests.behaviour.commands.support import NO_LIST, SECRET, TOKEN, store
-from tests.support.servers import Answer
+from tests.support.servers import Answer, mute
 
 if TYPE_CHECKING:
     from pytest_django.fixtures import Settings
 
+    from instance_lookup.resolver import InstanceResolver
     from tests.behaviour.admin.support import Browser
     from tests.behaviour.commands.support import ConfigService
 
@@ -179,6 +181,29 @@ def test_list_of_service_that_lists_nothing(operator: Browser, service: ConfigSe
     assert "lists no instances" in operator.see()
 
 
+def test_list_of_service_that_hangs(
+    operator: Browser, service: ConfigService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person waits for the list for a moment, not for as long as a lookup may take."""
+    monkeypatch.setattr("instance_lookup.operations.listing.PATIENCE", 0.1)
+    service.scripts["/instances"] = mute()
+    assert "The Config Service does not answer." in operator.see()
+
+
+@pytest.mark.parametrize("cache_kind", ["filebased", "django-redis"])
+def test_pages_with_other_caches(
+    cache_alias: str, operator: Browser, reporting: InstanceResolver, settings: Settings
+) -> None:
+    """The pages are the same whatever the cache is made of."""
+    settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CACHE_ALIAS": cache_alias}
+    store("acme")
+    see("acme")
+    page = operator.see()
+    assert "acme ● fresh u1" in page
+    assert "Only this process." not in page
+    assert "Purged acme." in operator.do("purge", "acme")
+
+
 def test_pages_while_service_is_down(operator: Browser, service: ConfigService) -> None:
     """With the service down the list says so, and an instance is shown from the cache."""
     store("acme")
@@ -216,15 +241,20 @@ def test_pages_say_that_memory_is_of_one_process(operator: Browser) -> None:
     assert "Only this process." in operator.see()
 
 
-def test_pages_show_no_secret(operator: Browser) -> None:
-    """No page, before or after an action, shows a key, a token or credentials of a URL."""
-    seen = "".join(operator.get(path).content.decode() for path in PAGES)
-    for action in ("warm", "expire", "purge"):
-        seen += operator.send(action=action, id=["acme"]).content.decode()
-        seen += operator.send(action=action, id=["acme"], confirmed="yes").content.decode()
+def test_pages_show_no_secret(operator: Browser, service: ConfigService) -> None:
+    """No page, of a site that is well or not, shows a key, a token or credentials of a URL."""
+    service.scripts["/instances/globex"] = Answer(500, SECRET.encode())
+    seen = ""
+    for action in actions.ACTIONS:
+        for instance_id in ("acme", "globex"):
+            form = {"action": action, "id": instance_id, "given": "1h"}
+            seen += operator.send(**form).content.decode()
+            seen += operator.send(**form, confirmed="yes").content.decode()
         store("acme")
-        seen += operator.get(PAGES[1]).content.decode()
+        for path in (*PAGES, f"{PAGES[1]}?user=operator"):
+            seen += operator.get(path).content.decode()
     assert "openai" in seen
+    assert "Not warmed: globex" in seen
     assert SECRET not in seen
     assert TOKEN not in seen
 
