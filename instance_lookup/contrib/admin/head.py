@@ -53,10 +53,14 @@ class Card:
 
 def head_context(status: Status, fleet: Fleet) -> dict[str, Any]:
     """Return what the head shows of the ``status`` of all processes, and of their reports."""
+    level, state = _STATES[status.state], status.state.value
+    if status.service.up is None and not status.why:  # nothing was looked up yet
+        level, state = Level.IDLE, "no trouble is known"
     return {
         "status": status,
-        "status_level": _STATES[status.state],
-        "status_mark": MARKS[_STATES[status.state]],
+        "status_level": level,
+        "status_mark": MARKS[level],
+        "state": state,
         "cards": [
             _service(status),
             _cache(status),
@@ -128,7 +132,8 @@ def _hits(status: Status) -> Card:
         details.append(f"{status.calls_a_minute:g} calls a minute")
     if ratio is None:
         return Card("Hit ratio", Level.IDLE, "no lookups yet", tuple(details))
-    return Card("Hit ratio", Level.GOOD, f"{ratio:.1%}", tuple(details))
+    # Which ratio is good depends on the site.
+    return Card("Hit ratio", Level.IDLE, f"{ratio:.1%}", tuple(details))
 
 
 def _runway(runway: Runway | None) -> Card:

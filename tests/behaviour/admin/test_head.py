@@ -74,7 +74,7 @@ def test_cards_while_all_is_well() -> None:
         "Config Service": ("good", "up", ""),
         "Cache": ("good", "up", ""),
         "Invalidations": ("good", "heard", ""),
-        "Hit ratio": ("good", "98.0%", "3 calls a minute"),
+        "Hit ratio": ("idle", "98.0%", "3 calls a minute"),
         "Stale runway": ("idle", "no stale copies served", ""),
         "Processes": ("good", "4 report", ""),
     }
@@ -162,6 +162,7 @@ def test_page_shows_fleet(operator: Browser, reporting: InstanceResolver) -> Non
     service = ServiceCondition(up=False, reason="timeout", failing_since=time() - 60)
     report(reporting, 3, [], state=State.UNHEALTHY, service=service)
     page = operator.see()
+    assert "Status ! degraded" in page
     assert "3 report" in page
     assert "web1:3: service is failing: timeout, others up" in page
 
@@ -194,6 +195,7 @@ def test_page_of_service_that_goes_down_and_comes_back(
 def test_page_without_reports_says_how_to_have_them(operator: Browser) -> None:
     """Where nothing is reported, the page names the setting, and shows what this process knows."""
     page = operator.see()
+    assert "Status · no trouble is known" in page
     assert "Set REPORT_STATUS to True" in page
     assert "What is shown is of this process." in page
 
