@@ -58,7 +58,6 @@ def main() -> None:
         "STATIC_URL": "static/",
         "INSTALLED_APPS": [
             *options["INSTALLED_APPS"],
-            "django.contrib.staticfiles",
             "debug_toolbar",
         ],
         "MIDDLEWARE": [
