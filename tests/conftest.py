@@ -136,6 +136,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run also what takes long and seldom finds more (tests marked `full`)",
     )
     parser.addoption(
+        "--programs",
+        action="store_true",
+        help="run only what drives a program that it installs where it is missing: a browser, "
+        "Prometheus (tests marked `programs`)",
+    )
+    parser.addoption(
         "--second-try",
         action="store_true",
         help="run a test that failed once more, and show its first failure at the end: when a "
@@ -252,8 +258,10 @@ def _is_named(name: str) -> bool:
 def _is_left_out(item: pytest.Item) -> bool:
     options = item.config.option
     is_full = item.get_closest_marker("full") is not None
+    needs_program = item.get_closest_marker("programs") is not None
     return (
         (is_full and not options.full)
+        or needs_program is not options.programs
         or (options.bare and _is_extra(item))
         or (options.compat and _is_other_twin(item))
     )

@@ -107,7 +107,7 @@ def write_blocks(directory: Path) -> None:
         path.write_text(block)
 
 
-@pytest.mark.full
+@pytest.mark.programs
 def test_promtool_checks_the_rules() -> None:
     """Prometheus's own tool finds nothing wrong."""
     done = subprocess.run(
@@ -156,7 +156,7 @@ HEALTHY = [
 ]
 
 
-@pytest.mark.full
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("series", "alert"),
     [
@@ -211,7 +211,7 @@ class Prometheus(ServerProcess):
         return answer.status_code == 200
 
 
-@pytest.mark.full
+@pytest.mark.programs
 def test_prometheus_loads_the_rules() -> None:
     """A real Prometheus starts with them, and none has an error."""
 
@@ -224,7 +224,7 @@ def test_prometheus_loads_the_rules() -> None:
         assert not [rule for rule in loaded() if rule["health"] == "err"]
 
 
-@pytest.mark.full
+@pytest.mark.programs
 def test_gunicorn_with_four_workers(redis_server: RedisServer, tmp_path: Path) -> None:
     """Each worker tells of all, near hits too; one that has ended leaves no gauges behind."""
     write_blocks(tmp_path)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from instance_lookup.resolver import InstanceResolver
     from tests.behaviour.commands.support import ConfigService
 
-pytestmark = [pytest.mark.full, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.programs, pytest.mark.django_db(transaction=True)]
 
 PICTURES = {
     ("list", "light", 1280): "admin",
