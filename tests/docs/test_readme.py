@@ -219,6 +219,7 @@ def run_command(words: list[str]) -> None:
 
 
 @uses_extras
+@pytest.mark.django_db
 @pytest.mark.parametrize("page", [page for page in PAGES if page != SERVES_FOR_EVER])
 def test_commands_do_what_they_say(
     page: str, production: Site, monkeypatch: pytest.MonkeyPatch
