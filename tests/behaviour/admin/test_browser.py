@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from instance_lookup.resolver import InstanceResolver
     from tests.behaviour.commands.support import ConfigService
 
-pytestmark = [pytest.mark.programs, pytest.mark.django_db(transaction=True)]
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.django_db(transaction=True),
+    # A browser leaves connections open; threads of the server are collected with what they hold.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 PICTURES = {
     ("list", "light", 1280): "admin",
