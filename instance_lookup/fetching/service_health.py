@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from time import time
 from typing import TYPE_CHECKING
 
 from instance_lookup import events
@@ -47,8 +46,6 @@ class ServiceHealth:
             probe=settings.config_service_timeout + 1.0,
         )
         self.deletions = Deletions()
-        self.answered_at = 0.0
-        """Unix time of the last answer of any kind."""
 
     @property
     def trouble(self) -> tuple[str, float] | None:
@@ -116,7 +113,6 @@ class ServiceHealth:
 
     def service_is_up(self) -> None:
         """Note an answer of any kind, also a 403 or 404."""
-        self.answered_at = time()
         self.breaker.succeeded()
         self.service.ok()
 

@@ -171,10 +171,10 @@ def _service(resolver: InstanceResolver) -> ServiceCondition:
     health = resolver.service_health
     trouble = health.trouble
     reason, since = trouble or (None, None)
-    was_asked = health.answered_at or health.service.failed_at
+    was_asked = health.service.worked_at or health.service.failed_at
     return ServiceCondition(
         up=trouble is None if was_asked else None,
-        answered_at=health.answered_at or None,
+        answered_at=health.service.worked_at or None,
         failing_since=since,
         failed_at=health.service.failed_at or None,
         reason=reason,

@@ -30,6 +30,8 @@ class Health(Guarded):
         self.failing: OrderedDict[str, Hashable] = OrderedDict()
         self.since: dict[str, float] = {}
         """Unix time since when each of ``failing`` fails, for whatever reasons."""
+        self.worked_at = 0.0
+        """Unix time at which the whole worked last."""
         self.failed_at = 0.0
         """Unix time of the last failure of anything."""
         self.last_line = ""
@@ -38,6 +40,8 @@ class Health(Guarded):
 
     def ok(self, part: str = "", line: str | None = None) -> None:
         """Note that it works; ``line`` is for the log, instead of "… works again"."""
+        if not part:
+            self.worked_at = time()
         if part in self.failing and self.changes(part, None):
             logger.warning(line or f"{self._name}{part and f', {part},'} works again.")
 
