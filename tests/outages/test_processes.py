@@ -64,6 +64,7 @@ def test_uvicorn_workers(service: Service, redis_server: RedisServer, tmp_path: 
     assert sorted(map(service.asked, ["one", *names])) == [1] * 21
 
 
+@pytest.mark.full
 @pytest.mark.extras
 def test_celery_prefork(service: Service, redis_server: RedisServer, tmp_path: Path) -> None:
     """Celery tasks look up in forked children whose parent has looked up, or is doing so."""

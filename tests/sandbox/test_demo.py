@@ -175,6 +175,7 @@ def ask_like_curl(said: str) -> dict[str, str]:
     return body
 
 
+@pytest.mark.full
 def test_demo_that_goes_wrong_says_so(tmp_path: Path) -> None:
     """A step that fails, here by a wrong token, makes the demo fail."""
     with demo(tmp_path, STUDIO_SERVICE_TOKEN="wrong") as process:
@@ -198,7 +199,11 @@ def test_demo_without_its_redis_starts_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("moment", "name"), [("Starting", "SIGINT"), ("owner: the service is asked", "SIGTERM")]
+    ("moment", "name"),
+    [
+        ("Starting", "SIGINT"),
+        pytest.param("owner: the service is asked", "SIGTERM", marks=pytest.mark.full),
+    ],
 )
 def test_demo_that_is_interrupted_cleans_up(tmp_path: Path, moment: str, name: str) -> None:
     """While the servers start or in the midst of the story: they stop, and their files go."""

@@ -134,7 +134,9 @@ def test_damaged_entry_is_refused(stored: str | bytes) -> None:
         codec().decode(stored)
 
 
-@pytest.mark.parametrize("size", [10**6 + 65_536, 10**6 + 65_537, 200 * 2**20])
+@pytest.mark.parametrize(
+    "size", [10**6 + 65_536, 10**6 + 65_537, pytest.param(200 * 2**20, marks=pytest.mark.full)]
+)
 def test_decompression_bomb(size: int) -> None:
     """A value is decompressed up to the largest allowed size, and no further."""
     stored = compressed(b"\0" * size)

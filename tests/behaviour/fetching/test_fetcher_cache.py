@@ -90,6 +90,7 @@ def test_missing_is_kept_where_the_cache_does_not_take_it(process: Process) -> N
     assert entry.document is None
 
 
+@pytest.mark.full
 def test_missing_ids_push_out_no_other(process: Process, service: Service) -> None:
     """Ten thousand made-up ids while the cache is down, and a 404 is still honoured."""
     process.fetch()
