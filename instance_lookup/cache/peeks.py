@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
 from instance_lookup.cache.codec import UNREADABLE
-from instance_lookup.cache.keys import Keys
+from instance_lookup.cache.keys import Keys, block_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from instance_lookup.cache.shared import SharedTier
 
 D = TypeVar("D", bound=Struct)
+
+_AT_ONCE = 500
+"""Keys of one call: so many a cache in any database takes in one query."""
 
 
 def peek_many(tier: SharedTier[D], ids: Sequence[str]) -> dict[str, Peek[D]]:
@@ -31,3 +35,20 @@ def peek_many(tier: SharedTier[D], ids: Sequence[str]) -> dict[str, Peek[D]]:
         return {asked: tier.peek(asked) for asked in keys}
     found = dict(zip(wanted, values, strict=True))
     return {asked: tier.peek(asked, [found[key] for key in each]) for asked, each in keys.items()}
+
+
+def blocked_among(tier: SharedTier[D], ids: Sequence[str]) -> set[str]:
+    """Return those of ``ids`` that are blocked in ``tier``; no entry is read. Raise ``CacheError``.
+
+    There may be thousands of them, so it takes some calls.
+    """
+    blocked: set[str] = set()
+    with tier.errors.raised_to("read", None, counted=False) as cache:
+        for start in range(0, len(ids), _AT_ONCE):
+            part = ids[start : start + _AT_ONCE]
+            keys = [Keys.of(tier.kind, asked) for asked in part]
+            own = cache.get_many([each.own for each in keys])
+            expiry = cache.get_many([each.expiry for each in keys])
+            ends = map(block_end, own, expiry)
+            blocked.update(asked for asked, end in zip(part, ends, strict=True) if end > time())
+    return blocked

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
+from msgspec import structs
 
+from instance_lookup.cache.peeks import blocked_among
 from instance_lookup.contrib.admin.actions import ACTIONS
 from instance_lookup.contrib.admin.head import head_context
 from instance_lookup.contrib.admin.rows import Row
@@ -98,9 +100,11 @@ def _seen(
 ) -> dict[str, Any]:
     """Return a page of the instances that the site has asked for."""
     order, _ = ORDERS[wanted.order]
+    is_block = wanted.state is State.BLOCKED
+    fleet = _blocked(resolver, fleet) if is_block else fleet
     found = fleet.find(
         wanted.text,
-        state=wanted.state,
+        state=None if is_block else wanted.state,
         tenant=wanted.tenant,
         order=order,
         reverse=wanted.order.startswith("-"),
@@ -121,6 +125,17 @@ def _seen(
         "previous_query": _with(query, found.number - 1) if found.number > 1 else None,
         "next_query": _with(query, found.number + 1) if found.number < found.pages else None,
     }
+
+
+def _blocked(resolver: InstanceResolver, fleet: Fleet) -> Fleet:
+    """Return the reports with those instances only that are blocked now, which no report tells."""
+    ids = [one.id for one in fleet.instances]
+    try:
+        blocked = blocked_among(resolver.cache.tiers.shared, ids)
+    except CacheError as exc:
+        return structs.replace(fleet, failure=Failure.of(None, exc).message, instances=())
+    kept = tuple(one for one in fleet.instances if one.id in blocked)
+    return structs.replace(fleet, instances=kept)
 
 
 def _names_unseen(resolver: InstanceResolver, fleet: Fleet, wanted: Wanted) -> bool:

@@ -70,6 +70,31 @@ def test_list_finds_and_orders(
     assert instances(operator.see(**query)) == expected
 
 
+def test_list_finds_blocked_instances(operator: Browser, seen: InstanceResolver) -> None:
+    """Which are blocked is of this moment: no call or lookup reports a block."""
+    seen.block_instance("globex", 3600)
+    assert instances(operator.see(state="blocked")) == ["globex"]
+    seen.unblock_instance("globex")
+    assert instances(operator.see(state="blocked")) == []
+
+
+def test_list_of_blocked_instances_while_cache_fails(
+    operator: Browser, seen: InstanceResolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache that fails after the reports were read is told of, and no instance is listed."""
+    read = type(key_values["default"]).get_many
+
+    def get_many(self: object, keys: list[str]) -> list[object]:
+        if keys[0].startswith("instance_generation:"):
+            raise OSError(SECRET)
+        return read(self, keys)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(key_values["default"]), "get_many", get_many)
+    page = operator.see(state="blocked")
+    assert "What this site has seen is in the cache." in page
+    assert SECRET not in page
+
+
 def test_list_that_finds_nothing_says_so(operator: Browser, seen: InstanceResolver) -> None:
     """A search without a result is told from a broken page."""
     assert "No instance that this site has seen fits." in operator.see(tenant="t9")
