@@ -83,9 +83,14 @@ class InstanceCache:
         )
 
     def generation(self, instance_id: str) -> str:
-        """Return the generation for :meth:`set`; read it *before* you fetch the config to set."""
-        generation = self.tiers.shared.read(self._checked(instance_id)).generation
-        if generation is None:
+        """Return the generation for :meth:`set`; read it *before* you fetch the config to set.
+
+        Raises ``InstanceBlocked`` for an instance that is blocked: nothing can be stored.
+        """
+        reading = self.tiers.shared.read(self._checked(instance_id))
+        if reading.blocked_until:
+            raise blocked(instance_id, reading.blocked_until)
+        if (generation := reading.generation) is None:
             raise CacheError(
                 f"The cache {self._settings.cache_alias!r} keeps no generation of {instance_id!r}:"
                 " it keeps nothing at all, so nothing can be stored.",

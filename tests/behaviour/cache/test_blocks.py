@@ -306,7 +306,7 @@ def test_management_does_not_get_it_either(
     generation = cache.generation("acme")
     call(cache, "block", "acme", HOUR)
     config = InstanceConfig(instance_id="acme")
-    for more in {}, {"generation": generation}, {"generation": cache.generation("acme")}:
+    for more in {}, {"generation": generation}:
         with pytest.raises(InstanceBlocked):
             call(cache, "set", "acme", config, **more)
     assert call(cache, "get", "acme", allow_stale=True) is None
@@ -314,6 +314,17 @@ def test_management_does_not_get_it_either(
     assert call(cache, "unblock", "acme") is True
     call(cache, "set", "acme", config)
     assert call(cache, "has", "acme") is True
+
+
+def test_management_of_block_in_empty_cache(alias: str, call: Twin) -> None:
+    """Where the cache holds no generation of all ids yet, the error is that of a block as well."""
+    cache = InstanceCache(alias)
+    call(cache, "block", "acme", HOUR)
+    for verb, *args in ("generation",), ("set", InstanceConfig(instance_id="acme")):
+        with pytest.raises(InstanceBlocked):
+            call(cache, verb, "acme", *args)
+    with pytest.raises(InstanceBlocked):
+        call(cache, "warm", [InstanceConfig(instance_id="acme")])
 
 
 def test_cache_that_fails_later(
