@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -60,14 +61,12 @@ def find_user(name: str) -> Any:
     Raises ``LookupError`` where there is none, and what the database raises.
     """
     model: Any = get_user_model()
-    try:
-        return model._default_manager.get_by_natural_key(name)  # noqa: SLF001  # Django documents it
-    except model.DoesNotExist:
-        pass
-    try:
-        return model._default_manager.get(pk=name)  # noqa: SLF001
-    except (model.DoesNotExist, ValueError, ValidationError):
-        raise LookupError(f"No user has the username or the key {name!r}.") from None
+    users = model._default_manager  # noqa: SLF001  # Django documents it
+    for find in users.get_by_natural_key, lambda key: users.get(pk=key):
+        # "ValueError": what can be no key, or, on PostgreSQL, no text, such as a NUL.
+        with suppress(model.DoesNotExist, ValueError, ValidationError):
+            return find(name)
+    raise LookupError(f"No user has the username or the key {name!r}.")
 
 
 def names_of(user: Any) -> Iterable[str]:

@@ -49,6 +49,16 @@ def test_user_who_is_not_there(bob: User, name: str) -> None:
     assert told.ending.message == f"No user has the username or the key {name!r}."
 
 
+def test_name_that_the_database_does_not_take(bob: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that can be no text, as a NUL in PostgreSQL, is one that no user has."""
+
+    def refuse(name: str) -> User:
+        raise ValueError("A string literal cannot contain NUL (0x00) characters.")
+
+    monkeypatch.setattr(User.objects, "get_by_natural_key", refuse)
+    assert explained("\0").is_refused
+
+
 def test_anonymous_caller(bob: User) -> None:
     """An anonymous caller is explained as one."""
     assert explained(None).ending.status == 403
