@@ -9,6 +9,7 @@ Hits in the near cache are no events, which would cost more than the hits: read 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -117,8 +118,22 @@ def unwatch(watcher: Watcher) -> None:
 
 def tell(event: Event) -> None:
     """Call each watcher. One that fails is logged, and neither stops others nor the lookup."""
+    handled = sys.exception()  # such as the error that the event is about
     for watcher in watchers:
         try:
             watcher(event)
-        except Exception:
+        except Exception as exc:
+            _part(exc, handled)
             logger.exception("A watcher of instance_lookup failed; lookups are not affected.")
+
+
+def _part(error: BaseException, handled: BaseException | None) -> None:
+    """Have ``error`` not lead to the one that was being ``handled`` when the watcher was called.
+
+    Debug pages and error trackers show the frames of both, and those of a call hold documents.
+    """
+    one: BaseException | None = error
+    while one is not None:
+        if one.__context__ is handled:
+            one.__context__ = None
+        one = one.__context__

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from instance_lookup import events
+import pytest
+
+from instance_lookup import ConfigServiceUnavailable, InstanceResolver, events
+from tests.support.lookups import DOWN, SECRET, Service, asks
 from tests.support.watching import Told, watching
 
 if TYPE_CHECKING:
-    import pytest
+    from instance_lookup.backends.base import Document, NotModified, Query
 
 
 def test_watcher_is_called_once() -> None:
@@ -43,3 +46,37 @@ def test_watcher_that_fails(told: Told, caplog: pytest.LogCaptureFixture) -> Non
         events.unwatch(fail)
     assert told == [events.Denial("policy")]
     assert "A watcher of instance_lookup failed" in caplog.text
+
+
+class Failing(Service):
+    """Fails in a frame that has a document in it."""
+
+    def get_instance(self, instance_id: str, query: Query) -> Document | NotModified:
+        held = [self.instances[instance_id]]
+        assert SECRET in repr(held)
+        raise DOWN
+
+
+def test_watcher_that_fails_while_a_call_does(caplog: pytest.LogCaptureFixture) -> None:
+    """The error in the log does not lead to that of the call, whose frames hold a document."""
+
+    def fail(event: events.Event) -> None:
+        if isinstance(event, events.ServiceCall):
+            try:
+                raise KeyError
+            except KeyError:
+                raise LookupError  # noqa: B904  # as code that does not think of it
+
+    resolver = InstanceResolver(config_service_backend=Failing())
+    events.watch(fail)
+    try:
+        with pytest.raises(ConfigServiceUnavailable):
+            resolver.resolve(asks())
+    finally:
+        events.unwatch(fail)
+    (logged,) = (one.exc_info for one in caplog.records if "A watcher" in one.message)
+    assert logged is not None
+    assert logged[1] is not None
+    own = logged[1].__context__
+    assert isinstance(own, KeyError)
+    assert own.__context__ is None
