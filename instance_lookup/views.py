@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 
 from instance_lookup.operations.condition import State
 from instance_lookup.operations.status import get_status
+from instance_lookup.request.problems import preferred_type
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -28,7 +29,7 @@ async def health(request: HttpRequest) -> HttpResponse:
     status = get_status()
     code = 503 if status.state is State.UNHEALTHY else 200
     response: HttpResponse
-    if request.get_preferred_type(["application/json", "text/plain"]) == "text/plain":
+    if preferred_type(request, ["application/json", "text/plain"]) == "text/plain":
         response = HttpResponse(as_text(status), content_type="text/plain; charset=utf-8")
     else:
         response = JsonResponse(status.as_dict(public=True))

@@ -53,7 +53,7 @@ def error_response(request: HttpRequest, error: InstanceLookupError) -> HttpResp
     if isinstance(error, CacheError):
         return None  # management failed, not a lookup: Django's 500 tells the operators
     offered = [PROBLEM_JSON, "application/json", "text/html"]
-    if request.get_preferred_type(offered) != "text/html":
+    if preferred_type(request, offered) != "text/html":
         response: HttpResponse = JsonResponse(
             problem(request, error), status=error.status_code, content_type=PROBLEM_JSON
         )
@@ -65,6 +65,17 @@ def error_response(request: HttpRequest, error: InstanceLookupError) -> HttpResp
     for name, value in problem_headers(error).items():
         response.headers[name] = value
     return quiet(response, error)
+
+
+def preferred_type(request: HttpRequest, offered: list[str]) -> str | None:
+    """Return which of the types ``offered`` the client prefers; ``None``: it takes none of them.
+
+    The first one where its ``Accept`` is too long to be read, which is no error of the site.
+    """
+    try:
+        return request.get_preferred_type(offered)
+    except ValueError:
+        return offered[0]
 
 
 def quiet(response: R, error: InstanceLookupError) -> R:

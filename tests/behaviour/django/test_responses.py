@@ -50,6 +50,14 @@ def sam(olga: User) -> User:
     return User.objects.create_user("sam")
 
 
+def test_answer_to_client_whose_accept_is_too_long(rf: RequestFactory) -> None:
+    """Where Django refuses to read what the client takes, it gets the problem details."""
+    request = rf.get("/", headers={"accept": f"x/y;a={'b' * 20_000}"})
+    response = error_response(request, AccessDenied("no"))
+    assert response is not None
+    assert (response.status_code, response["Content-Type"]) == (403, PROBLEM)
+
+
 @pytest.mark.parametrize(
     ("instance", "status", "kind"),
     [

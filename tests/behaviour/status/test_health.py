@@ -51,6 +51,13 @@ def test_health_text(site: Site) -> None:
     assert lines == ["degraded", "The Config Service fails (status): stale copies are served."]
 
 
+def test_health_accept_too_long(site: Site) -> None:
+    """A header that Django refuses to read, as any client can send it, is no error of the site."""
+    response = Client().get(URL, headers={"accept": f"x/y;a={'b' * 20_000}"})
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/json"
+
+
 def test_health_degraded(site: Site) -> None:
     """A process that serves stale copies stays in service."""
     bring_down(site)
