@@ -20,7 +20,8 @@ def lines(told: Explanation) -> Iterator[str]:
 
 
 def _lines(told: Explanation) -> Iterator[str]:
-    yield f"{told.named or 'no instance'} for {told.user} (request {told.request_id})"
+    request = f" (request {told.request_id})" if told.request_id else ""
+    yield f"{told.named or 'no instance'} for {told.user}{request}"
     if told.identifiers:
         yield "Identifiers"
         width = max(len(each.name) for each in told.identifiers)
@@ -50,7 +51,7 @@ def _seen(layer: Layer) -> str:
     if layer.purged_in is not None:
         parts.append(f"purged in {duration(layer.purged_in)}")
     if layer.note:
-        parts.append(layer.note)
+        parts.append(layer.note.removesuffix("."))
     if layer.took is not None:
         parts.append(f"took {layer.took * 1000:.1f} ms")
     return ", ".join(parts)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         ServiceCondition,
         SubscriptionCondition,
     )
-    from instance_lookup.operations.reports import Processes, Runway
+    from instance_lookup.operations.reports import Processes
     from instance_lookup.operations.status import Status
 
 _UNKNOWN = "not known"
@@ -35,7 +35,7 @@ def lines_of(status: Status) -> Iterator[str]:
         "Subscription": _subscription(status.subscription, status.at),
         "Lookups": _lookups(status),
         "Calls a minute": _number(status.calls_a_minute),
-        "Stale copies": _runway(status.runway),
+        "Stale copies": _runway(status),
     }
     for name, value in shown.items():
         yield f"{name:{_BEHIND}}{printable(value)}"
@@ -85,9 +85,10 @@ def _number(value: float | None) -> str:
     return _UNKNOWN if value is None else f"{value:g}"
 
 
-def _runway(runway: Runway | None) -> str:
+def _runway(status: Status) -> str:
+    runway, processes = status.runway, status.processes
     if runway is None or runway.first is None:
-        return "none"
+        return "none" if processes is not None and processes.reported else _UNKNOWN
     return (
         f"{runway.count}: the first runs out in {duration(runway.first)}, half of them in"
         f" {duration(runway.median or 0.0)}, the last in {duration(runway.last or 0.0)}"

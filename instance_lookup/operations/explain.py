@@ -235,7 +235,9 @@ def _ended(error: InstanceLookupError) -> Ending:
 
 def _open(otherwise: int, message: str) -> Ending:
     return Ending(
-        status=None, otherwise=otherwise, message=f"The Config Service decides; {message}."
+        status=None,
+        otherwise=otherwise,
+        message=f"The Config Service decides; {message.rstrip('.')}.",
     )
 
 

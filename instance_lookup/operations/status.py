@@ -69,8 +69,8 @@ def get_status(resolver: InstanceResolver | None = None, fleet: Fleet | None = N
         return Status(**_fields(own), **_known(reporter.summary))
     conditions = [beat.condition for beat in fleet.processes] or [own]
     together = _together(conditions)
-    if fleet.failure is not None:
-        together = _without_cache(together, fleet.failure)
+    if fleet.failure is not None:  # then an empty fleet means nothing
+        return Status(**_fields(_without_cache(together, fleet.failure)))
     return Status(**_fields(together), **_known(fleet.summary))
 
 

@@ -17,7 +17,7 @@ from instance_lookup.outcomes import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from instance_lookup.operations.reports import Fleet, Runway
+    from instance_lookup.operations.reports import Fleet
     from instance_lookup.operations.status import Status
     from instance_lookup.operations.stored import Minute
 
@@ -66,8 +66,8 @@ def head_context(status: Status, fleet: Fleet) -> dict[str, Any]:
             _cache(status),
             _subscription(status),
             _hits(status),
-            _runway(status.runway),
-            _processes(status, is_on=fleet.is_on),
+            _runway(status),
+            _processes(status, fleet),
         ],
         "reports_are_off": not fleet.is_on and not fleet.processes,
         "charts": charts(fleet.minutes),
@@ -136,27 +136,32 @@ def _hits(status: Status) -> Card:
     return Card("Hit ratio", Level.IDLE, f"{ratio:.1%}", tuple(details))
 
 
-def _runway(runway: Runway | None) -> Card:
+def _runway(status: Status) -> Card:
+    runway, processes = status.runway, status.processes
     if runway is None or not runway.count:
-        return Card("Stale runway", Level.IDLE, "no stale copies served")
+        is_known = processes is not None and processes.reported
+        said = "no stale copies served" if is_known else "not known"
+        return Card("Stale runway", Level.IDLE, said)
     ends = (("first", runway.first), ("median", runway.median), ("last", runway.last))
     details = tuple(f"{name} runs out in {duration(left or 0)}" for name, left in ends)
     many = f"{runway.count} instances" if runway.count > 1 else "1 instance"
     return Card("Stale runway", Level.WARNING, f"{many} on a stale copy", details)
 
 
-def _processes(status: Status, *, is_on: bool) -> Card:
+def _processes(status: Status, fleet: Fleet) -> Card:
     reported = status.processes
     if reported is None or not reported.reported:
-        value = "none has reported yet" if is_on else "not reporting"
+        value = "none has reported yet" if fleet.is_on else "not reporting"
+        if fleet.failure is not None:
+            value = "not known"
         return Card("Processes", Level.IDLE, value, ("What is shown is of this process.",))
     differing = tuple(
         f"{printable(each.process)}: {each.what} is {printable(each.is_)}, others"
         f" {printable(each.others)}"
         for each in reported.differing
     )
-    many = f"{reported.reported} report" if reported.reported > 1 else "1 reports"
-    return Card("Processes", Level.WARNING if differing else Level.GOOD, many, differing)
+    level = Level.WARNING if differing else Level.GOOD
+    return Card("Processes", level, f"{reported.reported} reported", differing)
 
 
 def _since(moment: float, now: float) -> str:

@@ -189,9 +189,10 @@ def _chosen(collected: Collected[Inspection], options: dict[str, Any]) -> Sequen
 
 def _summary(collected: Collected[Inspection]) -> str:
     stale, total = len(_soonest_purged(collected.done)), len(collected.done)
-    if not stale:
-        return f"Of {total} instances none has a stale copy."
-    return f"Of {total} instances {stale} {'has' if stale == 1 else 'have'} a stale copy."
+    said = f"{stale or 'none'} {'have' if stale > 1 else 'has'} a stale copy"
+    failed = sum(each.id is not None for each in collected.failures)
+    unread = f", {failed} could not be read" if failed else ""
+    return f"Of {total + failed} instances {said}{unread}."
 
 
 def _without_list(

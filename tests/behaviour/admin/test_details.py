@@ -50,6 +50,8 @@ def test_explanation_of_unknown_user(operator: Browser) -> None:
 def test_explanation_without_copy(operator: Browser, bob: User) -> None:
     """Where the cache holds nothing, the service decides, and is not asked."""
     assert "? the Config Service decides" in operator.see(ACME, user="bob")
+    badge = '<span class="il-badge il-unknown"><span aria-hidden="true">?</span> the Config'
+    assert badge in operator.get(ACME, {"user": "bob"}).content.decode()
 
 
 def test_explanation_while_cache_is_down(operator: Browser, bob: User, settings: Settings) -> None:

@@ -21,7 +21,7 @@ from instance_lookup.operations.condition import (
 )
 from instance_lookup.operations.reporter import reporter
 from instance_lookup.operations.reports import Difference, Fleet, Processes, Runway
-from instance_lookup.operations.status import Status
+from instance_lookup.operations.status import Status, get_status
 from instance_lookup.operations.stored import Beat, Form, Minute, Minutes, beat_key, minutes_key
 from tests.behaviour.admin.support import HOME, see
 from tests.behaviour.commands.support import store
@@ -76,7 +76,7 @@ def test_cards_while_all_is_well() -> None:
         "Invalidations": ("good", "heard", ""),
         "Hit ratio": ("idle", "98.0%", "3 calls a minute"),
         "Stale runway": ("idle", "no stale copies served", ""),
-        "Processes": ("good", "4 report", ""),
+        "Processes": ("good", "4 reported", ""),
     }
 
 
@@ -148,11 +148,20 @@ def test_card_of_runway() -> None:
     assert cards(runway=Runway(1, 1.0, 1.0, 1.0))["Stale runway"][1] == "1 instance on a stale copy"
 
 
+def test_cards_of_fleet_that_cannot_be_read() -> None:
+    """With the cache down it is not known who is on a stale copy, nor how many processes run."""
+    fleet = Fleet(is_on=True, at=NOW, stale_max_age=3600, failure="down")
+    shown = {
+        card.title: card.value for card in head_context(get_status(None, fleet), fleet)["cards"]
+    }
+    assert (shown["Stale runway"], shown["Processes"]) == ("not known", "not known")
+
+
 def test_card_of_processes_names_the_one_that_differs() -> None:
     """The page says which process is not like the others, and in what."""
     differing = (Difference("web1:7", "cache", "down", "up"),)
     shown = cards(processes=Processes(1, differing))["Processes"]
-    assert shown == ("warning", "1 reports", "web1:7: cache is down, others up")
+    assert shown == ("warning", "1 reported", "web1:7: cache is down, others up")
 
 
 def test_page_shows_fleet(operator: Browser, reporting: InstanceResolver) -> None:

@@ -160,6 +160,7 @@ def test_seen_while_cache_is_down(
     page = operator.see(**{"from": "seen"})
     assert "The cache does not answer." in page
     assert "What this site has seen is in the cache." in page
+    assert "Seen by this site Listed by" in page  # no number, which is not known
     page = operator.see(q="acme")
     assert "acme ? unknown" in page
     assert SECRET not in page

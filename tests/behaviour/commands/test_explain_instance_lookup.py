@@ -101,6 +101,21 @@ def test_wrong_usage(service: ConfigService, args: list[str]) -> None:
     assert explain(*args).code == 1
 
 
+def test_unknown_user_has_no_request(service: ConfigService) -> None:
+    """Without a user there is no request, so none is named."""
+    assert explain("--user", "eve").out.startswith("no instance for user 'eve'\n")
+
+
+def test_refusal_by_a_stale_copy_is_one_sentence(service: ConfigService) -> None:
+    """What the copy would lead to ends with one full stop."""
+    store("acme", age=400, owner="eve")
+    assert (
+        explain("--user", "bob", *HEADER)
+        .out.splitlines()[-1]
+        .endswith("refused: You may not use instance 'acme'.")
+    )
+
+
 def test_header_without_a_colon(service: ConfigService) -> None:
     """What is no header is refused."""
     ran = explain("--user", "bob", "--header", "X-Instance-ID")
@@ -126,7 +141,7 @@ def test_everything_down(service: ConfigService, settings: Any) -> None:
     with faulty_cache() as faults:
         faults.fail()
         ran = explain("--user", "bob", *HEADER, "--ask")
-    assert "shared   down, The cache 'default' failed to read 'acme': ConnectionError." in ran.out
+    assert "down, The cache 'default' failed to read 'acme': ConnectionError, took " in ran.out
     assert "service  asked, timeout" in ran.out
     assert "Answer: 503" in ran.out
     assert (ran.code, ran.err) == (3, "The cache could not be read.")

@@ -15,6 +15,7 @@ from django.core.management.base import CommandError
 
 from instance_lookup import get_resolver
 from instance_lookup.management.screen import one_screen
+from instance_lookup.testing.cache import faulty_cache
 from tests.behaviour.commands.support import SECRET, TOKEN, Run, run, store
 from tests.support.caches import use_cache
 from tests.support.servers import Answer
@@ -143,7 +144,19 @@ def test_watch_goes_on_while_everything_is_down(
     assert "acme" in service_down
     assert "(CONFIG_SERVICE_UNAVAILABLE, unreachable). What the cache" in service_down
     assert "CACHE_ERROR: The cache 'instances' failed to list" in both_down
+    assert ": Of 0 instances none has a stale copy.\n" in both_down
     assert done.err == "Interrupted."
+
+
+def test_watch_counts_what_could_not_be_read(
+    service: ConfigService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that cannot be read may be stale, so the head counts it."""
+    with faulty_cache() as faults:
+        faults.fail()
+        done = watch(monkeypatch, Pauses(), "acme")
+    head = done.out.splitlines()[0]
+    assert head.endswith(": Of 1 instances none has a stale copy, 1 could not be read.")
 
 
 def test_watch_without_a_list_says_so_in_each_snapshot(

@@ -97,6 +97,8 @@ def test_status_cache_down(site: Site) -> None:
         done = told()
     assert done.code == 0
     assert fields(done.out)["Cache"].startswith("down for ")
+    assert fields(done.out)["Stale copies"] == "not known"
+    assert "Processes" not in done.out
     assert "The cache 'default' failed to read all instances: OSError. So what" in done.err
     assert "Traceback" not in done.err
 
