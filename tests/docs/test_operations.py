@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 import subprocess
@@ -12,8 +13,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import load_command_class
 
-from instance_lookup import get_resolver
+from instance_lookup import AccessDenied, LookupContext, LookupUser, get_resolver
 from instance_lookup.backends.memory import DictConfigService
+from instance_lookup.context import RequestMetadata
 from tests.behaviour.commands.support import run
 from tests.support.documents import ACME, ROOT
 
@@ -95,3 +97,18 @@ def test_logging_of_the_page() -> None:
         " (request 'r-1'): ALLOW_ANONYMOUS is off",
         "WARNING django.request request=r-1 instance=- Forbidden: /plain",
     ]
+
+
+def test_refusal_lines_of_the_page(bob: User, caplog: pytest.LogCaptureFixture) -> None:
+    """What the page shows of a refusal by the policy and by a block is what the log has."""
+    resolver, shown = get_resolver(), re.findall(r"^    (Refused .*)$", LOGGING, re.MULTILINE)
+    context = LookupContext(
+        LookupUser("7"), "acme", request_metadata=RequestMetadata(request_id="r-1")
+    )
+    with caplog.at_level(logging.INFO, "instance_lookup.access"):
+        for prepare in (lambda: None, lambda: resolver.block_instance("acme", 60)):
+            prepare()
+            with pytest.raises(AccessDenied):
+                resolver.resolve(context)
+    said = [each.message for each in caplog.records if each.name == "instance_lookup.access"]
+    assert said == [shown[0], shown[2]]

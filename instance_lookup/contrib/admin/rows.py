@@ -40,7 +40,7 @@ MEANINGS = {
     ),
     State.NEGATIVE: "A request gets 404: the Config Service said that there is no such instance.",
     State.BLOCKED: (
-        "A request is refused with 403, whoever asks and whatever the Config Service says (with"
+        "Every request is refused with 403, whatever the Config Service says (with"
         " CONCEAL_DENIED: 404)."
     ),
     State.ABSENT: "A request waits for the Config Service. If that fails, it gets 503.",
