@@ -101,6 +101,8 @@ Watcher = Callable[[Event], object]
 
 watchers: tuple[Watcher, ...] = ()
 """Read it as ``events.watchers``: it is replaced, not changed."""
+_failed: list[Watcher] = []
+"""Those of which the log has a traceback."""
 
 
 def watch(watcher: Watcher) -> None:
@@ -114,17 +116,20 @@ def unwatch(watcher: Watcher) -> None:
     """Stop calling ``watcher``."""
     global watchers  # noqa: PLW0603
     watchers = tuple(each for each in watchers if each != watcher)
+    _failed[:] = [each for each in _failed if each != watcher]
 
 
 def tell(event: Event) -> None:
-    """Call each watcher. One that fails is logged, and neither stops others nor the lookup."""
+    """Call each watcher. One that fails is logged once, and neither stops others nor the lookup."""
     handled = sys.exception()  # such as the error that the event is about
     for watcher in watchers:
         try:
             watcher(event)
         except Exception as exc:
-            _part(exc, handled)
-            logger.exception("A watcher of instance_lookup failed; lookups are not affected.")
+            if watcher not in _failed:  # else there would be a traceback for each lookup
+                _failed.append(watcher)
+                _part(exc, handled)
+                logger.exception("A watcher of instance_lookup failed; lookups are not affected.")
 
 
 def _part(error: BaseException, handled: BaseException | None) -> None:

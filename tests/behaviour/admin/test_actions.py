@@ -61,7 +61,7 @@ def test_block_and_unblock(operator: Browser) -> None:
     assert 'value="24h"' in operator.send(action="block", id="acme").content.decode()
     page = operator.do("block", "acme", given="2h", detail="acme")
     assert "Blocked acme." in page
-    assert "■ blocked A request is refused with 403" in page
+    assert "■ blocked Every request is refused with 403" in page
     assert "In the cache: blocked until" in page
     assert "Unblocked acme." in operator.do("unblock", "acme")
     assert state("acme") == State.ABSENT
