@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -14,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from instance_lookup import get_resolver
 from instance_lookup.exceptions import LookupErrorType
+from instance_lookup.management.output import Output
 from instance_lookup.management.progress import Progress
 from instance_lookup.outcomes import NO_LIST, Failure, printable
 
@@ -75,6 +77,12 @@ class InstanceCommand(BaseCommand):
     requires_system_checks = ()
     takes_ids = True
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stdout = Output(kwargs.get("stdout") or sys.stdout)
+        style, self.stderr = self.stderr.style_func, Output(kwargs.get("stderr") or sys.stderr)
+        self.stderr.style_func = style
+
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Return Django's parser, which exits with 1 for a mistyped option.
 
@@ -107,6 +115,8 @@ class InstanceCommand(BaseCommand):
             return super().execute(*args, **options)
         except KeyboardInterrupt:
             raise CommandError("Interrupted.", returncode=Exit.INTERRUPTED) from None
+        finally:
+            self.stdout.flush()  # not when Python exits, which complains of a reader that has gone
 
     def make_resolver(self, **options: Any) -> InstanceResolver:
         """Return the resolver to work with, or exit if the settings are wrong."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from time import sleep, strftime
 from typing import TYPE_CHECKING, Any
@@ -100,11 +99,8 @@ class Command(InstanceCommand):
     def _watch(self, resolver: InstanceResolver, options: dict[str, Any]) -> None:
         """Show one snapshot after another, until Ctrl-C, or until its reader has gone."""
         while True:
-            try:
-                self._show(resolver, options)
-            except BrokenPipeError:
-                # Python writes what is left when it exits, and would complain again.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
+            self._show(resolver, options)
+            if getattr(self.stdout, "reader_has_gone", False):
                 return
             sleep(options["interval"] or _INTERVAL)
 
