@@ -77,19 +77,22 @@ class Lookups:
         self._projects = Projects(load_project, load_config, is_theirs)
 
     def held(
-        self, context: LookupContext, ref: Ref | None, *, may_block: bool
+        self,
+        context: LookupContext,
+        ref: Ref | None,
+        read: Callable[[str], Reading[InstanceConfig]] | None,
     ) -> LookupResult | Held | None:
         """Return the answer if it is a fresh hit, of a user who may have it.
 
         ``context`` says who asks, ``ref`` what it names, where that is known. This is the short way
         of :meth:`steps`, which handles all other cases: without signals, and without generators,
-        which would take a third of its time. Where it ``may_block`` it looks beyond this process as
-        well, and returns what it read if that is no answer.
+        which would take a third of its time. ``read`` blocks: it reads the cache of all processes,
+        and what it returns is returned if it is no answer. ``None``: only this process is asked.
         """
         user = context.user
         if instance_resolved.receivers or user.is_anonymous:
             return None
-        loader, held = self._load_config, None
+        held: Held | None = None
         try:
             asked = context.instance_id
             if asked is None or context.project_id is not None or context.request is not None:
@@ -99,10 +102,10 @@ class Lookups:
                 asked = ref.instance_id
             elif not self._selector.is_id(asked):
                 return None
-            entry = loader.read_near(asked, user)
-            if entry is None and may_block and not self._settings.conceal_denied:
-                held = Held(InstanceRef(asked), self.deadline(), loader.read(asked))
-                entry = loader.hit(asked, user, held.reading)
+            entry = self._load_config.read_near(asked, user)
+            if entry is None and read is not None and not events.watchers:
+                held = Held(InstanceRef(asked), self.deadline(), read(asked))
+                entry = self._load_config.hit(asked, user, held.reading)
             if entry is None or entry.document is None:
                 return held
             grant = authorize(user, entry.document, self._policy)

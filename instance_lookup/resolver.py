@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
-from instance_lookup import events
 from instance_lookup.access import Allows, authorize, bind, verdict
 from instance_lookup.backends.base import describe
 from instance_lookup.cache.instance_cache import InstanceCache
@@ -77,6 +76,9 @@ class InstanceResolver:
             is_theirs=is_theirs,
             count=counters.add,
         )
+        self._held = self._lookups.held
+        # Where denials are concealed, what may be read depends on what was found.
+        self._read = None if settings.conceal_denied else self._load_config.read
 
     def resolve(self, context: LookupContext, ref: Ref | None = None) -> LookupResult:
         """Return the configuration that ``context`` may have.
@@ -85,14 +87,14 @@ class InstanceResolver:
         Raises ``InvalidContext``, ``AccessDenied``, ``InstanceNotFound`` or
         ``ConfigServiceUnavailable``, within ``CONFIG_SERVICE_TIMEOUT``.
         """
-        held = self._lookups.held(context, ref, may_block=not events.watchers)
+        held = self._held(context, ref, self._read)
         if isinstance(held, LookupResult):
             return held
         return drive(self._lookups.steps(context, ref, held))
 
     async def aresolve(self, context: LookupContext, ref: Ref | None = None) -> LookupResult:
         """Return what :meth:`resolve` does, without blocking the event loop. Raises as that."""
-        held = self._lookups.held(context, ref, may_block=False)
+        held = self._held(context, ref, None)
         if isinstance(held, LookupResult):
             return held
         return await adrive(self._lookups.steps(context, ref, held))
