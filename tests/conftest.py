@@ -156,8 +156,8 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    # Two more than there are cores: half of the time tests wait, for a timeout or for a process.
-    return 2 + (os.cpu_count() or 1)
+    # Three for each core: most of the time tests wait, for a timeout or for a process.
+    return 3 * (os.cpu_count() or 1)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -129,8 +129,10 @@ def test_service_without_tls(service: Service, settings: Settings) -> None:
     url = service.server.url.replace("http:", "https:")
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CONFIG_SERVICE_URL": url}
     found = examined()
-    assert levels(found, "error") == {"tls"}
-    assert found["tls"].seen.startswith("no TLS with the service: ")
+    (failed,) = levels(found, "error")
+    said = {"tls": "no TLS with the service: ", "answer": "no answer to a request (Connection"}
+    # The second where the server's reset overtakes what it answered to the handshake.
+    assert found[failed].seen.startswith(said[failed])
 
 
 def test_service_that_wants_our_certificate(
