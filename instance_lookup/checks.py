@@ -22,9 +22,15 @@ from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  # Dja
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from instance_lookup import validators
 from instance_lookup.backends.http import HttpConfigService
-from instance_lookup.conf import NAME, Settings, find_problems, get_settings, raw_options
+from instance_lookup.conf import (
+    NAME,
+    Settings,
+    find_problems,
+    get_settings,
+    raw_options,
+    validators,
+)
 from instance_lookup.middleware import InstanceConfigMiddleware
 from instance_lookup.resolver import InstanceResolver
 

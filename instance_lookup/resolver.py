@@ -24,8 +24,8 @@ from instance_lookup.fetching.loader import Loader
 from instance_lookup.fetching.refusals import lets_in
 from instance_lookup.fetching.service_health import ServiceHealth
 from instance_lookup.identifiers import InstanceRef, ProjectRef
-from instance_lookup.lookups import Lookups, build_result
-from instance_lookup.selection import Selector
+from instance_lookup.resolution.lookups import Lookups, build_result
+from instance_lookup.resolution.selection import Selector
 from instance_lookup.types import LookupResult
 from instance_lookup.users import LookupUser
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from instance_lookup.views import health
+from instance_lookup.endpoints.health import health
 
 app_name = "instance_lookup"
 urlpatterns = [path("health/", health, name="health")]

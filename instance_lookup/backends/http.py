@@ -40,9 +40,9 @@ from instance_lookup.backends.base import (
 )
 from instance_lookup.backends.headers import NOT_VISIBLE_ASCII, headers_of, valid_etag, version
 from instance_lookup.backends.transport import DeadlineSession, ProxyRefused, address, root_cause
+from instance_lookup.conf.validators import proxy_url, service_url
 from instance_lookup.exceptions import InvalidContext
 from instance_lookup.frozen import SecretBytes
-from instance_lookup.validators import proxy_url, service_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,9 +13,9 @@ from typing import Annotated
 from msgspec import Meta
 
 from instance_lookup.cache.keys import block_end
+from instance_lookup.conf.validators import complain
 from instance_lookup.exceptions import InstanceBlocked
 from instance_lookup.resilience.expiring import Expiring
-from instance_lookup.validators import complain
 
 _LONGEST = 366 * 86_400
 """Seconds."""

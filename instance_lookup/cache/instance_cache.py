@@ -17,10 +17,10 @@ from instance_lookup.cache.stats import Counters
 from instance_lookup.cache.tiers import TieredCache
 from instance_lookup.concurrency.pools import in_executor
 from instance_lookup.conf import Settings, apply_options
+from instance_lookup.conf.validators import Seconds, complain
 from instance_lookup.exceptions import CacheError, InvalidContext
 from instance_lookup.signals import instance_invalidated
 from instance_lookup.types import CacheEntry, CacheStats, InstanceConfig, Source
-from instance_lookup.validators import Seconds, complain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

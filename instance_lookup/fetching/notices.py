@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from instance_lookup import events
 from instance_lookup.access import authorize
+from instance_lookup.access.verdicts import deciding_rule
 from instance_lookup.concurrency.steps import Notify, asking
 from instance_lookup.exceptions import AccessDenied, InstanceLookupError
 from instance_lookup.identifiers import InstanceRef, ProjectRef
 from instance_lookup.signals import access_denied, instance_resolved, instance_stale_served
 from instance_lookup.types import Source
-from instance_lookup.verdicts import deciding_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,7 +1,7 @@
 """What operators see and steer, for commands, pages and metrics alike.
 
 Each module is one question of theirs, and a function that answers it. The doors (``management``,
-``contrib``, ``views``) only show the answers. Nothing here is imported by a lookup.
+``contrib``, ``endpoints``) only show the answers. Nothing here is imported by a lookup.
 
 ``listing``: which instances does the Config Service list, page by page?
 ``compare``: does the cache hold what the Config Service says?

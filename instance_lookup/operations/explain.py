@@ -8,6 +8,7 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from msgspec import Struct
 
+from instance_lookup.access.verdicts import Answer, Verdict, verdict_tree
 from instance_lookup.concurrency.deferred import in_event_loop
 from instance_lookup.exceptions import (
     AccessDenied,
@@ -21,7 +22,6 @@ from instance_lookup.fetching.glance import glance
 from instance_lookup.identifiers import InstanceRef, ProjectRef
 from instance_lookup.operations.explanation import Asked, Ending, Explanation
 from instance_lookup.operations.outlook import Outlook, look
-from instance_lookup.verdicts import Answer, Verdict, verdict_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

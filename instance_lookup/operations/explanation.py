@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
-from instance_lookup.verdicts import Verdict
+from instance_lookup.access.verdicts import Verdict
 
 
 class Asked(Struct, frozen=True):

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from msgspec import Struct
 
 from instance_lookup.access import bind
+from instance_lookup.access.verdicts import deciding_rule
 from instance_lookup.concurrency.deferred import NotLoaded, call_when_loaded, in_event_loop
 from instance_lookup.context import (
     LookupContext,
@@ -30,7 +31,6 @@ from instance_lookup.request.response import ResponseState
 from instance_lookup.request.seen import Seen
 from instance_lookup.types import LookupResult
 from instance_lookup.users import LookupUser
-from instance_lookup.verdicts import deciding_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

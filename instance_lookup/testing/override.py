@@ -16,8 +16,8 @@ from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.conf import get_settings
 from instance_lookup.fetching.fetcher import Found
 from instance_lookup.identifiers import Identifier, InstanceRef, Ref
-from instance_lookup.lookups import Lookups
 from instance_lookup.registry import replace_resolver
+from instance_lookup.resolution.lookups import Lookups
 from instance_lookup.resolver import InstanceResolver
 from instance_lookup.types import InstanceConfig, Source
 from instance_lookup.users import LookupUser

@@ -91,7 +91,7 @@ class Clock:
         "fetching.glance",
         "operations.outlook",
         "cache.instance_cache",
-        "lookups",
+        "resolution.lookups",
     )
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:

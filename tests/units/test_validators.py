@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 
-from instance_lookup import validators as is_valid
+from instance_lookup.conf import validators as is_valid
 from instance_lookup.types import InstanceConfig
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from instance_lookup.identifiers import (
     SubdomainIdentifier,
     UserDefaultIdentifier,
 )
-from instance_lookup.selection import Selector
+from instance_lookup.resolution.selection import Selector
 from instance_lookup.users import LookupUser
 
 if TYPE_CHECKING:

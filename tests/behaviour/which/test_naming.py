@@ -21,7 +21,7 @@ from instance_lookup.identifiers import (
     SubdomainIdentifier,
     UserDefaultIdentifier,
 )
-from instance_lookup.selection import Selector
+from instance_lookup.resolution.selection import Selector
 from instance_lookup.users import LookupUser
 from tests.behaviour.which.test_identifiers import DEFAULTS, SETTINGS, context_of
 

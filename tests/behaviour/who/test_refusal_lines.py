@@ -11,10 +11,10 @@ from django.contrib.auth.models import User
 
 from instance_lookup import AccessDenied, InstanceLookupError, InstanceResolver
 from instance_lookup.access import IsAdmin, IsOwner, Policy
+from instance_lookup.access.verdicts import deciding_rule
 from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.context import LookupContext, RequestMetadata
 from instance_lookup.users import LookupUser, user_context
-from instance_lookup.verdicts import deciding_rule
 from tests.behaviour.who.test_verdicts import config_of
 from tests.support.doors import CALLERS, Caller, owned_by
 from tests.support.lookups import ACME, SECRET, Twin

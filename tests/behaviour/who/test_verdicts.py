@@ -18,10 +18,10 @@ from instance_lookup.access import (
     owner_or_admin,
     verdict,
 )
+from instance_lookup.access.verdicts import Answer, Verdict, verdict_tree
 from instance_lookup.concurrency.deferred import NotLoaded
 from instance_lookup.types import InstanceConfig, InstanceMetadata
 from instance_lookup.users import LookupUser, user_context
-from instance_lookup.verdicts import Answer, Verdict, verdict_tree
 
 ADMIN = IsAdmin(("admin",))
 SEVEN, NOBODY = LookupUser("7"), LookupUser.anonymous()

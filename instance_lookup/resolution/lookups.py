@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from instance_lookup.fetching.loader import Loader
     from instance_lookup.fetching.refusals import LetsIn
     from instance_lookup.identifiers import Ref
-    from instance_lookup.selection import Selector
+    from instance_lookup.resolution.selection import Selector
     from instance_lookup.types import Grant
 
 

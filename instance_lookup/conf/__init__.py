@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from instance_lookup import validators as valid
+from instance_lookup.conf import validators as valid
 
 NAME = "INSTANCE_LOOKUP"
 Path = str | PathLike[str]
