@@ -6,6 +6,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from instance_lookup import events
+from instance_lookup.backends.answers import Reason
 from instance_lookup.backends.base import Document, NotModified
 from instance_lookup.cache.entry import OtherSpelling, Rejected
 from instance_lookup.exceptions import (
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from instance_lookup.backends.base import Query
+
+OTHER = "other"
+_ANSWERS = frozenset({"ok", "not_modified", "denied", "missing"})
+_LABELS = _ANSWERS.union(Reason)
 
 
 class Call:
@@ -73,6 +78,21 @@ class Call:
                 return "missing"
             case Rejected():
                 return "rejected"
-            case ConfigServiceUnavailable() if "reason" in exc.details:
-                return str(exc.details["reason"])
-        return type(exc).__name__
+        reason = reason_of(exc)
+        # A backend may say anything, but no failure counts as an answer.
+        return type(exc).__name__ if reason in _ANSWERS else reason
+
+
+def reason_of(exc: BaseException) -> str:
+    """Return why there was no usable answer: its reason, else the class of the error."""
+    details = exc.details if isinstance(exc, ConfigServiceUnavailable) else {}
+    return str(details.get("reason") or type(exc).__name__)
+
+
+def label(outcome: str) -> str:
+    """Return the ``outcome`` of a :class:`~instance_lookup.events.ServiceCall` as a label.
+
+    A backend's own reason may be any text, and each value of a label is kept for as long as the
+    process lives: those that are not ours, and classes of errors, are ``"other"``.
+    """
+    return outcome if outcome in _LABELS else OTHER

@@ -18,7 +18,7 @@ from instance_lookup.exceptions import (
     InvalidContext,
     forget_locals,
 )
-from instance_lookup.fetching.calls import Call
+from instance_lookup.fetching.calls import Call, reason_of
 from instance_lookup.fetching.deletions import Fate
 from instance_lookup.fetching.reasons import EVERYTHING_GONE, meaning_of
 from instance_lookup.fetching.refusals import Refused
@@ -261,7 +261,7 @@ class Fetcher(Generic[D]):
         if retry_after is not None:  # backends need not bound it themselves
             retry_after = min(retry_after, _LONGEST_RETRY_AFTER)
         rejected = isinstance(exc, Rejected)
-        reason = "rejected" if rejected else details.get("reason", type(exc).__name__)
+        reason = "rejected" if rejected else reason_of(exc)
         if reason == "rejected":
             service_health.rejected("document")
             instance_rejected.send_robust(type(self), instance_id=asked, reason=str(exc))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
 
 from instance_lookup import events
+from instance_lookup.fetching.calls import label
 from instance_lookup.operations.gauges import NearHits, gauges
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ class Metrics:
                     self._ages(event.stale_age, {})
                     self._runways(event.runway, {})
             case events.ServiceCall():
-                self._calls(1, {"outcome": event.outcome})
-                self._call_durations(event.seconds, error_type(event.outcome))
+                outcome = label(event.outcome)
+                self._calls(1, {"outcome": outcome})
+                self._call_durations(event.seconds, error_type(outcome))
             case events.CacheOperation():
                 self._cache(1, {"operation": event.operation, "outcome": event.outcome})
             case events.Denial():

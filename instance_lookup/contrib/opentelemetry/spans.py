@@ -23,6 +23,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from instance_lookup import events
+from instance_lookup.fetching.calls import label
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -79,12 +80,14 @@ class Spans:
                         f"instance_lookup.{event.kind}_id": event.asked,
                         "instance_lookup.request_id": event.request_id,
                     },
+                    error_type=label(event.outcome),  # of few values, by the conventions
                 )
             case events.CacheOperation(operation="read"):
                 now = time_ns()
                 began = now - int(event.seconds * 1e9)
                 span = self._tracer.start_span("instance_lookup.cache_read", start_time=began)
-                _finish(span, event.outcome, {}, failed=event.outcome == "error", at=now)
+                failed = "error" if event.outcome == "error" else None
+                _finish(span, event.outcome, {}, failed=failed, at=now)
 
     def _begin(self, name: str, kind: SpanKind) -> None:
         span = self._tracer.start_span(name, kind=kind)
@@ -92,12 +95,18 @@ class Spans:
         _open.set(_Open(span, token, _open.get()))
 
 
-def _end(outcome: str, attributes: dict[str, str | float | None]) -> None:
-    """End the span that began last in this context, if the beginning was told."""
+def _end(
+    outcome: str, attributes: dict[str, str | float | None], *, error_type: str | None = None
+) -> None:
+    """End the span that began last in this context, if the beginning was told.
+
+    ``error_type`` is what it has for ``error.type`` if it failed; ``None``: the ``outcome``.
+    """
     if (last := _open.get()) is not None:
         _open.set(last.before)
         context.detach(last.token)
-        _finish(last.span, outcome, attributes, failed=outcome not in _ANSWERS)
+        failed = None if outcome in _ANSWERS else error_type or outcome
+        _finish(last.span, outcome, attributes, failed=failed)
 
 
 def _finish(
@@ -105,19 +114,19 @@ def _finish(
     outcome: str,
     attributes: dict[str, str | float | None],
     *,
-    failed: bool,
+    failed: str | None,
     at: int | None = None,
 ) -> None:
     """End a ``span`` with its ``outcome``, and those ``attributes`` that have a value.
 
-    ``failed`` spans have the status of an error. ``at`` is in nanoseconds of Unix time (``None``:
-    now).
+    ``failed`` is the ``error.type`` of a span that failed, ``None`` of any other. ``at`` is in
+    nanoseconds of Unix time (``None``: now).
     """
     span.set_attribute("instance_lookup.outcome", outcome)
     for name, value in attributes.items():
         if value is not None:
             span.set_attribute(name, value)
-    if failed:
-        span.set_attribute("error.type", outcome)
+    if failed is not None:
+        span.set_attribute("error.type", failed)
         span.set_status(Status(StatusCode.ERROR))
     span.end(at)

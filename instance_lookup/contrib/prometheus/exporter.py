@@ -19,6 +19,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from instance_lookup import events
 from instance_lookup.concurrency.forks import Guarded, check
 from instance_lookup.concurrency.threads import start_daemon
+from instance_lookup.fetching.calls import label
 from instance_lookup.operations.gauges import NearHits, gauges
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Exporter(Guarded):
                     self._ages.observe(event.stale_age)
                     self._runways.observe(event.runway)
             case events.ServiceCall():
-                self._calls(event.outcome).inc()
+                self._calls(label(event.outcome)).inc()
                 self._call_durations.observe(event.seconds)
             case events.CacheOperation():
                 self._cache(event.operation, event.outcome).inc()

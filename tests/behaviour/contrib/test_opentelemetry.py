@@ -21,6 +21,7 @@ from instance_lookup.contrib.opentelemetry.apps import OpenTelemetryConfig
 from instance_lookup.contrib.opentelemetry.metrics import Metrics
 from instance_lookup.contrib.opentelemetry.spans import Spans
 from instance_lookup.registry import replace_resolver
+from tests.behaviour.contrib.support import ERRORS
 from tests.support.gone import Service as Server
 from tests.support.insides import disconnect
 from tests.support.lookups import DOWN, SAM, SECRET, Clock, Service, Twin, asks
@@ -191,6 +192,22 @@ def test_failure(
     assert failed.attributes["error.type"] == "status"
     assert answered.status.status_code is StatusCode.UNSET
     assert answered.attributes["instance_lookup.stale_age"] == 400
+
+
+@pytest.mark.parametrize(("error", "label"), ERRORS)
+def test_failure_of_a_backend(
+    reader: InMemoryMetricReader, traces: Traces, service: Service, error: Exception, label: str
+) -> None:
+    """A reason of ours is an attribute, any other text or class is one for all of them."""
+    service.failure = error
+    with pytest.raises(InstanceLookupError):
+        InstanceResolver(config_service_backend=service).resolve(asks())
+    (span,) = traces.named(CALL)
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes is not None
+    assert span.attributes["error.type"] == label
+    found = points(reader)
+    assert (found["service.requests"], found["service.duration"]) == ({label: 1}, {label: 1})
 
 
 def test_denial_is_no_error(resolver: InstanceResolver, traces: Traces) -> None:

@@ -15,6 +15,7 @@ from instance_lookup.contrib.prometheus.apps import PrometheusConfig
 from instance_lookup.contrib.prometheus.exporter import Exporter
 from instance_lookup.operations.gauges import NearHits
 from instance_lookup.registry import replace_resolver
+from tests.behaviour.contrib.support import ERRORS
 from tests.support.lookups import DOWN, SAM, SECRET, Clock, Service, Twin, asks
 from tests.support.near import ALIAS, near_caches, near_config, near_resolver, settled
 from tests.support.waiting import wait_until
@@ -112,6 +113,19 @@ def test_outage(
     ages = registry.get_sample_value("instance_lookup_stale_age_seconds_sum")
     runways = registry.get_sample_value("instance_lookup_stale_runway_seconds_sum")
     assert (ages, runways) == (3300, 300)
+
+
+@pytest.mark.usefixtures("exporter")
+@pytest.mark.parametrize(("error", "label"), ERRORS)
+def test_failure_of_a_backend(
+    registry: CollectorRegistry, service: Service, call: Twin, error: Exception, label: str
+) -> None:
+    """A reason of ours is a label, any other text or class is one label for all of them."""
+    service.failure = error
+    resolver = InstanceResolver(config_service_backend=service)
+    with pytest.raises(InstanceLookupError):
+        call(resolver, "resolve", asks())
+    assert samples(registry)[f'service_requests_total{{outcome="{label}"}}'] == 1
 
 
 @pytest.mark.usefixtures("exporter")

@@ -94,6 +94,9 @@ def test_project(resolver: InstanceResolver, call: Twin, told: Told) -> None:
     ("error", "outcome"),
     [
         (ConfigServiceUnavailable("down"), "ConfigServiceUnavailable"),
+        (ConfigServiceUnavailable("down", reason=None), "ConfigServiceUnavailable"),
+        (ConfigServiceUnavailable("down", reason="disk 7"), "disk 7"),
+        (ConfigServiceUnavailable("down", reason=["disk", 7]), "['disk', 7]"),
         (ZeroDivisionError(), "ZeroDivisionError"),
         (InvalidContext("no URL can hold it"), "InvalidContext"),
     ],
@@ -101,7 +104,7 @@ def test_project(resolver: InstanceResolver, call: Twin, told: Told) -> None:
 def test_error_of_a_backend(
     resolver: InstanceResolver, told: Told, service: Service, error: Exception, outcome: str
 ) -> None:
-    """An error without a reason is told by its class."""
+    """An error is told by its reason, whatever that is, and without one by its class."""
     service.failure = error
     with pytest.raises(InstanceLookupError):
         resolver.resolve(asks())
