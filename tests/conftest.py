@@ -21,6 +21,7 @@ from instance_lookup.cache import pubsub
 from tests.support.caches import KINDS, REDIS_KINDS, use_cache
 from tests.support.insides import at_rest
 from tests.support.lookups import TWINS, Clock, Twin
+from tests.support.lower_bounds import above
 from tests.support.memcached_server import PROGRAM, MemcachedServer
 from tests.support.receivers import receivers_forgotten
 from tests.support.redis_server import RedisServer
@@ -77,6 +78,24 @@ COMPAT = frozenset({
     TESTS / "behaviour" / "django" / "test_middleware.py",
 })  # fmt: skip
 
+# What an older version of a dependency could break: the same, and what leans on one, such as the
+# insides of urllib3 and asgiref, or an extra.
+OLDEST = COMPAT | frozenset({
+    TESTS / "behaviour" / "cache" / "test_documents.py",
+    TESTS / "behaviour" / "cache" / "test_redis_client.py",
+    TESTS / "behaviour" / "contrib",
+    TESTS / "behaviour" / "django" / "test_checks.py",
+    TESTS / "behaviour" / "django" / "test_debug_toolbar.py",
+    TESTS / "behaviour" / "drf",
+    TESTS / "behaviour" / "http",
+    TESTS / "behaviour" / "operations" / "test_callers.py",
+    TESTS / "behaviour" / "status" / "test_health_check.py",
+    TESTS / "behaviour" / "who" / "test_users_jwt.py",
+    TESTS / "units" / "test_codec.py",
+    TESTS / "units" / "test_threads.py",
+    TESTS / "units" / "test_types.py",
+})  # fmt: skip
+
 # What takes long and reaches no branch that the others do not reach: modules, and directories of
 # them. Tracing makes tests take half as long again, so these are run without it; the environment
 # `coverage` says whether the others, and those of `bare`, still reach every branch.
@@ -121,6 +140,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run only what another version of Python or Django could break (see COMPAT)",
     )
     parser.addoption(
+        "--oldest",
+        action="store_true",
+        help="run only what an older version of a dependency could break (see OLDEST), with each "
+        "of them at its lower bound",
+    )
+    parser.addoption(
         "--traced",
         action="store_true",
         help="leave out what `--untraced` runs (see UNTRACED)",
@@ -150,6 +175,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.option.oldest and (newer := above()):
+        raise pytest.UsageError(f"not at the lower bound of pyproject.toml: {'; '.join(newer)}")
+
+
 def pytest_report_header() -> list[str]:
     # What a machine may lack is said once, not of each test that is skipped.
     return [f"memcached: {shutil.which(PROGRAM) or 'none, so its tests are skipped'}"]
@@ -164,6 +194,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     options, is_module = config.option, collection_path.match("test_*.py")
     ignored = (
         (options.compat and is_module and not _is_among(COMPAT, collection_path))
+        or (options.oldest and is_module and not _is_among(OLDEST, collection_path))
         or (options.traced and is_module and _is_among(UNTRACED, collection_path))
         or (options.untraced and is_module and not _is_among(UNTRACED, collection_path))
         or (options.bare and collection_path in EXTRA_DIRECTORIES)
@@ -263,7 +294,7 @@ def _is_left_out(item: pytest.Item) -> bool:
         (is_full and not options.full)
         or needs_program is not options.programs
         or (options.bare and _is_extra(item))
-        or (options.compat and _is_other_twin(item))
+        or ((options.compat or options.oldest) and _is_other_twin(item))
     )
 
 
