@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 from configparser import RawConfigParser
 from pathlib import Path
@@ -128,6 +129,19 @@ def test_ci_calls_the_test_command_of_the_readme() -> None:
     assert len(commands) == 1
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert commands <= {line.strip() for line in lines}
+
+
+@pytest.mark.extras  # the environment `bare` has no hatchling
+def test_sdist_holds_all_that_its_tests_read(tmp_path: Path) -> None:
+    """A distribution that packs the sdist can run its tests, and knows where to report to."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=120)
+    (sdist,) = tmp_path.iterdir()
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert names >= {"SECURITY.md", "LICENSE", "README.md", "CHANGELOG.md", "docs/security.md"}
+    assert names >= {"pyproject.toml", "tox.ini", ".ci/run", ".github/workflows/release.yml"}
+    assert not {name for name in names if name.endswith((".pyc", ".sqlite3"))}
 
 
 @pytest.mark.parametrize("path", sorted(OLDEST | UNTRACED), ids=lambda path: path.name)
