@@ -175,6 +175,21 @@ class Loader(Generic[D]):
             raise outcome.error or self._fetcher.unavailable(asked, "busy")
         return outcome.found
 
+    def refresh_if_used(self, asked: str) -> None:
+        """Begin to fetch what has just been expired, in the background, if it is in use.
+
+        It is where the cache holds a document that is younger than its ttl: it was fetched for a
+        caller, or warmed, in that time. Blocks for one look at the cache. Does nothing where
+        ``REFRESH_AHEAD`` is off: then the next caller fetches.
+        """
+        reading = self._cache.read_shared(asked)
+        entry = reading.entry
+        if entry is None or entry.document is None or self._settings.refresh_ahead is None:
+            return
+        if time() - entry.cached_at < entry.ttl:
+            # Patient: another process may still be fetching what was before the change.
+            self._refresh_ahead(asked, reading, entry.document, patient=True)
+
     def _check_pause(self, asked: str, reading: Reading[D], asker: Asker) -> None:
         """Raise ``ConfigServiceUnavailable`` while the service, or this id, is left alone."""
         if wait := self._breaker.wait():
@@ -209,7 +224,9 @@ class Loader(Generic[D]):
             return self._hit(asked, entry)
         return self._hit(asked, entry, (partial(self._refresh_ahead, asked, reading, document),))
 
-    def _refresh_ahead(self, asked: str, reading: Reading[D], document: D) -> None:
+    def _refresh_ahead(
+        self, asked: str, reading: Reading[D], document: D, *, patient: bool = False
+    ) -> None:
         """Begin to fetch in the background what is about to become stale, unless that has begun."""
         owner = document.metadata.owner if isinstance(document, InstanceConfig) else None
         user_id = owner or self._settings.config_service_user_id
@@ -217,7 +234,7 @@ class Loader(Generic[D]):
         if (asker, asked) in self._refusals or self._fetcher.rests(asked, reading, asker):
             return
         with suppress(ConfigServiceUnavailable):  # the caller has an answer
-            self._flights.begin(asked, reading, asker, patient=False)
+            self._flights.begin(asked, reading, asker, patient=patient)
 
     def _stale(self, copy: Entry[D]) -> Found[D]:
         assert copy.document is not None  # noqa: S101  # a copy has a document

@@ -1,0 +1,10 @@
+"""Changes that the Config Service tells of by itself, instead of being asked.
+
+``changes``: what an event means, and what is done about it.
+``signature``: whether a delivery is from the Config Service (Standard Webhooks).
+``deliveries``: each has one effect. ``limits``: how many one sender may make.
+
+An event carries an id and never a configuration: the most that it can do is have the Config Service
+asked again. Not here: the view that is delivered to (``endpoints``), and what invalidating means
+(``cache``).
+"""
