@@ -96,7 +96,18 @@ class Invalidation(Struct, frozen=True):
     the Config Service no longer knows."""
 
 
-Event = Began | Lookup | ServiceCall | CacheOperation | Denial | Rejection | Invalidation
+class Delivered(Struct, frozen=True):
+    """A delivery to the webhook was answered."""
+
+    outcome: str
+    """``"done"``; ``"repeated"``, where it had its effect before; ``"ignored"``, for a type that is
+    not known; ``"malformed"``, ``"unsigned"``, ``"limited"``; ``"pending"``, while another
+    of the same id is under way; ``"unavailable"``, where the cache fails."""
+
+
+Event = (
+    Began | Lookup | ServiceCall | CacheOperation | Denial | Rejection | Invalidation | Delivered
+)
 Watcher = Callable[[Event], object]
 
 watchers: tuple[Watcher, ...] = ()

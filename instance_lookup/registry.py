@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Unpack
 
-from instance_lookup.conf import Options, Settings, apply_options, on_change
+from instance_lookup.conf import Settings, apply_options, on_change
 from instance_lookup.resolver import InstanceResolver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from instance_lookup.conf.options import Options
     from instance_lookup.context import LookupContext
     from instance_lookup.types import InstanceConfig
 

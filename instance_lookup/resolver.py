@@ -14,7 +14,7 @@ from instance_lookup.cache.tiers import TieredCache
 from instance_lookup.concurrency import pools
 from instance_lookup.concurrency.pools import in_executor, in_pool
 from instance_lookup.concurrency.steps import adrive, drive
-from instance_lookup.conf import Options, apply_options, build
+from instance_lookup.conf import apply_options, build
 from instance_lookup.context import LookupContext
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
 from instance_lookup.fetching.concealing import ConcealingLoader
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import timedelta
 
+    from instance_lookup.conf.options import Options
     from instance_lookup.identifiers import Ref
     from instance_lookup.types import CacheStats, InstanceConfig
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.memcached import BaseMemcachedCache
 from django.core.signals import setting_changed
@@ -17,8 +18,6 @@ from instance_lookup.cache.redis_client import RedisClient, client_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from django.core.cache.backends.base import BaseCache
 
 _BROKEN = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 _BROKEN_MEMCACHED = frozenset({
@@ -61,6 +60,9 @@ class KeyValue(Protocol):
     def delete(self, key: str) -> bool:
         """Remove a value; tell whether there was one."""
 
+    def count(self, key: str, life: int) -> int:
+        """Add one to the number at a key, 0 where there is none; return it."""
+
     def publish(self, channel: str, message: bytes) -> None:
         """Tell all who listen to a channel; where there are no channels, do nothing."""
 
@@ -101,6 +103,15 @@ class DjangoCache:
 
     def delete(self, key: str) -> bool:
         return bool(self._call("delete", key))
+
+    def count(self, key: str, life: int) -> int:
+        if type(caches[self._alias]).incr is BaseCache.incr:
+            # That reads and writes as well, and forgets the life: counts may be lost between.
+            number = int(self._call("get", key) or 0) + 1
+            self._call("set", key, number, life)
+            return number
+        self._call("add", key, 0, life)
+        return int(self._call("incr", key))
 
     def publish(self, channel: str, message: bytes) -> None:
         """Do nothing: no process listens to a cache that has no channels."""

@@ -102,6 +102,10 @@ class RedisClient:
         """Remove a value; tell whether there was one."""
         return bool(self._call(self._execute, "DEL", self._key(key)))
 
+    def count(self, key: str, life: int) -> int:
+        """Add one to the number at a key, 0 where there is none; return it."""
+        return int(self._call(self._add_one, self._key(key), life))
+
     def publish(self, channel: str, message: bytes) -> None:
         """Tell all who listen to a channel."""
         self._call(self._execute, "PUBLISH", channel, message)
@@ -117,6 +121,14 @@ class RedisClient:
             pipeline.get(key)
         values: list[Any] = pipeline.execute()
         return values
+
+    def _add_one(self, key: bytes, life: int) -> int:
+        """Count, and say when that ends: sent together, so that no count stays for ever."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.incr(key)
+        pipeline.expire(key, life)
+        number: int = pipeline.execute()[0]
+        return number
 
     def _call(self, command: Callable[..., Any], *words: Any) -> Any:
         try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from os import PathLike, fspath
-from typing import Annotated, Any, TypedDict, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -19,8 +19,10 @@ from msgspec.structs import astuple
 
 from instance_lookup.conf import validators as valid
 
+if TYPE_CHECKING:
+    from instance_lookup.conf.options import Options
+
 NAME = "INSTANCE_LOOKUP"
-Path = str | PathLike[str]
 _CONFIG = "instance_lookup.types.InstanceConfig"
 
 
@@ -127,6 +129,8 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     config_class: Annotated[Any, valid.frozen_subclass(_CONFIG)] = _CONFIG
     """``InstanceConfig`` or a subclass."""
 
+    webhook_secrets: Annotated[tuple[str, ...], valid.SECRET, valid.webhook_secrets] = ()
+    """Secrets of Standard Webhooks: a delivery signed with any of them counts."""
     report_status: valid.Flag = False
     """True: each process tells, in the cache, how it is doing, and which instances it has seen."""
     server_timing: valid.Flag | None = None
@@ -162,49 +166,6 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
 
 _HINTS = get_type_hints(Settings, include_extras=True)
 _DEFAULTS = Settings()
-
-
-class Options(TypedDict, total=False):
-    """The settings as keyword arguments, as callers may give them: lists and paths, too."""
-
-    config_service_backend: Any
-    config_service_url: Path
-    config_service_timeout: float
-    config_service_token: str | None
-    config_service_user_id: str | None
-    config_service_max_bytes: int
-    config_service_ca_bundle: Path | None
-    config_service_client_cert: Path | list[Path] | tuple[Path, Path] | None
-    config_service_proxy: str | None
-    retry_interval: float
-    breaker_failures: int
-    breaker_reset: float
-    soft_timeout: float
-    refresh_ahead: float | None
-    cache_alias: str
-    cache_ttl: float
-    stale_max_age: float
-    use_stale_on_error: bool
-    miss_budget: int | None
-    negative_ttl: float
-    near_cache_ttl: float
-    near_cache_size: int | None
-    near_cache_bytes: int
-    encryption_keys: list[str] | tuple[str, ...]
-    compress_above: int | None
-    identifiers: list[Any] | tuple[Any, ...]
-    instance_header: str
-    project_header: str
-    instance_id_pattern: str
-    user_context: Any
-    admin_roles: list[str] | tuple[str, ...]
-    admin_groups: list[str] | tuple[str, ...]
-    access_policy: Any
-    allow_anonymous: bool
-    conceal_denied: bool
-    config_class: Any
-    report_status: bool
-    server_timing: bool | None
 
 
 def find_problems(options: Mapping[str, Any]) -> Iterator[Problem]:

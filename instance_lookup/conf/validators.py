@@ -163,6 +163,33 @@ def fernet_keys(value: Any) -> str | None:
     return None
 
 
+def webhook_key(secret: str) -> bytes:
+    """Return the key in a secret of Standard Webhooks. Raise ``ValueError`` where there is none.
+
+    It is Base64, with or without its padding, and mostly begins with "whsec_".
+    """
+    text = secret.removeprefix("whsec_").rstrip("=")
+    # b64decode drops what else there is, such as "\n" or a letter of another alphabet.
+    key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    if not key:
+        raise ValueError("it is empty")
+    return key
+
+
+def webhook_secrets(value: Any) -> str | None:
+    """Accept a sequence of secrets of Standard Webhooks."""
+    if not isinstance(value, list | tuple):
+        return "must be a list of secrets, such as ['whsec_…']."
+    for index, secret in enumerate(value):
+        try:
+            usable = isinstance(secret, str) and webhook_key(secret) != b""
+        except ValueError:
+            usable = False
+        if not usable:
+            return f"[{index}] is no secret of Standard Webhooks: 'whsec_' and Base64."
+    return None
+
+
 def is_callable(value: Any) -> str | None:
     """Accept a callable or the dotted path of one."""
     target, complaint = imported(value)

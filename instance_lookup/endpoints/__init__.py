@@ -1,6 +1,8 @@
-"""The views that ``urls`` serves: to monitors and load balancers, not to users.
+"""The views that ``urls`` serves: to monitors, load balancers and the Config Service, not to users.
 
-``health``: how this process is doing.
+``health``: how this process is doing. ``webhook``: the Config Service tells of changes.
+``exempt``: what such views are exempt from.
 
-Not here: what they answer with (``operations``), and the admin's pages (``contrib.admin``).
+Not here: what they answer with (``operations``, ``push``), and the admin's pages
+(``contrib.admin``).
 """

@@ -8,6 +8,7 @@ from django.http import HttpResponse, JsonResponse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
 
+from instance_lookup.endpoints.exempt import for_programs
 from instance_lookup.operations.condition import State
 from instance_lookup.operations.status import get_status
 from instance_lookup.request.problems import preferred_type
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # A coroutine, which awaits nothing: under ASGI a function would wait for the one thread of all
 # views that are functions, and these wait while the Config Service hangs.
+@for_programs
 @require_safe
 async def health(request: HttpRequest) -> HttpResponse:
     """Answer how this process is doing: 503 where it is unhealthy, else 200. No I/O.

@@ -3,6 +3,7 @@
 ``changes``: what an event means, and what is done about it.
 ``signature``: whether a delivery is from the Config Service (Standard Webhooks).
 ``deliveries``: each has one effect. ``limits``: how many one sender may make.
+``receiver``: the order in which a delivery is looked at, and what it is answered with.
 
 An event carries an id and never a configuration: the most that it can do is have the Config Service
 asked again. Not here: the view that is delivered to (``endpoints``), and what invalidating means

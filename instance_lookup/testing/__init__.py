@@ -2,6 +2,7 @@
 
 ``override``: one configuration for all lookups. ``service``, ``servers``: a Config Service that
 fails when told to. ``cache``: a cache that does. ``contract``: the tests that a backend must pass.
+``webhooks``: signed deliveries.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from instance_lookup.testing.contract import ConfigServiceContract
 from instance_lookup.testing.override import override_instance_config
 from instance_lookup.testing.servers import Answer, Fault
 from instance_lookup.testing.service import FakeConfigService
+from instance_lookup.testing.webhooks import WebhookDelivery, webhook_delivery
 
 __all__ = [
     "Answer",
@@ -19,6 +21,8 @@ __all__ = [
     "FakeConfigService",
     "Fault",
     "FaultyCache",
+    "WebhookDelivery",
     "faulty_cache",
     "override_instance_config",
+    "webhook_delivery",
 ]

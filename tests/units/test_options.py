@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import pytest
 
 from instance_lookup import InstanceResolver, aresolve_instance, get_resolver, resolve_instance
-from instance_lookup.conf import Options, Settings, apply_options
+from instance_lookup.conf import Settings, apply_options
+from instance_lookup.conf.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable

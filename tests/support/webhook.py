@@ -1,0 +1,72 @@
+"""What tests of the webhook share: a secret, its site, and a way to deliver."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import async_to_sync
+from django.test import AsyncClient, Client, override_settings
+
+from instance_lookup.backends.memory import DictConfigService
+from instance_lookup.push.receiver import get_receiver
+from instance_lookup.testing import WebhookDelivery, webhook_delivery
+from tests.support.lookups import acme
+
+if TYPE_CHECKING:
+    from instance_lookup.backends.base import Document, NotModified, Query
+
+KEY = b"a key for tests that is 32 bytes"
+SECRET = f"whsec_{b64encode(KEY).decode()}"
+OTHER = f"whsec_{b64encode(KEY[::-1]).decode()}"
+URL = "/ops/webhook/"
+NOW = 1_800_000_000
+
+
+class Service(DictConfigService):
+    """A service whose "acme" a test changes; ``asked`` are the ids that it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__({"acme": acme("first"), "other": acme("x", instance_id="other")})
+        self.asked: list[str] = []
+
+    def get_instance(self, instance_id: str, query: Query) -> Document | NotModified:
+        self.asked.append(instance_id)
+        return super().get_instance(instance_id, query)
+
+    def change(self, bucket: str) -> None:
+        self.instances = {**self.instances, "acme": acme(bucket)}
+
+
+def site(alias: str = "default", service: Service | None = None, **options: Any) -> Any:
+    """Return the settings of a site with a webhook, on a cache of the tests."""
+    options = {
+        "CONFIG_SERVICE_BACKEND": service or Service(),
+        "CACHE_ALIAS": alias,
+        "NEAR_CACHE_SIZE": 0,
+        "WEBHOOK_SECRETS": [SECRET],
+        **options,
+    }
+    return override_settings(ROOT_URLCONF="tests.support.urls_operations", INSTANCE_LOOKUP=options)
+
+
+def event(event_type: str = "instance.updated", **options: Any) -> WebhookDelivery:
+    """Return a delivery about "acme", unless another id is named."""
+    if not {"instance_id", "project_id"} & options.keys():
+        kind = event_type.partition(".")[0]
+        options[f"{kind}_id"] = "shop" if kind == "project" else "acme"
+    return webhook_delivery(options.pop("secret", SECRET), event_type, **options)
+
+
+def deliver(sent: WebhookDelivery, *, is_async: bool = False, **headers: str) -> Any:
+    """Post a delivery with Django's client, or the asynchronous one; more headers, or others."""
+    headers = {**sent.headers, **headers}
+    options: dict[str, Any] = {"content_type": "application/json", "headers": headers}
+    if is_async:
+        return async_to_sync(AsyncClient().post)(URL, sent.body, **options)
+    return Client().post(URL, sent.body, **options)
+
+
+def receive(sent: WebhookDelivery, *, now: float = NOW, source: str = "192.0.2.1") -> str:
+    """Have the process's receiver answer at a moment; return the outcome."""
+    return get_receiver().receive(sent.headers, sent.body, source=source, now=now).outcome
