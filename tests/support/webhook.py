@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from base64 import b64encode
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
 from django.test import AsyncClient, Client, override_settings
 
-from instance_lookup.backends.memory import DictConfigService
+from instance_lookup import get_resolver
 from instance_lookup.push.receiver import get_receiver
+from instance_lookup.resilience.health import logger
 from instance_lookup.testing import WebhookDelivery, webhook_delivery
-from tests.support.lookups import acme
+from tests.support.insides import under_way
+from tests.support.lookups import DOWN, acme
+from tests.support.lookups import Service as Interrupted
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
+
     from instance_lookup.backends.base import Document, NotModified, Query
 
 KEY = b"a key for tests that is 32 bytes"
@@ -23,15 +33,19 @@ URL = "/ops/webhook/"
 NOW = 1_800_000_000
 
 
-class Service(DictConfigService):
+class Service(Interrupted):
     """A service whose "acme" a test changes; ``asked`` are the ids that it was asked for."""
 
     def __init__(self) -> None:
-        super().__init__({"acme": acme("first"), "other": acme("x", instance_id="other")})
+        super().__init__()
+        self.instances = {"acme": acme("first"), "other": acme("x", instance_id="other")}
         self.asked: list[str] = []
+        self.is_down = False
 
     def get_instance(self, instance_id: str, query: Query) -> Document | NotModified:
         self.asked.append(instance_id)
+        if self.is_down:
+            raise DOWN
         return super().get_instance(instance_id, query)
 
     def change(self, bucket: str) -> None:
@@ -70,3 +84,17 @@ def deliver(sent: WebhookDelivery, *, is_async: bool = False, **headers: str) ->
 def receive(sent: WebhookDelivery, *, now: float = NOW, source: str = "192.0.2.1") -> str:
     """Have the process's receiver answer at a moment; return the outcome."""
     return get_receiver().receive(sent.headers, sent.body, source=source, now=now).outcome
+
+
+def refreshed() -> None:
+    """Wait until nothing is fetched in the background."""
+    wait_until(lambda: not under_way(get_resolver()))
+
+
+@contextmanager
+def logged(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """Yield a list that holds, when the block has ended, what this app has logged in it."""
+    with caplog.at_level(logging.INFO):
+        caplog.clear()
+        yield (lines := [])
+        lines += [record.getMessage() for record in caplog.records if record.name == logger.name]
