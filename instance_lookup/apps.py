@@ -19,10 +19,12 @@ class InstanceLookupConfig(AppConfig):
         """Register the system checks."""
         # Late: they import the middleware and its world.
         from instance_lookup import checks  # noqa: PLC0415
+        from instance_lookup.endpoints.checks import check_webhook  # noqa: PLC0415
         from instance_lookup.operations.reporter import follow_settings  # noqa: PLC0415
 
         follow_settings()
 
         register(checks.check_settings, Tags.compatibility)
         register(checks.check_middleware, Tags.compatibility)
+        register(check_webhook, Tags.security)
         register(checks.check_deployment, Tags.security, deploy=True)

@@ -1,6 +1,7 @@
 """The test site as a server runs it: ``tests.support.live:wsgi`` and ``tests.support.live:asgi``.
 
-Anyone may have an instance with the feature "open". The environment names the Config Service.
+Anyone may have an instance with the feature "open". The environment names the Config Service, and
+may name secrets of the webhook, which is at ``/ops/webhook/`` then.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ settings.INSTANCE_LOOKUP = {
     "CONFIG_SERVICE_URL": os.environ["CONFIG_SERVICE_URL"],
     "ALLOW_ANONYMOUS": True,
     "ACCESS_POLICY": "tests.support.live.is_open",
+    "WEBHOOK_SECRETS": os.environ.get("WEBHOOK_SECRETS", "").split(),
 }
+if settings.INSTANCE_LOOKUP["WEBHOOK_SECRETS"]:
+    settings.ROOT_URLCONF = "tests.support.urls_webhook"
 
 is_open = HasFeature("open")
 wsgi = get_wsgi_application()

@@ -63,6 +63,9 @@ class Metrics:
         self._denied = counter("denied", "{denial}", "Users who were refused an instance.")
         self._rejected = counter("rejected", "{document}", "What was refused: not as it should be.")
         self._invalidations = counter("invalidations", "{invalidation}", "Invalidations.")
+        self._delivered = counter(
+            "webhook.deliveries", "{delivery}", "Deliveries to the webhook, answered."
+        )
         for field, (name, unit, text) in _GAUGES.items():
             observe = _observing(field, self.update)
             meter.create_observable_gauge(f"instance_lookup.{name}", [observe], unit, text)
@@ -93,6 +96,8 @@ class Metrics:
                 self._rejected(1, {"reason": event.reason})
             case events.Invalidation():
                 self._invalidations(1, {"scope": event.scope, "origin": event.origin})
+            case events.Delivered():
+                self._delivered(1, {"outcome": event.outcome})
 
 
 def error_type(outcome: str) -> dict[str, str]:

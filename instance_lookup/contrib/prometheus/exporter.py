@@ -88,6 +88,7 @@ class Exporter(Guarded):
         self._denied = counter("denied", "Users who were refused an instance.", "by")
         self._rejected = counter("rejected", "Documents and entries that were refused.", "reason")
         self._invalidations = counter("invalidations", "Invalidations.", "scope", "origin")
+        self._delivered = counter("webhook_deliveries", "Deliveries to the webhook.", "outcome")
         self._gauges = {
             "breaker_state": gauge("breaker_state", "0 closed, 1 half open, 2 open.", "max"),
             "subscription_up": gauge(
@@ -146,6 +147,8 @@ class Exporter(Guarded):
                 self._rejected(event.reason).inc()
             case events.Invalidation():
                 self._invalidations(event.scope, event.origin).inc()
+            case events.Delivered():
+                self._delivered(event.outcome).inc()
 
     def _start_writer(self) -> None:
         check()

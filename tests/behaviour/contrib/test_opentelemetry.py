@@ -296,6 +296,13 @@ def test_metrics_of_an_outage(
     assert found["stale.age"] == found["stale.runway"] == {"": 1}
 
 
+def test_deliveries(reader: InMemoryMetricReader) -> None:
+    """Deliveries to the webhook are counted by what came of them."""
+    for outcome in ("done", "done", "unsigned"):
+        events.tell(events.Delivered(outcome))
+    assert points(reader)["webhook.deliveries"] == {"done": 2, "unsigned": 1}
+
+
 def test_app(monkeypatch: pytest.MonkeyPatch) -> None:
     """The app tells once it is ready, and being ready again changes nothing."""
     monkeypatch.setattr(OpenTelemetryConfig, "metrics", None)

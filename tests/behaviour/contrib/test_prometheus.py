@@ -139,6 +139,16 @@ def test_entry_and_part_that_are_refused(
 
 
 @pytest.mark.usefixtures("exporter")
+def test_deliveries(registry: CollectorRegistry) -> None:
+    """Deliveries to the webhook are counted by what came of them."""
+    for outcome in ("done", "done", "unsigned"):
+        events.tell(events.Delivered(outcome))
+    found = samples(registry)
+    assert found['webhook_deliveries_total{outcome="done"}'] == 2
+    assert found['webhook_deliveries_total{outcome="unsigned"}'] == 1
+
+
+@pytest.mark.usefixtures("exporter")
 def test_gauges(resolver: InstanceResolver, registry: CollectorRegistry, service: Service) -> None:
     """Entries in memory and fetches under way are those of the moment of the scrape."""
     seen: dict[str, float] = {}
