@@ -50,6 +50,7 @@ EXTRAS = frozenset({
     "instance_lookup.contrib.debug_toolbar",
     "instance_lookup.permissions",
     "openapi_core",
+    "openapi_schema_validator",
     "opentelemetry",
     "playwright",
     "prometheus_client",

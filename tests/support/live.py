@@ -1,7 +1,7 @@
 """The test site as a server runs it: ``tests.support.live:wsgi`` and ``tests.support.live:asgi``.
 
 Anyone may have an instance with the feature "open". The environment names the Config Service, and
-may name secrets of the webhook, which is at ``/ops/webhook/`` then.
+may name a Redis, and secrets of the webhook, which is at ``/ops/webhook/`` then.
 """
 
 from __future__ import annotations
@@ -25,5 +25,8 @@ if settings.INSTANCE_LOOKUP["WEBHOOK_SECRETS"]:
     settings.ROOT_URLCONF = "tests.support.urls_webhook"
 
 is_open = HasFeature("open")
+if url := os.environ.get("CACHE_URL"):
+    backend = "django.core.cache.backends.redis.RedisCache"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": url}}
 wsgi = get_wsgi_application()
 asgi = get_asgi_application()
