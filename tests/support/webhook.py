@@ -72,9 +72,11 @@ def event(event_type: str = "instance.updated", **options: Any) -> WebhookDelive
     return webhook_delivery(options.pop("secret", SECRET), event_type, **options)
 
 
-def deliver(sent: WebhookDelivery, *, is_async: bool = False, **headers: str) -> Any:
-    """Post a delivery with Django's client, or the asynchronous one; more headers, or others."""
-    headers = {**sent.headers, **headers}
+def deliver(
+    sent: WebhookDelivery, *, is_async: bool = False, others: dict[str, str] | None = None
+) -> Any:
+    """Post a delivery with Django's client, sync or async; ``others`` are headers to change."""
+    headers = {**sent.headers, **(others or {})}
     options: dict[str, Any] = {"content_type": "application/json", "headers": headers}
     if is_async:
         return async_to_sync(AsyncClient().post)(URL, sent.body, **options)

@@ -115,7 +115,7 @@ def test_too_old_or_too_new(off: float) -> None:
         {"webhook_signature": f"{'v1,x ' * 1000}{SIGNATURE}"},
     ],
 )
-def test_not_signed(changed: dict[str, str | None]) -> None:
+def test_not_signed(changed: dict[str, Any]) -> None:
     """A delivery that is not signed to the letter is refused, whatever its headers hold."""
     with pytest.raises(NotSigned):
         check(**changed)

@@ -27,7 +27,7 @@ def nothing() -> None:
 
 def test_lives() -> None:
     """What is done is remembered while it can be replayed; what broke off ends in half a minute."""
-    lives = []
+    lives: list[float | None] = []
 
     def effect() -> None:
         lives.extend(HookedCache.lives.values())
@@ -57,6 +57,15 @@ def test_mark_that_vanishes() -> None:
     deliver("msg_1", nothing, "default")
     with hooks(lambda verb, key: HookedCache.SKIP if verb == "get" else None):
         assert deliver("msg_1", nothing, "default") is Delivery.PENDING
+
+
+def test_cache_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a cache does not say whether it took the mark, there is no effect."""
+    monkeypatch.setattr(HookedCache, "add", lambda *args: None)
+    heard: list[str] = []
+    with pytest.raises(CacheError, match="does not tell whether it remembers"):
+        deliver("msg_1", lambda: heard.append("x"), "default")
+    assert not heard
 
 
 def test_effect_that_is_not_remembered() -> None:

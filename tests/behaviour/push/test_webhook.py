@@ -79,8 +79,8 @@ def test_headers_of_any_kind() -> None:
     """Headers that are no text are no error of the site."""
     sent = event()
     for value in ("\x80\xff", "\u20ac", "v1,\u20ac", ""):
-        assert deliver(sent, **{"webhook-signature": value}).status_code == 401
-        assert deliver(sent, **{"webhook-id": value}).status_code == 401
+        assert deliver(sent, others={"webhook-signature": value}).status_code == 401
+        assert deliver(sent, others={"webhook-id": value}).status_code == 401
 
 
 @pytest.mark.parametrize("method", ["get", "head", "put", "delete", "options", "patch"])
@@ -171,6 +171,7 @@ def test_without_our_middleware(settings: Settings) -> None:
 def test_body_ends_early() -> None:
     """A sender who hangs up in the middle is no error of the site."""
     broken = Mock(**{"read.side_effect": OSError("gone")})
+    extra: dict[str, Any] = {"wsgi.input": broken, "CONTENT_LENGTH": "9"}
     with site():
-        response = Client().generic("POST", URL, **{"wsgi.input": broken, "CONTENT_LENGTH": "9"})
+        response = Client().generic("POST", URL, **extra)
     assert (response.status_code, response.json()["detail"]) == (400, "The body ended early.")

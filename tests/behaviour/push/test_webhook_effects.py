@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import connections
 
-from instance_lookup import ConfigServiceUnavailable, Source, get_resolver
+from instance_lookup import ConfigServiceUnavailable, InstanceResolver, Source, get_resolver
 from instance_lookup.signals import instance_invalidated
+from tests.support.caches import use_cache
 from tests.support.insides import under_way
 from tests.support.lookups import bucket, project
+from tests.support.near import settled
+from tests.support.waiting import wait_until
 from tests.support.webhook import (
     NOW,
     Service,
@@ -21,6 +24,9 @@ from tests.support.webhook import (
     refreshed,
     site,
 )
+
+if TYPE_CHECKING:
+    from tests.support.redis_server import RedisServer
 
 TYPES = ["instance.updated", "instance.deleted", "instance.revoked"]
 
@@ -133,6 +139,40 @@ def test_update_of_what_was_used_long_ago(
         deliver(event())
         assert not under_way(get_resolver())
         assert service.asked == ["acme"]
+
+
+@pytest.mark.parametrize("event_type", TYPES)
+def test_fetch_that_began_before_the_change(event_type: str, alias: str, service: Service) -> None:
+    """An answer from before the change, which arrives after it, is not served to the next one."""
+
+    def change() -> None:
+        service.change("second")
+        assert deliver(event(event_type)).status_code == 204
+
+    with site(alias, service):
+        service.meanwhile = change
+        bucket(get_resolver())
+        assert bucket(get_resolver())[0] == "second"
+        refreshed()
+
+
+@pytest.mark.parametrize("event_type", TYPES)
+def test_other_processes(event_type: str, redis_server: RedisServer, service: Service) -> None:
+    """Also a process that has a copy in its memory asks again."""
+    with (
+        use_cache("redis", redis_url=redis_server.url()) as alias,
+        site(alias, service, NEAR_CACHE_SIZE=10, NEAR_CACHE_TTL=600),
+    ):
+        other = InstanceResolver(soft_timeout=0.02)
+        for resolver in (get_resolver(), other):
+            settled(resolver)
+            bucket(resolver)
+            bucket(resolver)
+        service.change("second")
+        assert deliver(event(event_type)).status_code == 204
+        wait_until(lambda: bucket(other)[0] == "second")
+        assert bucket(get_resolver())[0] == "second"
+        refreshed()
 
 
 @pytest.mark.usefixtures("a_site")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -72,7 +72,7 @@ def test_mark_cannot_be_taken_back() -> None:
 @pytest.mark.extras
 def test_cache_that_hides_its_failures(own_redis_server: RedisServer) -> None:
     """A cache that swallows its errors tells of no outage, and yet nothing is taken for done."""
-    options = {"SOCKET_TIMEOUT": 0.5, "IGNORE_EXCEPTIONS": True}
+    options: dict[str, Any] = {"SOCKET_TIMEOUT": 0.5, "IGNORE_EXCEPTIONS": True}
     with (
         use_cache("django-redis", redis_url=own_redis_server.url(), **options) as alias,
         site(alias),
