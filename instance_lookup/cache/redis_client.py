@@ -125,7 +125,7 @@ class RedisClient:
     def _add_one(self, key: bytes, life: int) -> int:
         """Count, and say when that ends: sent together, so that no count stays for ever."""
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.incr(key)
+        pipeline.execute_command("INCR", key)  # its own "incr" sends INCRBY
         pipeline.expire(key, life)
         number: int = pipeline.execute()[0]
         return number

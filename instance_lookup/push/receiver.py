@@ -111,6 +111,7 @@ class Receiver:
         if self._told.get(part):
             return
         self._told.put(part, value=True)
+        self._health.changes(part, None)  # so that it is news again: the last line is long ago
         self._health.failed(
             "wrong",
             f"A delivery to the webhook from {source[:64]!r} {what}. The next ones like it are not"

@@ -11,6 +11,7 @@ import pytest
 from tests.support.documents import PAGES
 from tests.support.lookups import asks
 from tests.support.near import (
+    ALIAS,
     BACKENDS,
     at_hand,
     near_caches,
@@ -20,6 +21,7 @@ from tests.support.near import (
     settled,
     wait_for_delivery,
 )
+from tests.support.webhook import OTHER, deliver, event, site
 
 if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
@@ -60,12 +62,27 @@ def test_acl_of_the_page_is_enough_and_no_more(
         asyncio.run(here.aresolve(asks()))
         here.cache.set("acme", here.resolve(asks()).config)
         assert here.cache.tiers.shared.stored_ids() == {"acme", "nobody"}
+        with site(ALIAS):
+            assert deliver(event("instance.deleted")).status_code == 204
         used = _commands_used(server)
         assert here.get_cache_stats().errors == there.get_cache_stats().errors == 0
     assert not caplog.records
     assert server.command("ACL", "LOG") == b"*0"
     allowed = {word.removeprefix("+") for word in command if word.startswith("+")}
     assert used == allowed
+
+
+def test_acl_without_incr(own_redis_server: RedisServer) -> None:
+    """Where deliveries cannot be counted, they have their effect all the same."""
+    server, config = own_redis_server, near_config("redis", own_redis_server.url(db=1))
+    prefix = config["KEY_PREFIX"]
+    command = [word for word in words(prefix) if word != "+incr"]
+    assert server.command(*command) == b"+OK"
+    config["LOCATION"] = config["LOCATION"].replace("//", f"//{prefix}:pw@")
+    with near_caches(instances=config), site(ALIAS):
+        sent = event("instance.deleted")
+        assert deliver(sent).status_code == deliver(sent).status_code == 204
+        assert deliver(event(secret=OTHER)).status_code == 401
 
 
 def _commands_used(server: RedisServer) -> set[str]:

@@ -76,6 +76,16 @@ def test_forged_between_real_ones(caplog: pytest.LogCaptureFixture) -> None:
     assert len(lines) == 2
 
 
+def test_forged_for_hours(caplog: pytest.LogCaptureFixture) -> None:
+    """The log is told again of what goes on, as rarely as it says."""
+    with site(), logged(caplog) as lines:
+        for _ in range(3):
+            get_receiver()._told.clear()  # as ten minutes do
+            for _ in range(3):
+                receive(event(secret=OTHER, timestamp=NOW))
+    assert len(lines) == 3
+
+
 def test_no_line_of_django_for_each_refusal(caplog: pytest.LogCaptureFixture) -> None:
     """Django, which would log and mail each answer above 400, is kept from it."""
     with site(), faulty_cache() as faults, caplog.at_level(logging.DEBUG):
