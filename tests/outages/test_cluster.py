@@ -83,6 +83,12 @@ def test_block(resolver: InstanceResolver, twin: Twin) -> None:
     assert resolver.get_cache_stats().errors == there.get_cache_stats().errors == 0
 
 
+def test_counts(alias: str) -> None:
+    """Deliveries to the webhook are counted in each slot."""
+    found = [[key_values[alias].count(name, 60) for name in NAMES] for _ in range(2)]
+    assert found == [[1] * len(NAMES), [2] * len(NAMES)]
+
+
 @pytest.mark.parametrize("twin", TWINS)
 def test_missing_is_remembered(resolver: InstanceResolver, twin: Twin) -> None:
     """Other processes learn from the cache that an id does not exist."""
