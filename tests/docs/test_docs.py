@@ -76,8 +76,8 @@ def test_page_about_testing(tmp_path: Path) -> None:
     """The examples of the page are tests, and pass on the README's site."""
     readme = [block for block in blocks("README.md") if block.file != "mysite/tests.py"]
     site = Site(tmp_path, [*readme, *blocks("testing.md")])
-    assert passed(site) == 8
-    assert passed_by_pytest(site) == {"tests.py": 8, "test_outage.py": 3, "test_backend.py": 12}
+    assert passed(site) == 9
+    assert passed_by_pytest(site) == {"tests.py": 9, "test_outage.py": 3, "test_backend.py": 12}
 
 
 def test_identifiers(build: Callable[[str, str], Site]) -> None:
