@@ -173,6 +173,7 @@ def test_other_processes(event_type: str, redis_server: RedisServer, service: Se
         wait_until(lambda: bucket(other)[0] == "second")
         assert bucket(get_resolver())[0] == "second"
         refreshed()
+        assert len(service.asked) == 2
 
 
 @pytest.mark.usefixtures("a_site")
