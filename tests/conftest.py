@@ -77,6 +77,7 @@ COMPAT = frozenset({
     TESTS / "behaviour" / "django" / "test_decorators.py",
     TESTS / "behaviour" / "django" / "test_lookup.py",
     TESTS / "behaviour" / "django" / "test_middleware.py",
+    TESTS / "behaviour" / "push" / "test_webhook.py",
 })  # fmt: skip
 
 # What an older version of a dependency could break: the same, and what leans on one, such as the
