@@ -7,6 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 from django.db import connections
+from django.http import HttpRequest
 from django.test import AsyncClient, Client, override_settings
 
 from instance_lookup import Source, get_resolver
@@ -119,14 +120,24 @@ def test_longest_body() -> None:
         assert deliver(sent).status_code == 204
 
 
-async def test_body_of_unknown_length() -> None:
+async def test_body_of_unknown_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a length, as in chunks, no more is read than the limit."""
+    asked: list[int] = []
+    really = HttpRequest.read
+
+    def read(request: HttpRequest, size: int) -> bytes:
+        asked.append(size)
+        body: bytes = really(request, size)
+        return body
+
+    monkeypatch.setattr(HttpRequest, "read", read)
     with site():
         for length, status in ((65_536, 401), (65_537, 413)):
             response: Any = await AsyncClient().post(
                 URL, b"x" * length, content_type="application/json", CONTENT_LENGTH=""
             )
             assert response.status_code == status
+    assert asked == [65_537] * 2
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "٣", "1" * 5000, ""])
