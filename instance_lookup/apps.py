@@ -9,7 +9,8 @@ from django.core.checks import Tags, register
 class InstanceLookupConfig(AppConfig):
     """Starts nothing and asks nothing: connections and threads are made on first use.
 
-    With ``REPORT_STATUS`` calls of the Config Service are noted from here on.
+    With ``REPORT_STATUS`` calls of the Config Service are noted from here on, and with
+    ``CONFIG_SERVICE_STREAM`` the first lookup starts to listen.
     """
 
     name = "instance_lookup"
@@ -20,9 +21,11 @@ class InstanceLookupConfig(AppConfig):
         # Late: they import the middleware and its world.
         from instance_lookup import checks  # noqa: PLC0415
         from instance_lookup.endpoints.checks import check_webhook  # noqa: PLC0415
-        from instance_lookup.operations.reporter import follow_settings  # noqa: PLC0415
+        from instance_lookup.operations import reporter  # noqa: PLC0415
+        from instance_lookup.push import stream  # noqa: PLC0415
 
-        follow_settings()
+        reporter.follow_settings()
+        stream.follow_settings()
 
         register(checks.check_settings, Tags.compatibility)
         register(checks.check_middleware, Tags.compatibility)

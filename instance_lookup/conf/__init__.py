@@ -65,6 +65,8 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     It includes user and password, if the proxy needs them. ``None``: no proxy. Variables such as
     ``HTTPS_PROXY`` and ``NO_PROXY`` are not read.
     """
+    config_service_stream: Annotated[str, valid.stream] | None = None
+    """Path below ``config_service_url`` of the service's event stream, or a URL of its host."""
 
     retry_interval: valid.Seconds = 30
     """How long an id is not asked for again after a failure, while a stale copy lasts."""
@@ -186,6 +188,8 @@ def find_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
             f"is {stale!r}, less than CACHE_TTL ({ttl!r}): entries would be purged while fresh.",
             "STALE_MAX_AGE is the total age; make it at least CACHE_TTL.",
         )
+    if complaint := valid.stream_elsewhere(options):
+        yield Problem("CONFIG_SERVICE_STREAM", complaint)
 
 
 def build_settings(options: Mapping[str, Any]) -> Settings:

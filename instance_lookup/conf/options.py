@@ -20,6 +20,7 @@ class Options(TypedDict, total=False):
     config_service_ca_bundle: Path | None
     config_service_client_cert: Path | list[Path] | tuple[Path, Path] | None
     config_service_proxy: str | None
+    config_service_stream: str | None
     retry_interval: float
     breaker_failures: int
     breaker_reset: float

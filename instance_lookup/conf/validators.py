@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -120,6 +120,35 @@ def proxy_url(value: Any) -> str | None:
     if url.path not in {"", "/"} or url.query or url.fragment:
         return "must not have a path, query or fragment."
     return None
+
+
+def stream(value: Any) -> str | None:
+    """Accept the path of an event stream, or its URL."""
+    if not isinstance(value, str):
+        return f"must be a path, such as '/stream', not {value!r}."
+    if complaint := _no_url(value):
+        return complaint
+    url = urlsplit(value)
+    if url.fragment or value.endswith("#"):
+        return "must not have a fragment."
+    if "@" in url.netloc:
+        return "must not hold a user name or password; there is CONFIG_SERVICE_TOKEN."
+    is_path = value.startswith("/") and not value.startswith("//")
+    if is_path or (url.scheme in {"http", "https"} and url.hostname):
+        return None
+    return f"must be a path that begins with one slash, such as '/stream', not {value!r}."
+
+
+def stream_elsewhere(options: Mapping[str, Any]) -> str | None:
+    """Accept options whose stream is where the service is: our token goes to no other host."""
+    given, base = options.get("config_service_stream"), options.get("config_service_url")
+    if given is None or stream(given) or given.startswith("/"):
+        return None
+    if isinstance(base, str) and not service_url(base):
+        one, other = urlsplit(given), urlsplit(base)
+        if (one.scheme, one.netloc.lower()) == (other.scheme, other.netloc.lower()):
+            return None
+    return "must be on the host of CONFIG_SERVICE_URL: the token is sent along. Name its path."
 
 
 def _no_url(value: str) -> str | None:

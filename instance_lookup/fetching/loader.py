@@ -12,6 +12,7 @@ from msgspec import Struct
 from instance_lookup.cache.blocks import blocked
 from instance_lookup.cache.entry import Entry, Freshness
 from instance_lookup.cache.reads import Read
+from instance_lookup.concurrency.first_use import first_use
 from instance_lookup.concurrency.steps import Blocking, Steps
 from instance_lookup.context import fresh_request_id
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
@@ -73,6 +74,8 @@ class Loader(Generic[D]):
         looked. Raises ``InstanceNotFound``, ``InstanceBlocked``, ``Refused``,
         ``ConfigServiceUnavailable``, and its ``MissBudgetSpent``.
         """
+        if first_use.is_due:
+            first_use.happens()
         if self._refusals.any:
             yield from self._refusals.check(context.user, asked)
         if reading is None:
@@ -99,6 +102,8 @@ class Loader(Generic[D]):
 
     def read(self, asked: str) -> Reading[D]:
         """Return what the cache of all processes holds of an id. Blocks."""
+        if first_use.is_due:
+            first_use.happens()
         return self._cache.read(asked, near=False)
 
     def hit(self, asked: str, user: LookupUser, reading: Reading[D]) -> Entry[D] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import uniform
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -67,3 +68,26 @@ class Backoff(Expiring[Failure]):
         """Tell whether callers who have a copy leave ``key`` alone: they lose nothing by it."""
         failure = self.get(key)
         return failure is not None and self._clock() < max(failure.until, failure.at + self._rest)
+
+
+class Pauses:
+    """The pauses before the next try: twice as long after each failure, and none alike.
+
+    Without the jitter all clients that lost a server at one moment would come back at one moment.
+    """
+
+    def __init__(self, first: float, longest: float) -> None:
+        """Begin with about ``first`` seconds and end with about ``longest``."""
+        self.first = first
+        self._longest = longest
+        self._failures = 0
+
+    def next(self) -> float:
+        """Return the seconds until the next try: half of what its turn has, or up to all of it."""
+        pause = min(self._longest, self.first * 2.0 ** min(self._failures, 32))
+        self._failures += 1
+        return uniform(pause / 2, pause)  # noqa: S311  # no secret depends on it
+
+    def start_over(self) -> None:
+        """Note that a try succeeded."""
+        self._failures = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from instance_lookup.resilience.backoff import Backoff
+from instance_lookup.resilience.backoff import Backoff, Pauses
 from tests.support.monotonic import Monotonic
 
 
@@ -84,3 +84,23 @@ def test_others_are_asked(backoff: Backoff) -> None:
     for _ in range(3):
         backoff.failed("acme")
     assert (backoff.pause("beta"), backoff.rests("beta")) == (0, False)
+
+
+def test_pauses() -> None:
+    """Each pause is twice the last one, up to the longest, and never less than half of it."""
+    pauses = Pauses(1.0, 10.0)
+    for most in (1.0, 2.0, 4.0, 8.0, 10.0, 10.0):
+        assert most / 2 <= pauses.next() <= most
+    pauses.start_over()
+    assert pauses.next() <= 1.0
+
+
+def test_pauses_differ() -> None:
+    """Clients that failed together do not come back together."""
+    assert len({Pauses(1.0, 10.0).next() for _ in range(20)}) > 10
+
+
+def test_pauses_without_end() -> None:
+    """However often it fails, the pause is a number of seconds."""
+    pauses = Pauses(1.0, 10.0)
+    assert max(pauses.next() for _ in range(2000)) <= 10.0
