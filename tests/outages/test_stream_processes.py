@@ -1,0 +1,197 @@
+"""Processes that share a Redis: one of them listens to the stream, and all see what changes."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from tests.support.forks import FORKS
+from tests.support.stream_peer import StreamPeer
+from tests.support.stream_server import StreamServer
+from tests.support.waiting import wait_until, within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.redis_server import RedisServer
+
+    Start = Callable[..., StreamPeer]
+
+pytestmark = pytest.mark.extras
+
+LIFE = 2.0
+
+
+@pytest.fixture
+def server() -> Iterator[StreamServer]:
+    with StreamServer() as server:
+        yield server
+
+
+@pytest.fixture
+def start(server: StreamServer, redis_server: RedisServer) -> Iterator[Start]:
+    """Starts processes of one group; they end with the test."""
+    prefix = f"tests-{uuid4().hex[:12]}"
+    with ExitStack() as stack:
+
+        def begin(**options: Any) -> StreamPeer:
+            given = {"prefix": prefix, "life": LIFE, "redis_url": redis_server.url(), **options}
+            return stack.enter_context(StreamPeer(server, given.pop("redis_url"), **given))
+
+        yield begin
+
+
+def pair(start: Start, server: StreamServer, **options: Any) -> tuple[StreamPeer, StreamPeer]:
+    """Return the process that listens, and another one of its group."""
+    holder, other = start(**options), start(**options)
+    holder("see")
+    server.opened()
+    wait_until(lambda: holder("is connected"))
+    other("see")
+    return holder, other
+
+
+def sees(peer: StreamPeer, expected: str, **which: bool) -> None:
+    wait_until(lambda: peer("see", **which) == expected)
+
+
+def test_one_connection(start: Start, server: StreamServer) -> None:
+    """Two processes have one connection; both see a change at once, also what they hold near."""
+    holder, other = pair(start, server)
+    for version in range(2, 6):
+        for peer in (holder, other):
+            wait_until(lambda peer=peer: peer("see") and peer("near"))  # type: ignore[misc]
+        server.change("instance.revoked" if version % 2 else "instance.updated")
+        for peer in (holder, other):
+            sees(peer, f"v{version}")
+    assert server.asked == 1
+    assert not other("listens")
+
+
+@pytest.mark.full
+def test_two_groups(start: Start, server: StreamServer) -> None:
+    """Sites that share no keys listen each for itself."""
+    first, second = start(), start(prefix=f"tests-{uuid4().hex[:12]}")
+    first("see")
+    second("see")
+    server.opened(2)
+    server.change()
+    sees(first, "v2")
+    sees(second, "v2")
+
+
+def test_killed_holder(start: Start, server: StreamServer) -> None:
+    """Another process takes over within the lease, and hears what changed meanwhile."""
+    holder, other = pair(start, server)
+    server.change()
+    sees(other, "v2")
+    holder.send(signal.SIGKILL)
+    holder.process.wait(30)
+    server.change()
+    with within(1.5 * LIFE):
+        assert server.opened(2).last_id == "1"
+    sees(other, "v3")
+    assert other("listens")
+
+
+def test_suspended_holder(start: Start, server: StreamServer) -> None:
+    """A process that stood still finds another one in its place, and stops to listen."""
+    holder, other = pair(start, server)
+    holder.send(signal.SIGSTOP)
+    server.opened(2)
+    server.change()
+    sees(other, "v2")
+    holder.send(signal.SIGCONT)
+    wait_until(server.streams[0].has_ended.is_set)
+    wait_until(lambda: not holder("listens"))
+    sees(holder, "v2")
+    server.change()
+    sees(holder, "v3")
+    assert server.asked == 2
+    assert len(server.open_streams()) == 1
+
+
+def test_holder_that_leaves(start: Start, server: StreamServer) -> None:
+    """A process that ends as told gives the lease back: no other waits for its end."""
+    holder, other = pair(start, server, life=60.0)
+    holder.leave()
+    with within(1):
+        server.opened(2)
+        wait_until(lambda: other("is connected"))
+
+
+FORK_PARAMS = [
+    pytest.param(how, id=name, marks=[pytest.mark.full] if "below" in name else [])
+    for name, how in FORKS.items()
+]
+
+
+@pytest.mark.parametrize("fork", FORK_PARAMS)
+def test_fork(start: Start, server: StreamServer, fork: str) -> None:
+    """A child competes from its own first lookups on, and takes over from its parent."""
+    family = start(forks=fork)
+    server.opened()
+    for child in (False, True):
+        family("see", child=child)
+    server.change()
+    for child in (False, True):
+        sees(family, "v2", child=child)
+    assert not family("listens", child=True)
+    assert server.asked == 1
+    family.send(signal.SIGKILL)
+    wait_until(lambda: family("see", child=True) and family("is connected", child=True))
+    assert server.opened(2).last_id == "1"
+    server.change()
+    sees(family, "v3", child=True)
+
+
+def test_redis_stopped_and_back(
+    start: Start, server: StreamServer, own_redis_server: RedisServer
+) -> None:
+    """Without the cache there is no lease, so no process listens; with it one does again."""
+    holder, other = pair(start, server, redis_url=own_redis_server.url())
+    own_redis_server.stop()
+    wait_until(lambda: not server.open_streams())
+    assert not holder("is connected")
+    own_redis_server.start()
+    wait_until(lambda: len(server.open_streams()) == 1)
+    wait_until(lambda: holder("is connected") or other("is connected"))
+    server.change()
+    for peer in (holder, other):
+        sees(peer, "v2")
+
+
+@pytest.mark.full
+def test_redis_hung_and_back(
+    start: Start, server: StreamServer, own_redis_server: RedisServer
+) -> None:
+    """A cache that does not answer is no lease either; what changed meanwhile is heard after it."""
+    holder, other = pair(start, server, redis_url=own_redis_server.url())
+    server.change()
+    sees(other, "v2")
+    own_redis_server.pause()
+    server.change()
+    wait_until(lambda: not server.open_streams())
+    own_redis_server.resume()
+    wait_until(lambda: len(server.open_streams()) == 1)
+    for peer in (holder, other):
+        sees(peer, "v3")
+
+
+def test_service_stopped_and_back(start: Start, server: StreamServer) -> None:
+    """Lookups go on from the cache; when the service is back the stream goes on where it was."""
+    holder, other = pair(start, server)
+    server.change()
+    sees(other, "v2")
+    server.stop()
+    wait_until(lambda: not holder("is connected"))
+    assert (holder("see"), other("see")) == ("v2", "v2")
+    server.start_again()
+    assert server.opened(2).last_id == "1"
+    server.change()
+    for peer in (holder, other):
+        sees(peer, "v3")
