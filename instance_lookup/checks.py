@@ -118,6 +118,10 @@ def _check_values(found: Settings) -> Iterator[CheckMessage]:
             yield _error("E004", "CONFIG_SERVICE_URL", "is missing.", hint)
         elif complaint := validators.service_url(url):
             yield _error("E005", "CONFIG_SERVICE_URL", complaint, hint)
+    elif found.config_service_stream and not isinstance(backend, HttpConfigService):
+        hint = "Leave it out, or use HttpConfigService or a subclass of it."
+        complaint = f"is of the HTTP backend; CONFIG_SERVICE_BACKEND, {backend!r}, has no stream."
+        yield _error("E011", "CONFIG_SERVICE_STREAM", complaint, hint)
     if found.encryption_keys and find_spec("cryptography") is None:
         hint = "pip install 'instance-lookup[encryption]'"
         yield _error("E006", "ENCRYPTION_KEYS", "needs the package cryptography.", hint)
@@ -163,6 +167,8 @@ def _advise_cache(found: Settings, alias: Mapping[str, Any]) -> Iterator[CheckMe
             hint="Use Redis or Valkey, or name another alias in CACHE_ALIAS.",
             id="instance_lookup.W003",
         )
+        if found.config_service_stream:
+            yield _advise_stream(name, backend)
     if issubclass(backend, BaseMemcachedCache):
         yield from _advise_memcached(name, alias, backend)
     if is_sharded and _pickles(options.get("serializer")):
@@ -185,6 +191,17 @@ def _advise_cache(found: Settings, alias: Mapping[str, Any]) -> Iterator[CheckMe
             hint=f"Set {NAME}['ENCRYPTION_KEYS'], or use Redis or Valkey on one server.",
             id="instance_lookup.W010",
         )
+
+
+def _advise_stream(name: str, backend: type) -> CheckMessage:
+    is_kept = issubclass(backend, LocMemCache)
+    who = "each process connects for itself" if is_kept else "no process listens"
+    return Warning(
+        f"CACHES[{name!r}] is {backend.__name__}, which processes do not share: {who} to the stream"
+        " of the Config Service.",
+        hint=f"Use Redis or Valkey, or leave out {NAME}['CONFIG_SERVICE_STREAM'].",
+        id="instance_lookup.W012",
+    )
 
 
 def _advise_memcached(

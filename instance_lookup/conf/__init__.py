@@ -65,7 +65,7 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     It includes user and password, if the proxy needs them. ``None``: no proxy. Variables such as
     ``HTTPS_PROXY`` and ``NO_PROXY`` are not read.
     """
-    config_service_stream: Annotated[str, valid.stream] | None = None
+    config_service_stream: Annotated[str, valid.SECRET, valid.stream] | None = None
     """Path below ``config_service_url`` of the service's event stream, or a URL of its host."""
 
     retry_interval: valid.Seconds = 30

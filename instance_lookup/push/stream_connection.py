@@ -186,11 +186,9 @@ def _request(
 
 
 def _socket_of(response: requests.Response) -> socket.socket:
-    """Return what an answer is read from, whose timeout no library lets change in between."""
-    reader = response.raw._fp.fp  # noqa: SLF001
-    if reader is None:  # an answer without a body
-        raise ConnectionAbortedError
-    sock: socket.socket = reader.raw._sock  # noqa: SLF001
+    """Return what an answer is read from: no library lets its timeout change in between."""
+    raw: Any = response.raw
+    sock: socket.socket = raw._fp.fp.raw._sock  # noqa: SLF001
     return sock
 
 

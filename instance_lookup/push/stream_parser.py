@@ -43,7 +43,16 @@ class Endless(ValueError):
 
 
 class Parser:
-    """Takes bytes as they come, cut anywhere, and keeps ``LIMIT`` of them at most."""
+    """Takes bytes as they come, cut anywhere, and keeps ``LIMIT`` of a line and of an event."""
+
+    _data: list[bytes]
+    _size: int
+    """Bytes of data, with the ends of their lines."""
+    _name: str
+    _id: str | None
+    _is_too_long: bool
+    _dropped: int
+    """Bytes of this event that were not kept."""
 
     def __init__(self) -> None:
         self.lines = 0
@@ -53,6 +62,8 @@ class Parser:
         self._is_first = True
         self._after_cr = False
         self._line = bytearray()
+        self._is_cut = False
+        """Whether the line went on after what is kept of it."""
         self._start_event()
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
@@ -115,11 +126,8 @@ class Parser:
         return event if data or event.id is not None or event.is_too_long else None
 
     def _start_event(self) -> None:
-        self._data: list[bytes] = []
-        self._size = 0
-        self._name = ""
-        self._id: str | None = None
-        self._is_too_long = self._is_cut = False
+        self._data, self._size, self._is_too_long = [], 0, False
+        self._name, self._id = "", None
         self._dropped = 0
 
     def _drop(self, count: int) -> None:

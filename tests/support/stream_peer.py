@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import django
+import pytest
 from django.conf import settings
 
 from tests.support.caches import cache_config
@@ -110,12 +111,14 @@ def _main(about: dict[str, Any], *sockets: int) -> None:
             "NEAR_CACHE_TTL": 3600,
         },
     )
-    from instance_lookup.push import stream, stream_lease, stream_listener
-
-    stream_lease.LIFE = about["life"]  # type: ignore[misc]
-    stream.RENEW = 0.2  # type: ignore[misc, attr-defined]
-    stream_listener.FIRST_PAUSE = 0.05  # type: ignore[misc]
-    stream_listener.LONGEST_PAUSE = 0.2  # type: ignore[misc]
+    patch = pytest.MonkeyPatch()
+    for name, seconds in {
+        "stream_lease.LIFE": about["life"],
+        "stream.RENEW": 0.2,
+        "stream_listener.FIRST_PAUSE": 0.05,
+        "stream_listener.LONGEST_PAUSE": 0.2,
+    }.items():
+        patch.setattr(f"instance_lookup.push.{name}", seconds)
     django.setup()
     mine = sockets[0]
     if sockets[1:]:

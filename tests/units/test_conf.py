@@ -178,6 +178,28 @@ def test_every_problem_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "stream", "wrong"),
+    [
+        ("https://a.example/api", "/stream", False),
+        ("", "/stream", False),
+        ("https://a.example/api", "https://A.example/stream", False),
+        ("https://a.example", "http://a.example/stream", True),
+        ("https://a.example", "https://a.example:444/stream", True),
+        ("https://a.example", "https://a.example.org/stream", True),
+        ("", "https://a.example/stream", True),
+        (5, "https://a.example/stream", True),
+        ("https://a.example?x=1", "https://a.example/stream", True),
+        ("https://a.example", None, False),
+    ],
+)
+def test_stream_on_another_host(url: Any, stream: str | None, *, wrong: bool) -> None:
+    """The token is sent with it, so it has to be where the service is."""
+    options = {"config_service_url": url, "config_service_stream": stream}
+    found = [each for each in find_problems(options) if each.setting == "CONFIG_SERVICE_STREAM"]
+    assert bool(found) is wrong
+
+
+@pytest.mark.parametrize(
     ("options", "wrong"),
     [
         ({"cache_ttl": 300, "stale_max_age": 299}, True),

@@ -107,7 +107,7 @@ def test_long_comment() -> None:
 @pytest.mark.parametrize("piece", [b"x" * LIMIT, b"data:" + b"x" * (LIMIT // 2) + b"\n"])
 def test_endless(piece: bytes) -> None:
     """What goes on and on is given up, and held no longer than it may be."""
-    parser, events = Parser(), []
+    parser, events = Parser(), list[Event]()
 
     def go_on() -> None:
         while True:

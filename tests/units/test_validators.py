@@ -53,6 +53,16 @@ GOOD: list[tuple[Callable[[Any], str | None], list[Any]]] = [
     (is_valid.fernet_keys, [(), [], [FERNET_KEY], (FERNET_KEY.encode(), FERNET_KEY)]),
     (is_valid.service_url, ["https://cs.example.com", "http://[::1]:8000/api/"]),
     (
+        is_valid.stream,
+        [
+            "/stream",
+            "/",
+            "/a/b?of=all",
+            "https://config.example.com/stream",
+            "http://[::1]:8001/stream",
+        ],
+    ),
+    (
         is_valid.proxy_url,
         [
             "http://proxy.internal:3128",
@@ -140,6 +150,16 @@ BAD: list[tuple[Callable[[Any], str | None], list[Any], str]] = [
         ],
         "must not hold white space or control characters (a line break at its end?).",
     ),
+    (is_valid.stream, [5, b"/stream", ("/stream",), True], "must be a string, such as '/stream'"),
+    (is_valid.stream, ["/str eam", "/stream\n", "http://a/\t"], "must not hold white space"),
+    (is_valid.stream, ["http://[::1/stream", "http://a:port/"], "is not a URL"),
+    (is_valid.stream, ["/stream#", "/stream#top"], "must not have a fragment"),
+    (is_valid.stream, ["https://me:s3cret@a/stream"], "must not hold a user name"),
+    (
+        is_valid.stream,
+        ["", "stream", "//a/stream", "ftp://a/stream", "http:///stream", "me:s3cret@a/stream"],
+        "must be a path that begins with one slash",
+    ),
     (is_valid.proxy_url, [None, 5, b"http://p", ("http://p",)], "must be a string, such as "),
     (
         is_valid.proxy_url,
@@ -215,6 +235,9 @@ def test_path_that_cannot_be_imported(complain: Callable[[Any], str | None], pat
         (is_valid.service_url, "http://me:s3cret@cs"),
         (is_valid.service_url, "http://me:s3cret@cs:port"),
         (is_valid.service_url, "http://me:s3cret@cs\n"),
+        (is_valid.stream, "me:s3cret@a/stream"),
+        (is_valid.stream, "https://me:s3cret@a/stream"),
+        (is_valid.stream, "stream?token=s3cret"),
         (is_valid.proxy_url, "https://me:s3cret@p"),
         (is_valid.proxy_url, "http://me:s3cret@p:port"),
         (is_valid.proxy_url, "http://me:s3cret@p/x"),

@@ -9,6 +9,8 @@ from django.core.cache.backends.memcached import BaseMemcachedCache
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
+from instance_lookup.backends.http import HttpConfigService
+from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.checks import check_deployment, check_middleware, check_settings
 from instance_lookup.identifiers import SubdomainIdentifier
 from instance_lookup.middleware import InstanceConfigMiddleware
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 OURS = "instance_lookup.middleware.InstanceConfigMiddleware"
 USERS = "django.contrib.auth.middleware.AuthenticationMiddleware"
 URL = "https://config.example.com"
+DUMMY = "django.core.cache.backends.dummy.DummyCache"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 REDIS = "django.core.cache.backends.redis.RedisCache"
 DJANGO_REDIS = "django_redis.cache.RedisCache"
@@ -174,6 +177,59 @@ def test_deployment_url(settings: Settings, url: str, expected: list[str]) -> No
     assert ids(check_deployment()) == expected
 
 
+class _Http(HttpConfigService):
+    """A backend of a project's own."""
+
+
+@pytest.mark.parametrize(
+    ("backend", "expected"),
+    [
+        ("instance_lookup.backends.http.HttpConfigService", []),
+        (_Http, []),
+        (_Http(url="https://config.example.com"), []),
+        ("instance_lookup.backends.file.FileConfigService", ["E011"]),
+        (DictConfigService({}, {}), ["E011"]),
+    ],
+)
+def test_stream_of_a_backend(settings: Any, backend: Any, expected: list[str]) -> None:
+    """Only the HTTP backend, and what is made of it, has a stream."""
+    settings.INSTANCE_LOOKUP = {
+        "CONFIG_SERVICE_URL": "https://config.example.com",
+        "CONFIG_SERVICE_BACKEND": backend,
+        "CONFIG_SERVICE_STREAM": "/stream",
+    }
+    assert ids(check_settings()) == expected
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [("stream", ["E003"]), (5, ["E003"]), ("https://elsewhere.example/stream", ["E003"])],
+)
+def test_stream_that_is_none(settings: Any, stream: Any, expected: list[str]) -> None:
+    """A path that is none, or on another host, is an error."""
+    settings.INSTANCE_LOOKUP = {
+        "CONFIG_SERVICE_URL": "https://config.example.com",
+        "CONFIG_SERVICE_STREAM": stream,
+    }
+    assert ids(check_settings()) == expected
+
+
+@pytest.mark.parametrize(
+    ("cache", "part"),
+    [(LOCMEM, "each process connects"), (DUMMY, "no process listens")],
+)
+def test_stream_without_a_shared_cache(settings: Any, cache: str, part: str) -> None:
+    """Processes that share no cache cannot agree which of them listens."""
+    settings.INSTANCE_LOOKUP = {
+        "CONFIG_SERVICE_URL": "https://config.example.com",
+        "CONFIG_SERVICE_STREAM": "/stream",
+    }
+    settings.CACHES = {"default": {"BACKEND": cache}}
+    found = check_deployment()
+    assert ids(found) == ["W003", "W012"]
+    assert part in found[1].msg
+
+
 QUICK = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
 
 
@@ -181,7 +237,7 @@ QUICK = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
     ("cache", "expected"),
     [
         ({"BACKEND": LOCMEM}, ["W003"]),
-        ({"BACKEND": "django.core.cache.backends.dummy.DummyCache"}, ["W003"]),
+        ({"BACKEND": DUMMY}, ["W003"]),
         ({"BACKEND": "nowhere.at.All"}, []),
         ({"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "t"}, ["W010"]),
         ({"BACKEND": REDIS, "LOCATION": "redis://r"}, ["W005"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from email.utils import formatdate
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,16 @@ def heard(connection: Connection) -> list[Event | None]:
     with pytest.raises(StreamLost):
         came.extend(connection.events())
     return came
+
+
+def held(fault: Fault) -> Fault:
+    """Play a fault, and leave the connection open after it."""
+
+    def play(sock: socket.socket, stopped: threading.Event) -> None:
+        fault.play(sock, stopped)
+        stopped.wait(30)
+
+    return Fault(play)
 
 
 def test_request(route: Route) -> None:
@@ -265,8 +275,7 @@ def test_slow_to_answer(fault: Fault) -> None:
 def test_silence(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a whole line for so long the other side is gone; bytes alone are no proof."""
     monkeypatch.setattr(stream_connection, "SILENCE", SHORT)
-    played = Fault(lambda sock, stopped: (fault.play(sock, stopped), stopped.wait(30))[0])
-    with ScriptedServer(played) as server, within(SHORT):
+    with ScriptedServer(held(fault)) as server, within(SHORT):
         assert str(lost(server.url)) == "no line in 0.4 s"
 
 
@@ -318,16 +327,12 @@ def test_retry() -> None:
 
 def test_close_from_another_thread(route: Route) -> None:
     """To close it ends the read that is under way."""
-    held = drip(b"", first=HEAD + b":\n")
-    route.server.answers = Fault(
-        lambda sock, stopped: (held.play(sock, stopped), stopped.wait(30))[0]
-    )
+    route.server.answers = held(drip(b"", first=HEAD + b":\n"))
     options = {f"config_service_{name}": value for name, value in route.options.items()}
     with connected(options.pop("config_service_url"), **options) as connection:
         events = connection.events()
-        with closing(events):
-            assert next(events) is None
-            connection.close()
-            with pytest.raises(StreamLost), within(1):
-                next(events)
-            connection.close()  # it may be over already
+        assert next(events) is None
+        connection.close()
+        with pytest.raises(StreamLost), within(1):
+            next(events)
+        connection.close()  # it may be over already

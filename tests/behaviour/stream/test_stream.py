@@ -14,9 +14,11 @@ from instance_lookup import CacheError, LookupContext, LookupUser, get_resolver
 from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.concurrency.first_use import first_use
+from instance_lookup.concurrency.threads import start_daemon
 from instance_lookup.push import stream as module
 from instance_lookup.push import stream_listener
 from instance_lookup.push.stream import stream
+from instance_lookup.push.stream_connection import connect
 from instance_lookup.push.stream_lease import Bookmark, Lease
 from tests.support.lookups import hooked_caches, hooks
 from tests.support.servers import Answer
@@ -88,6 +90,10 @@ def begun(site: StreamServer) -> None:
     wait_until(lambda: stream.is_connected)
 
 
+def lost_since() -> float | None:
+    return stream.lost_since
+
+
 def sees(expected: str) -> None:
     wait_until(lambda: version() == expected)
 
@@ -106,12 +112,12 @@ def test_change(site: StreamServer, event_type: str) -> None:
     wait_until(lambda: bookmark() == "1")
 
 
-def test_project(site: StreamServer) -> None:
+def test_project(site: StreamServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A project that moves is asked for again."""
     begun(site)
     resolver = get_resolver()
-    told = []
-    resolver.invalidate_project = told.append  # type: ignore[method-assign, assignment]
+    told: list[str] = []
+    monkeypatch.setattr(resolver, "invalidate_project", told.append)
     site.change("project.updated", project_id="shop")
     wait_until(lambda: told == ["shop"])
 
@@ -200,8 +206,7 @@ def test_cache_that_keeps_nothing(site: StreamServer, settings: Any) -> None:
 
 def test_other_holder(site: StreamServer) -> None:
     """While another process listens this one does not, and takes over when that one ends."""
-    url = f"{site.url}/stream"
-    other = Lease(cache(), url)
+    other = Lease(cache(), f"{site.url}/stream")
     assert other.hold()
     version()
     wait_until(lambda: threads() == ["instance-lookup-stream"])
@@ -212,11 +217,49 @@ def test_other_holder(site: StreamServer) -> None:
     wait_until(lambda: stream.is_connected)
 
 
+def test_stops_while_another_listens(site: StreamServer, settings: Any) -> None:
+    """A process that waits for its turn leaves the lease to the one that has it."""
+    other = Lease(cache(), f"{site.url}/stream")
+    assert other.hold()
+    version()
+    wait_until(lambda: threads() == ["instance-lookup-stream"])
+    stream.stop()
+    wait_until(lambda: not threads())
+    assert other.hold()
+    assert site.asked == 0
+
+
+def test_one_thread_when_many_begin(site: StreamServer) -> None:
+    """Lookups that come together start one thread."""
+    together = threading.Barrier(8)
+
+    def begin() -> None:
+        together.wait(30)
+        stream.start()
+
+    for starter in [threading.Thread(target=begin) for _ in range(8)]:
+        starter.start()
+    site.opened()
+    assert threads() == sorted(NAMES)
+    stream.start()
+    assert site.asked == 1
+
+
+def test_events_without_ids(site: StreamServer) -> None:
+    """A service whose events have no id is understood; after a break it begins anew."""
+    begun(site)
+    for number in (2, 3):
+        site.version = number
+        site.opened().send(event(None, "instance.updated", instance_id="acme"))
+        sees(f"v{number}")
+    site.opened().end()
+    assert site.opened(2).last_id is None
+
+
 def test_lost_lease(site: StreamServer) -> None:
     """A holder that finds another one in its place stops to listen, and says nothing."""
     begun(site)
-    url = f"{site.url}/stream"
-    other = Lease(cache(), url)
+    other = Lease(cache(), f"{site.url}/stream")
     cache().set(other._key, other._token, 10)
     wait_until(lambda: not site.open_streams())
     wait_until(lambda: not stream.is_listening)
@@ -294,13 +337,13 @@ def test_lost_and_back(site: StreamServer, caplog: pytest.LogCaptureFixture) -> 
     site.stop()
     wait_until(lambda: lines(caplog))
     assert not stream.is_connected
-    assert stream.lost_since is not None
+    assert lost_since()
     with caplog.at_level(logging.CRITICAL):  # lookups have lines of their own
         assert version() == "v2"
     site.start_again()
     site.opened(2)
     wait_until(lambda: stream.is_connected)
-    assert stream.lost_since is None
+    assert lost_since() is None
     lost, back = lines(caplog)
     assert lost == (
         f"Not receiving changes from the Config Service at {site.url} (unreachable:"
@@ -500,7 +543,7 @@ def test_bug_in_a_backend(
 @pytest.mark.parametrize("name", NAMES)
 def test_no_thread_left(site: StreamServer, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A system without threads to give stops no lookup, and it is tried again."""
-    start, refused = module.start_daemon, []
+    start, refused = start_daemon, list[str]()
 
     def refuse(wanted: str, *args: Any) -> Any:
         if wanted == name and not refused:
@@ -526,7 +569,6 @@ def test_end_of_the_process(site: StreamServer) -> None:
 
 def test_end_before_the_answer(site: StreamServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """What ends while it connects does not listen for a while all the same."""
-    connect = stream_listener.connect
 
     def end_meanwhile(*args: Any) -> Any:
         stream.stop()
