@@ -195,7 +195,7 @@ def test_redirect(status: int) -> None:
         ("20", 20, 20),
         ("9999", 60, 60),
         ("soon", 0, 0),
-        (formatdate(time() + 40, usegmt=True), 1, 40),
+        pytest.param(formatdate(time() + 40, usegmt=True), 1, 40, id="date"),
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])

@@ -579,6 +579,7 @@ def test_end_before_the_answer(site: StreamServer, monkeypatch: pytest.MonkeyPat
     begun(site)
     term = stream._term
     monkeypatch.setattr(stream_listener, "connect", end_meanwhile)
+    site.greeting = b": half a line"  # then nothing that would wake it
     site.opened().end()
     wait_until(lambda: not threads())
 
