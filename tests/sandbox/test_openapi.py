@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parents[2] / "docs"
 CONTRACT: dict[str, Any] = yaml.safe_load((DOCS / "config-service.openapi.yaml").read_text())
+# The stream, whose answers have no end, has tests of its own.
+PATHS = {path: item for path, item in CONTRACT["paths"].items() if path != "/stream"}
 DOCUMENTED = [
     (path, status)
-    for path, item in CONTRACT["paths"].items()
+    for path, item in PATHS.items()
     for status in map(int, item["get"]["responses"])
 ]
 # What only the switches can bring about.
@@ -112,7 +114,7 @@ def test_trouble_is_as_documented(
         validate(openapi, answer)
 
 
-@pytest.mark.parametrize("path", CONTRACT["paths"])
+@pytest.mark.parametrize("path", PATHS)
 def test_method_not_allowed_is_as_documented(api: Api, ids: dict[str, str], path: str) -> None:
     """A POST gets the answer that the contract has for every other method."""
     answer = api.ask(path.format(**ids), "POST")
