@@ -30,6 +30,7 @@ _cache = cache_config("django-redis", redis_url=os.environ["REDIS_URL"], SOCKET_
 settings.CACHES = {"default": {**_cache, "KEY_PREFIX": "live-fleet"}}
 settings.INSTANCE_LOOKUP = {
     "CONFIG_SERVICE_URL": os.environ["CONFIG_SERVICE_URL"],
+    "CONFIG_SERVICE_STREAM": os.environ.get("CONFIG_SERVICE_STREAM"),
     "CONFIG_SERVICE_TIMEOUT": 20,
     "ALLOW_ANONYMOUS": True,
     "NEAR_CACHE_SIZE": 0 if IS_QUIET else None,  # else one listens

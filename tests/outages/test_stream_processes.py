@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.outages.sites import get_all, running
 from tests.support.forks import FORKS
 from tests.support.stream_peer import StreamPeer
 from tests.support.stream_server import StreamServer
@@ -16,6 +17,7 @@ from tests.support.waiting import wait_until, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.support.redis_server import RedisServer
 
@@ -195,3 +197,40 @@ def test_service_stopped_and_back(start: Start, server: StreamServer) -> None:
     server.change()
     for peer in (holder, other):
         sees(peer, "v3")
+
+
+SERVERS = {
+    "gunicorn, preloaded": [
+        *("gunicorn", "tests.outages.live_fleet:wsgi", "--bind", "fd://{fd}", "--preload"),
+        *("--workers", "3", "--no-control-socket", "--worker-tmp-dir", "{tmp}"),
+    ],
+    "uvicorn": ["uvicorn", "tests.outages.live_fleet:asgi", "--fd", "{fd}", "--workers", "2"],
+}
+
+
+@pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS)
+def test_servers(
+    server: StreamServer, redis_server: RedisServer, tmp_path: Path, command: list[str]
+) -> None:
+    """Of the workers of a server one listens; where they end by themselves it gives that back."""
+    redis_server.command("FLUSHALL")
+    environ = {"CONFIG_SERVICE_URL": server.url, "CONFIG_SERVICE_STREAM": "/stream"}
+    with running(command, tmp_path, **environ, REDIS_URL=redis_server.url()) as site:
+        # Each worker may hold it: ask until more than one has answered, and so competes.
+        pids: set[str] = set()
+
+        def all_ask() -> bool:
+            pids.update(answer.headers["X-Pid"] for answer in get_all(site, ["acme"] * 8))
+            return len(pids) > 1
+
+        wait_until(all_ask)
+        server.opened()
+        get_all(site, ["acme"] * 8)
+        before = server.documents
+        server.change("instance.revoked")
+        wait_until(lambda: get_all(site, ["acme"] * 4) and server.documents > before)
+        assert server.asked == 1, (tmp_path / "log").read_text()
+    # The first line is the number of keys. Workers of uvicorn end by a signal, and leave it.
+    left = b"*1" if "uvicorn" in command else b"*0"
+    assert redis_server.command("KEYS", "*instance_stream_lease*") == left
+    assert redis_server.command("KEYS", "*instance_stream_id*") == b"*1"

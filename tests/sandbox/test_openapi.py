@@ -26,9 +26,7 @@ CONTRACT: dict[str, Any] = yaml.safe_load((DOCS / "config-service.openapi.yaml")
 # The stream, whose answers have no end, has tests of its own.
 PATHS = {path: item for path, item in CONTRACT["paths"].items() if path != "/stream"}
 DOCUMENTED = [
-    (path, status)
-    for path, item in PATHS.items()
-    for status in map(int, item["get"]["responses"])
+    (path, status) for path, item in PATHS.items() for status in map(int, item["get"]["responses"])
 ]
 # What only the switches can bring about.
 TROUBLES = {408, 410, 425, 429, 500, 502, 503, 504}

@@ -99,6 +99,11 @@ class StreamServer:
         return sum(each.path.startswith("/stream") for each in self._server.received)
 
     @property
+    def documents(self) -> int:
+        """How often a configuration was asked for."""
+        return sum(each.path.startswith("/instances/") for each in self._server.received)
+
+    @property
     def received(self) -> list[Received]:
         return [each for each in self._server.received if each.path.startswith("/stream")]
 
@@ -141,4 +146,5 @@ class StreamServer:
 
     def _document(self, instance_id: str) -> Answer:
         body: dict[str, Any] = {"instance_id": instance_id, "r2_bucket": f"v{self.version}"}
+        body["features"] = {"open": True}
         return Answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"})

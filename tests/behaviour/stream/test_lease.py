@@ -123,3 +123,12 @@ def test_not_known_who_has_it(local: KeyValue, monkeypatch: pytest.MonkeyPatch) 
         patch.setattr(local, "add", unsure)
         assert not lease.hold()
     assert lease.hold()
+
+
+def test_renewed(local: KeyValue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renewal gives the lease another whole life in the cache."""
+    lease, touched = Lease(local, STREAM), list[tuple[str, int]]()
+    assert lease.hold()
+    monkeypatch.setattr(local, "touch", lambda key, life: touched.append((key, life)))
+    assert lease.hold()
+    assert touched == [(lease._key, 10)]
