@@ -20,7 +20,7 @@ from urllib3.exceptions import HTTPError
 from instance_lookup.backends.answers import retry_after
 from instance_lookup.backends.base import Query
 from instance_lookup.backends.headers import headers_of
-from instance_lookup.backends.transport import root_cause
+from instance_lookup.backends.transport import ProxyRefused, root_cause
 from instance_lookup.context import fresh_request_id
 from instance_lookup.push.stream_parser import Endless, Parser
 from instance_lookup.resilience.deadline import Deadline
@@ -55,11 +55,14 @@ PASSING = Cause("It is tried again by itself.")
 CREDENTIAL = Cause("Check CONFIG_SERVICE_TOKEN, and that it may read the stream.", logging.ERROR)
 NONE = Cause("If the service has none, leave CONFIG_SERVICE_STREAM out.", pause=RARELY)
 REDIRECT = Cause("Redirects are not followed: check CONFIG_SERVICE_URL and CONFIG_SERVICE_STREAM.")
+PROXY = Cause("Check CONFIG_SERVICE_PROXY, and the proxy.")
+SILENT = Cause(
+    "Check that the service sends a comment every 15 s, and that no proxy holds back what it sends."
+)
 NOT_ONE = Cause("Check CONFIG_SERVICE_STREAM, and what stands in front of the service.")
 _OF_STATUS = {
     401: CREDENTIAL,
     403: CREDENTIAL,
-    407: CREDENTIAL,
     **dict.fromkeys((204, 404, 405, 410, 501), NONE),
     **dict.fromkeys((301, 302, 303, 307, 308), REDIRECT),
 }
@@ -121,8 +124,9 @@ class Connection:
             lost = StreamLost(str(exc), NOT_ONE)
         except _FAULTS as exc:
             root = root_cause(exc)
-            silent = f"no line in {SILENCE:g} s"
-            lost = StreamLost(silent if isinstance(root, TimeoutError) else type(root).__name__)
+            lost = StreamLost(type(root).__name__)
+            if isinstance(root, TimeoutError):
+                lost = StreamLost(f"no line in {SILENCE:g} s", SILENT)
         # Not in the handler: the errors of requests hold the request, and so our token.
         raise lost
 
@@ -152,8 +156,7 @@ def connect(backend: HttpConfigService, settings: Settings, last_id: str | None)
             return Connection(session, response, _socket_of(response))
         response.close()
     except _FAULTS as exc:
-        root = root_cause(exc)
-        lost = StreamLost(f"unreachable: {type(root).__name__}")
+        lost = _unreachable(exc)
     session.close()
     raise lost
 
@@ -183,6 +186,16 @@ def _request(
     return session.prepare_request(
         requests.Request("GET", url_of(backend, settings), headers=headers)
     )
+
+
+def _unreachable(exc: Exception) -> StreamLost:
+    root = root_cause(exc)
+    what = f"unreachable: {type(root).__name__}"
+    if isinstance(root, ProxyRefused):
+        what = f"status {root.status}"
+    if isinstance(exc, requests.exceptions.ProxyError):
+        return StreamLost(f"{what} at the proxy", PROXY)
+    return StreamLost(what)
 
 
 def _socket_of(response: requests.Response) -> socket.socket:

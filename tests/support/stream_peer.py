@@ -31,7 +31,7 @@ class StreamPeer:
     """A process with a site of its own: ``peer("see")``.
 
     With one of ``FORKS`` it has looked up, and listens, and then forks: ``child=True`` is the
-    child. ``life`` is that of the lease, in seconds; it is renewed five times a second.
+    child. ``life`` is that of the lease, ``renew`` how often it is renewed, both in seconds.
     """
 
     def __init__(
@@ -41,12 +41,13 @@ class StreamPeer:
         *,
         prefix: str,
         life: float = 2.0,
+        renew: float = 0.2,
         forks: str | None = None,
     ) -> None:
         pairs = [socket.socketpair() for _ in range(1 + bool(forks))]
         theirs = [pair[1].fileno() for pair in pairs]
         about = {"service": server.url, "redis": redis_url, "prefix": prefix}
-        words = json.dumps({**about, "life": life, "forks": forks})
+        words = json.dumps({**about, "life": life, "renew": renew, "forks": forks})
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", __name__, words, *map(str, theirs)],
             cwd=ROOT,
@@ -114,7 +115,7 @@ def _main(about: dict[str, Any], *sockets: int) -> None:
     patch = pytest.MonkeyPatch()
     for name, seconds in {
         "stream_lease.LIFE": about["life"],
-        "stream.RENEW": 0.2,
+        "stream.RENEW": about["renew"],
         "stream_listener.FIRST_PAUSE": 0.05,
         "stream_listener.LONGEST_PAUSE": 0.2,
     }.items():

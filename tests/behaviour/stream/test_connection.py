@@ -18,14 +18,17 @@ from instance_lookup.push.stream_connection import (
     NONE,
     NOT_ONE,
     PASSING,
+    PROXY,
     RARELY,
     REDIRECT,
+    SILENT,
     Connection,
     StreamLost,
     connect,
     url_of,
 )
 from instance_lookup.push.stream_parser import LIMIT, Event
+from tests.behaviour.http.routes import CREDENTIALS, with_credentials
 from tests.support.servers import (
     Answer,
     Fault,
@@ -165,7 +168,7 @@ def test_url_of_a_backend_with_another_host() -> None:
 @pytest.mark.parametrize(
     ("status", "cause"),
     [
-        *[(status, CREDENTIAL) for status in (401, 403, 407)],
+        *[(status, CREDENTIAL) for status in (401, 403)],
         *[(status, NONE) for status in (204, 404, 405, 410, 501)],
         *[(status, PASSING) for status in (400, 408, 429, 500, 502, 503, 206, 304)],
     ],
@@ -256,6 +259,26 @@ def test_nothing_there() -> None:
     assert "ConnectionRefusedError" in str(lost(url))
 
 
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        (Answer(407), "status 407 at the proxy"),
+        (reset(), "unreachable: ConnectionResetError at the proxy"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_proxy_that_refuses(answer: Answer | Fault, what: str, scheme: str) -> None:
+    """What the proxy says for itself is told from what the service says."""
+    with ScriptedServer(answer) as proxy:
+        found = lost(
+            f"{scheme}://service.example",
+            config_service_proxy=with_credentials(proxy.url),
+            config_service_token=TOKEN,
+        )
+    assert CREDENTIALS not in str(found)
+    assert (str(found), found.cause) == (what, PROXY)
+
+
 @pytest.mark.parametrize("fault", [mute(), drip_headers()])
 def test_slow_to_answer(fault: Fault) -> None:
     """The headers have to be there by the deadline of all calls."""
@@ -276,7 +299,8 @@ def test_silence(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a whole line for so long the other side is gone; bytes alone are no proof."""
     monkeypatch.setattr(stream_connection, "SILENCE", SHORT)
     with ScriptedServer(held(fault)) as server, within(SHORT):
-        assert str(lost(server.url)) == "no line in 0.4 s"
+        found = lost(server.url)
+    assert (str(found), found.cause) == ("no line in 0.4 s", SILENT)
 
 
 def test_silence_on_a_plain_session(monkeypatch: pytest.MonkeyPatch) -> None:
