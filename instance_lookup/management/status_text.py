@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from instance_lookup.operations.condition import (
         CacheCondition,
         ServiceCondition,
+        StreamCondition,
         SubscriptionCondition,
     )
     from instance_lookup.operations.reports import Processes
@@ -33,6 +34,7 @@ def lines_of(status: Status) -> Iterator[str]:
         "Config Service": _service(status.service, status.at),
         "Cache": _cache(status.cache, status.at),
         "Subscription": _subscription(status.subscription, status.at),
+        "Stream": _stream(status.stream, status.at),
         "Lookups": _lookups(status),
         "Calls a minute": _number(status.calls_a_minute),
         "Stale copies": _runway(status),
@@ -72,6 +74,11 @@ def _subscription(subscription: SubscriptionCondition, now: float) -> str:
     if subscription.deaf_since is not None:
         said += f" for {_since(subscription.deaf_since, now)}"
     return said if subscription.can_publish else f"{said}, cannot publish"
+
+
+def _stream(stream: StreamCondition, now: float) -> str:
+    said = stream.state.replace("_", " ")
+    return said if stream.lost_since is None else f"{said} for {_since(stream.lost_since, now)}"
 
 
 def _lookups(status: Status) -> str:

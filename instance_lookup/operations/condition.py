@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from instance_lookup.push.stream import stream
+
 if TYPE_CHECKING:
     from instance_lookup.resolver import InstanceResolver
     from instance_lookup.types import CacheStats
@@ -81,6 +83,16 @@ class SubscriptionCondition(Struct, frozen=True, kw_only=True):
     """False: other processes could not be told of the last invalidation."""
 
 
+class StreamCondition(Struct, frozen=True, kw_only=True):
+    """Whether changes at the Config Service are told by its stream. It makes no state worse."""
+
+    state: str = "not_used"
+    """``"connected"``, ``"lost"``, ``"starting"``, ``"waiting"``: another process listens, or
+    ``"not_used"``: there is no ``CONFIG_SERVICE_STREAM``, or nothing was looked up yet."""
+    lost_since: float | None = None
+    """Unix time."""
+
+
 class Condition(Struct, frozen=True, kw_only=True):
     """How one process, or all of them together, are doing."""
 
@@ -92,6 +104,7 @@ class Condition(Struct, frozen=True, kw_only=True):
     service: ServiceCondition = ServiceCondition()
     cache: CacheCondition = CacheCondition()
     subscription: SubscriptionCondition = SubscriptionCondition()
+    stream: StreamCondition = StreamCondition()
     counters: dict[str, int] = {}
     """The numbers of ``get_cache_stats()``."""
 
@@ -124,6 +137,7 @@ def condition_of(resolver: InstanceResolver) -> Condition:
         service=service,
         cache=cache,
         subscription=subscription,
+        stream=StreamCondition(state=stream.state, lost_since=stream.lost_since),
         counters=counters_of(resolver.get_cache_stats()),
     )
 

@@ -118,6 +118,9 @@ def _together(conditions: list[Condition]) -> Condition:
         service=_service(services),
         cache=_cache(caches),
         subscription=_subscription(heard),
+        stream=max(
+            (each.stream for each in conditions), key=lambda each: _STREAM.index(each.state)
+        ),
         counters=counters,
     )
 
@@ -157,5 +160,7 @@ def _earliest(parts: Iterable[Any], when: Callable[[Any], float | None]) -> floa
 
 
 _BREAKER = ("closed", "half_open", "open")
+_STREAM = ("not_used", "waiting", "starting", "lost", "connected")
+"""From the least said to the most: of all processes one listens."""
 _SUBSCRIPTION = ("not_used", "heard", "starting", "deaf")
 """From good to bad; ``deaf`` where one process is."""

@@ -79,20 +79,20 @@ class Stream(Guarded):
         return thread
 
     @property
-    def is_listening(self) -> bool:
-        """Whether this process has the lease."""
-        return self._term is not None
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the service sends to this process."""
-        term = self._term
-        return term is not None and term.is_connected
+    def state(self) -> str:
+        """How it is doing, see :class:`StreamCondition` of ``operations``."""
+        if self._thread is None:
+            return "not_used"
+        if (term := self._term) is None:
+            return "waiting"
+        if term.is_connected:
+            return "connected"
+        return "starting" if self.lost_since is None else "lost"
 
     @property
     def lost_since(self) -> float | None:
-        """Unix time since when this process fails to listen; ``None``: it does not fail."""
-        return self._health.since.get("")
+        """Unix time since when this process fails to listen; ``None``: that is not its turn."""
+        return None if self._term is None else self._health.since.get("")
 
     def _leave(self) -> None:
         if (thread := self.stop()) is not None:

@@ -111,11 +111,11 @@ class Term:
 
     def _hear(self) -> None:
         if not self._has_heard:
-            self._has_heard = True
             self._pauses.start_over()
             self._health.ok(
                 line=f"Receiving changes from {self._service} again: they are seen at once."
             )
+            self._has_heard = True
 
     def _take(self, event: Event) -> None:
         """Have an event take effect, and then note that it has."""

@@ -52,7 +52,7 @@ def pair(start: Start, server: StreamServer, **options: Any) -> tuple[StreamPeer
     holder, other = start(**options), start(**options)
     holder("see")
     server.opened()
-    wait_until(lambda: holder("is connected"))
+    wait_until(lambda: holder("state") == "connected")
     other("see")
     return holder, other
 
@@ -71,7 +71,7 @@ def test_one_connection(start: Start, server: StreamServer) -> None:
         for peer in (holder, other):
             sees(peer, f"v{version}")
     assert server.asked == 1
-    assert not other("listens")
+    assert other("state") == "waiting"
 
 
 @pytest.mark.full
@@ -97,7 +97,7 @@ def test_killed_holder(start: Start, server: StreamServer) -> None:
     with within(1.5 * LIFE):
         assert server.opened(2).last_id == "1"
     sees(other, "v3")
-    assert other("listens")
+    assert other("state") == "connected"
 
 
 def test_suspended_holder(start: Start, server: StreamServer) -> None:
@@ -109,7 +109,7 @@ def test_suspended_holder(start: Start, server: StreamServer) -> None:
     sees(other, "v2")
     holder.send(signal.SIGCONT)
     wait_until(server.streams[0].has_ended.is_set)
-    wait_until(lambda: not holder("listens"))
+    wait_until(lambda: holder("state") == "waiting")
     sees(holder, "v2")
     server.change()
     sees(holder, "v3")
@@ -123,7 +123,7 @@ def test_holder_that_leaves(start: Start, server: StreamServer) -> None:
     holder.leave()
     with within(1):
         server.opened(2)
-        wait_until(lambda: other("is connected"))
+        wait_until(lambda: other("state") == "connected")
 
 
 FORK_PARAMS = [
@@ -142,10 +142,10 @@ def test_fork(start: Start, server: StreamServer, fork: str) -> None:
     server.change()
     for child in (False, True):
         sees(family, "v2", child=child)
-    assert not family("listens", child=True)
+    assert family("state", child=True) == "waiting"
     assert server.asked == 1
     family.send(signal.SIGKILL)
-    wait_until(lambda: family("see", child=True) and family("is connected", child=True))
+    wait_until(lambda: family("see", child=True) and family("state", child=True) == "connected")
     assert server.opened(2).last_id == "1"
     server.change()
     sees(family, "v3", child=True)
@@ -158,10 +158,10 @@ def test_redis_stopped_and_back(
     holder, other = pair(start, server, redis_url=own_redis_server.url())
     own_redis_server.stop()
     wait_until(lambda: not server.open_streams())
-    assert not holder("is connected")
+    assert holder("state") != "connected"
     own_redis_server.start()
     wait_until(lambda: len(server.open_streams()) == 1)
-    wait_until(lambda: holder("is connected") or other("is connected"))
+    wait_until(lambda: holder("state") == "connected" or other("state") == "connected")
     server.change()
     for peer in (holder, other):
         sees(peer, "v2")
@@ -190,7 +190,7 @@ def test_service_stopped_and_back(start: Start, server: StreamServer) -> None:
     server.change()
     sees(other, "v2")
     server.stop()
-    wait_until(lambda: not holder("is connected"))
+    wait_until(lambda: holder("state") != "connected")
     assert (holder("see"), other("see")) == ("v2", "v2")
     server.start_again()
     assert server.opened(2).last_id == "1"

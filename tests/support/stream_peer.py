@@ -97,7 +97,7 @@ def _obey(verb: str) -> Any:
     if verb == "near":
         entry = resolver.cache.tiers.near.get("acme")
         return entry.document.r2_bucket if entry and entry.document else None
-    return {"listens": stream.is_listening, "is connected": stream.is_connected}[verb]
+    return stream.state
 
 
 def _main(about: dict[str, Any], *sockets: int) -> None:
@@ -124,7 +124,7 @@ def _main(about: dict[str, Any], *sockets: int) -> None:
     mine = sockets[0]
     if sockets[1:]:
         _obey("see")
-        wait_until(lambda: _obey("is connected"))
+        wait_until(lambda: _obey("state") == "connected")
         if eval(about["forks"]) == 0:
             mine = sockets[1]
     for other in set(sockets) - {mine}:

@@ -15,6 +15,7 @@ from instance_lookup.operations.condition import (
     Condition,
     ServiceCondition,
     State,
+    StreamCondition,
     SubscriptionCondition,
 )
 from instance_lookup.operations.reports import Difference, Processes, Runway
@@ -155,6 +156,8 @@ def status(**parts: Any) -> Status:
          "deaf for 1 min"),
         ({"subscription": SubscriptionCondition(state="heard", can_publish=False)}, "Subscription",
          "heard, cannot publish"),
+        ({"stream": StreamCondition(state="lost", lost_since=940.0)}, "Stream", "lost for 1 min"),
+        ({}, "Stream", "not used"),
         ({"runway": Runway(3, 60.0, 120.0, 3_000.0)}, "Stale copies",
          "3: the first runs out in 1 min, half of them in 2 min, the last in 50 min"),
         ({"processes": Processes(2)}, "Processes", "2 reported"),

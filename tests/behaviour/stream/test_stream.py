@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
+from msgspec.structs import replace
 
 from instance_lookup import CacheError, LookupContext, LookupUser, get_resolver
 from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.concurrency.first_use import first_use
 from instance_lookup.concurrency.threads import start_daemon
+from instance_lookup.operations.condition import State, StreamCondition, condition_of
+from instance_lookup.operations.status import _together
 from instance_lookup.push import stream as module
 from instance_lookup.push import stream_listener
 from instance_lookup.push.stream import stream
-from instance_lookup.push.stream_connection import connect
+from instance_lookup.push.stream_connection import Connection, connect
 from instance_lookup.push.stream_lease import Bookmark, Lease
 from tests.support.lookups import hooked_caches, hooks
 from tests.support.servers import Answer
@@ -87,7 +90,7 @@ def begun(site: StreamServer) -> None:
     """Have the site look up, and listen."""
     version()
     site.opened()
-    wait_until(lambda: stream.is_connected)
+    wait_until(lambda: stream.state == "connected")
 
 
 def lost_since() -> float | None:
@@ -146,6 +149,7 @@ def test_management_does_not_begin_it(site: StreamServer) -> None:
 
 def test_off(site: StreamServer, settings: Any) -> None:
     """Without the setting nothing starts, and nothing waits to."""
+    assert stream.state == "not_used"
     settings.INSTANCE_LOOKUP = {"CONFIG_SERVICE_URL": site.url}
     version()
     assert (threads(), site.asked) == ([], 0)
@@ -210,11 +214,10 @@ def test_other_holder(site: StreamServer) -> None:
     assert other.hold()
     version()
     wait_until(lambda: threads() == ["instance-lookup-stream"])
-    assert not stream.is_listening
-    assert not stream.is_connected
+    assert stream.state == "waiting"
     other.release()
     site.opened()
-    wait_until(lambda: stream.is_connected)
+    wait_until(lambda: stream.state == "connected")
 
 
 def test_stops_while_another_listens(site: StreamServer, settings: Any) -> None:
@@ -262,9 +265,22 @@ def test_lost_lease(site: StreamServer) -> None:
     other = Lease(cache(), f"{site.url}/stream")
     cache().set(other._key, other._token, 10)
     wait_until(lambda: not site.open_streams())
-    wait_until(lambda: not stream.is_listening)
+    wait_until(lambda: stream.state == "waiting")
     other.release()
     site.opened(2)
+
+
+def test_lost_lease_unheard(site: StreamServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor is it a loss where nothing had come yet: another process listens."""
+    site.greeting = b": half a line"
+    version()
+    site.opened()
+    wait_until(lambda: stream.state == "starting")
+    other = Lease(cache(), f"{site.url}/stream")
+    cache().set(other._key, other._token, 10)
+    wait_until(lambda: not site.open_streams())
+    wait_until(lambda: stream.state == "waiting")
+    assert lines(caplog) == []
 
 
 def test_stood_still(site: StreamServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,8 +297,17 @@ def test_stood_still(site: StreamServer, monkeypatch: pytest.MonkeyPatch) -> Non
     assert bookmark() is None
 
 
-def test_goes_on_where_it_stopped(site: StreamServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_goes_on_where_it_stopped(
+    site: StreamServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After a break the next connection names the last event, so nothing is missed or logged."""
+    release, released = Connection.release, list[Connection]()
+
+    def note(connection: Connection) -> None:
+        released.append(connection)
+        release(connection)
+
+    monkeypatch.setattr(Connection, "release", note)
     begun(site)
     site.change()
     wait_until(lambda: bookmark() == "1")
@@ -291,6 +316,7 @@ def test_goes_on_where_it_stopped(site: StreamServer, caplog: pytest.LogCaptureF
     assert site.opened(2).last_id == "1"
     sees("v3")
     assert lines(caplog) == []
+    assert len(released) == 1
 
 
 def test_first_time(site: StreamServer) -> None:
@@ -336,13 +362,16 @@ def test_lost_and_back(site: StreamServer, caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.WARNING)
     site.stop()
     wait_until(lambda: lines(caplog))
-    assert not stream.is_connected
+    assert stream.state == "lost"
     assert lost_since()
     with caplog.at_level(logging.CRITICAL):  # lookups have lines of their own
         assert version() == "v2"
+    condition = condition_of(get_resolver())
+    assert (condition.state, condition.stream.state) == (State.HEALTHY, "lost")
+    assert condition.stream.lost_since == lost_since()
     site.start_again()
     site.opened(2)
-    wait_until(lambda: stream.is_connected)
+    wait_until(lambda: stream.state == "connected")
     assert lost_since() is None
     lost, back = lines(caplog)
     assert lost == (
@@ -355,6 +384,24 @@ def test_lost_and_back(site: StreamServer, caplog: pytest.LogCaptureFixture) -> 
     )
     site.change()
     sees("v3")
+
+
+def test_tries_are_apart(
+    site: StreamServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that fails is left alone for a while, and after a success for a short one again."""
+    site.answers = [Answer(500)] * 3
+    begun(site)
+    term = stream._term
+    assert term is not None
+    assert term._pauses._failures == 0
+    site.answers = [Answer(500)] * 9
+    monkeypatch.setattr(term._pauses, "next", lambda: 60.0)
+    site.opened().end()
+    wait_until(lambda: stream.state != "connected")
+    for _ in range(5):
+        version()
+    assert site.asked == 4
 
 
 def test_outage_with_several_faces(site: StreamServer, caplog: pytest.LogCaptureFixture) -> None:
@@ -390,6 +437,7 @@ def test_silent_service(
     site.greeting = b"data: half a line"
     version()
     site.opened(3)
+    assert stream.state == "lost"
     assert [line.partition("(")[2].partition(")")[0] for line in lines(caplog)] == [
         "no line in 0.1 s"
     ]
@@ -606,7 +654,7 @@ def test_cache_is_down_for_the_lease(site: StreamServer) -> None:
 
     with hooks(fail):
         wait_until(lambda: len(asked) >= 3)
-        assert stream.is_connected
+        assert stream.state == "connected"
     site.change()
     sees("v2")
     assert site.asked == 1
@@ -625,3 +673,20 @@ def test_bookmark_that_cannot_be_written(site: StreamServer) -> None:
         sees("v2")
         site.opened().end()
         assert site.opened(2).last_id == "1"
+
+
+@pytest.mark.parametrize(
+    ("states", "together"),
+    [
+        (["waiting", "connected", "waiting"], "connected"),
+        (["waiting", "lost"], "lost"),
+        (["starting", "waiting"], "starting"),
+        (["not_used", "waiting"], "waiting"),
+        (["not_used", "not_used"], "not_used"),
+    ],
+)
+def test_state_of_all_processes(site: StreamServer, states: list[str], together: str) -> None:
+    """Of all processes the one that listens says most."""
+    one = condition_of(get_resolver())
+    each = [replace(one, stream=StreamCondition(state=state)) for state in states]
+    assert _together(each).stream.state == together
