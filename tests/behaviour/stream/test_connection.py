@@ -180,9 +180,12 @@ def test_status(status: int, cause: object) -> None:
     assert found.pause == (RARELY if cause is NONE else 0)
 
 
+@pytest.mark.parametrize("is_plain", [False, True], ids=["ours", "plain session"])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirect(status: int) -> None:
+def test_redirect(status: int, monkeypatch: pytest.MonkeyPatch, *, is_plain: bool) -> None:
     """No redirect is followed: the token would go with it."""
+    if is_plain:  # of a backend of its own
+        monkeypatch.setattr(HttpConfigService, "make_session", lambda self: requests.Session())
     with ScriptedServer(Answer(200, b"data: x\n\n", STREAM)) as other:
         target = {"Location": f"{other.url}/stream", **STREAM}
         with ScriptedServer(Answer(status, headers=target)) as server:

@@ -51,6 +51,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     stream.stop()
     wait_until(lambda: not threads())
     stream._health.failing.clear()
+    stream._health.since.clear()
 
 
 @pytest.fixture
