@@ -330,6 +330,19 @@ def test_heartbeats_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert connection.lines == 10
 
 
+def test_first_line_may_take_longer_than_the_headers() -> None:
+    """The deadline is of the headers; from then on silence has its own time."""
+
+    def play(sock: socket.socket, stopped: threading.Event) -> None:
+        sock.sendall(HEAD)
+        stopped.wait(2 * SHORT)
+        sock.sendall(b"data: x\n\n")
+
+    options = {"config_service_timeout": SHORT}
+    with ScriptedServer(Fault(play)) as server, connected(server.url, **options) as connection:
+        assert heard(connection) == [Event(b"x"), None]
+
+
 def test_endless() -> None:
     """A line without end costs a little memory and then the connection."""
 
