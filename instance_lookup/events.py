@@ -83,7 +83,10 @@ class Rejection(Struct, frozen=True):
 
     reason: str
     """``"document"``: an answer of the Config Service; ``"part"``: a part of one, the rest is used;
-    ``"entry"``: an entry of the cache."""
+    ``"entry"``: an entry of the cache. Only with ``ENCRYPTION_KEYS``: ``"outdated"``: an entry of
+    another generation than the cache's, such as one from before an ``invalidate_all``;
+    ``"generation"``: one that no key has made; ``"replayed"``: one older than another that this
+    process knows of."""
 
 
 class Invalidation(Struct, frozen=True):

@@ -26,12 +26,17 @@ class Blocks:
     """The blocks that this process has read or set: they go on while the cache cannot be read."""
 
     def __init__(self) -> None:
-        self._ends: Expiring[float] = Expiring(_LONGEST)
+        self._ends: Expiring[tuple[float, int]] = Expiring(_LONGEST)
 
     def until(self, asked: str) -> float:
         """Return the Unix time until which an id is blocked, as this process last read; 0: no."""
-        end = self._ends.get(asked) if self._ends.items else None
-        return end if end is not None and end > time() else 0.0
+        known = self._ends.get(asked) if self._ends.items else None
+        return known[0] if known is not None and known[0] > time() else 0.0
+
+    def since(self, asked: str) -> int:
+        """Return when the part that blocks an id was made (Unix milliseconds); 0: not known."""
+        known = self._ends.get(asked)
+        return 0 if known is None else known[1]
 
     def see(self, asked: str, own: object, expiry: object) -> float:
         """Return until when an id is blocked by what was just read at two of its keys; 0: no."""
@@ -45,10 +50,13 @@ class Blocks:
             self.remember(asked, 0.0)
         return 0.0
 
-    def remember(self, asked: str, until: float) -> None:
-        """Remember that an id is blocked until a Unix time; 0: that it is not."""
+    def remember(self, asked: str, until: float, since: int = 0) -> None:
+        """Remember that an id is blocked until a Unix time; 0: that it is not.
+
+        ``since`` is when the part that says so was made, in Unix milliseconds.
+        """
         if until:
-            self._ends.put(asked, until)
+            self._ends.put(asked, (until, since))
         else:
             self._ends.drop(asked)
 

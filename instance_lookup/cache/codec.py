@@ -1,4 +1,4 @@
-"""Between an entry's JSON and the text in the cache: compression and encryption, both optional.
+"""Between an entry's JSON and the text in the cache: compression and sealing, both optional.
 
 Values stay text: every Django cache backend and every serializer of theirs takes that.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import binascii
 import pickle
 import zlib
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
+from secrets import token_bytes
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
 
+from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.frozen import SecretText
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from instance_lookup.conf import Settings
 
 _COMPRESSED = b"z:"
+_SEALED = "gcm1:"
+"""How what is sealed begins. With a ``g``, which no release takes for what a serializer wrote."""
+_FORMER = "gAAAA"
+"""How what the release before encrypted begins. It is read until the next minor version."""
 _ENVELOPE = 65_536
 """Room for what an entry holds beside the document."""
 UNREADABLE = (
@@ -33,39 +39,80 @@ class Codec:
     """Encodes and decodes cached values as the settings say."""
 
     def __init__(self, settings: Settings) -> None:
+        self._alias = settings.cache_alias
         self._compress_above = settings.compress_above
         self._max_bytes = settings.config_service_max_bytes + _ENVELOPE
-        self._encryption = _encryption(settings.encryption_keys)
+        self.encryption = _encryption(settings.encryption_keys)
+        """``None``: what is stored can be read and written by all who reach the cache."""
 
-    def encode(self, packed: bytes) -> str:
-        """Return the text to store for JSON: sealed, or such that its ``repr`` does not show it."""
-        if self._compress_above is not None and len(packed.decode()) > self._compress_above:
-            packed = _COMPRESSED + b64encode(zlib.compress(packed))
-        return self._encryption.encrypt(packed) if self._encryption else SecretText(packed.decode())
+    def encode(self, packed: bytes, key: str, generation: str = "") -> str:
+        """Return the text to store for JSON: sealed, or such that its ``repr`` does not show it.
 
-    def decode(self, stored: object) -> str | bytes:
-        """Return the text of a stored value. Raise ``ValueError`` for what we did not store.
+        ``key`` is where it is to be stored. ``generation`` is the one of an entry. Sealed text
+        opens with both of them only; it names the generation.
+        """
+        is_long = self._compress_above is not None and len(packed.decode()) > self._compress_above
+        if self.encryption is None:
+            if is_long:
+                packed = _COMPRESSED + b64encode(zlib.compress(packed))
+            return SecretText(packed.decode())
+        if is_long:
+            packed = _COMPRESSED + zlib.compress(packed)
+        head = f"{_SEALED}{generation}:"
+        return head + self.encryption.seal(packed, head.encode() + self._place(key))
+
+    def decode(self, stored: object, key: str) -> str | bytes:
+        """Return the text of the value of a key. Raise ``ValueError`` for what we did not store.
 
         With encryption on, plain entries are refused: any writer to the cache could forge them.
         """
-        if self._encryption is None and type(stored) is str and stored[:1] == "{":
+        if self.encryption is None and type(stored) is str and stored[:1] == "{":
             return stored
         if not isinstance(stored, str | bytes):
             raise ValueError(f"a cached {type(stored).__name__}, not text")
-        if self._encryption:
-            stored = self._encryption.decrypt(stored)
+        if self.encryption:
+            data = _opened(self.encryption, stored, self._place(key))
+            is_packed = data[:2] == _COMPRESSED
+            return self._decompress(data[2:], is_text=is_former(stored)) if is_packed else data
         head = stored[:2].encode() if isinstance(stored, str) else stored[:2]
-        return self._decompress(stored[2:]) if head == _COMPRESSED else stored
+        return self._decompress(stored[2:], is_text=True) if head == _COMPRESSED else stored
 
-    def _decompress(self, packed: str | bytes) -> bytes:
+    def _place(self, key: str) -> bytes:
+        """Return the key in full: of caches that share ENCRYPTION_KEYS none opens another's."""
+        return key_values[self._alias].place(key)
+
+    def _decompress(self, packed: str | bytes, *, is_text: bool) -> bytes:
+        """Return what was compressed; ``is_text``: and then made text of."""
         try:
+            data = b64decode(packed, validate=True) if is_text else packed
             unpacker = zlib.decompressobj()
-            data = unpacker.decompress(b64decode(packed, validate=True), self._max_bytes)
+            data = unpacker.decompress(data, self._max_bytes)  # type: ignore[arg-type]
         except (zlib.error, binascii.Error) as exc:
             raise ValueError(f"a damaged compressed entry: {exc}") from None
         if unpacker.unconsumed_tail or not unpacker.eof:
             raise ValueError("a compressed entry that is cut off or too large")
         return data
+
+
+def new_encryption_key() -> str:
+    """Return a random key for ``ENCRYPTION_KEYS``: 32 bytes, as ``Fernet.generate_key()`` does."""
+    return urlsafe_b64encode(token_bytes(32)).decode()
+
+
+def is_former(stored: object) -> bool:
+    """Tell whether a value has the form in which the release before encrypted."""
+    head = stored[: len(_FORMER)] if isinstance(stored, str | bytes) else ""
+    return head in (_FORMER, _FORMER.encode())
+
+
+def _opened(encryption: Encryption, stored: str | bytes, place: bytes) -> bytes:
+    if is_former(stored):
+        return encryption.open_former(stored)
+    text = stored[:] if isinstance(stored, str) else stored.decode(errors="replace")
+    head, colon, sealed = text.rpartition(":")
+    if not head.startswith(_SEALED):
+        raise ValueError("not sealed with ENCRYPTION_KEYS")
+    return encryption.open(sealed, (head + colon).encode() + place)
 
 
 def _encryption(keys: tuple[str, ...]) -> Encryption | None:

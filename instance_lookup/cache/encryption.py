@@ -1,28 +1,86 @@
-"""Encryption of cached values, on ``cryptography`` (extra ``encryption``)."""
+"""Sealing of cached values, on ``cryptography`` (extra ``encryption``).
+
+Each key of ``ENCRYPTION_KEYS`` is used through two others, made of it by HKDF: one seals values by
+AES-256-GCM, one makes the tags of generations. The first key seals, all open.
+"""
 
 from __future__ import annotations
 
+import base64
+import hmac
+import os
+from binascii import a2b_base64
 from typing import TYPE_CHECKING
 
+from cryptography.exceptions import InvalidTag
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from instance_lookup.frozen import SecretBytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_NONCE = 12
+"""Bytes, as NIST SP 800-38D recommends. They are random: hence the bound in docs/security.md."""
+_TAG = 32
+"""Hexadecimal digits of a generation's tag: 128 bits."""
+_REFUSED = "not sealed with ENCRYPTION_KEYS, or not for this place"
+
 
 class Encryption:
-    """Encrypts with the first of ``keys``, decrypts with any: put a new key first to rotate."""
+    """Seals with the first of ``keys``, opens with any: put a new key first to rotate.
+
+    What is sealed belongs to a ``place`` and opens nowhere else. It is not encrypted.
+    """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._fernet = MultiFernet([Fernet(key) for key in keys])
+        made = [base64.urlsafe_b64decode(key) for key in keys]
+        self._ciphers = [AESGCM(_derived(key, b"entries")) for key in made]
+        self._tag_keys = [SecretBytes(_derived(key, b"generations")) for key in made]
+        # What the release before wrote. To go with the next minor version.
+        self._former = MultiFernet([Fernet(key) for key in keys])
 
-    def encrypt(self, data: bytes) -> str:
-        """Return ``data`` as a token."""
-        return self._fernet.encrypt(data).decode()
+    def seal(self, data: bytes, place: bytes) -> str:
+        """Return ``data`` as text, sealed for ``place``."""
+        nonce = os.urandom(_NONCE)
+        return base64.b64encode(nonce + self._ciphers[0].encrypt(nonce, data, place)).decode()
 
-    def decrypt(self, token: str | bytes) -> bytes:
-        """Return what was encrypted. Raise ``ValueError`` for what none of the keys made."""
+    def open(self, text: str, place: bytes) -> bytes:
+        """Return what was sealed. Raise ``ValueError`` for what no key sealed for ``place``."""
+        sealed = a2b_base64(text, strict_mode=True)
+        # The last digit has bits that count for nothing: there is one way to write them.
+        end = len(sealed) % 3 or 3
+        if base64.b64encode(sealed[-end:]).decode() == text[-4:]:
+            for cipher in self._ciphers:
+                try:
+                    return cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], place)
+                except (InvalidTag, ValueError):  # too short is a ValueError
+                    continue
+        raise ValueError(_REFUSED)
+
+    def open_former(self, token: str | bytes) -> bytes:
+        """Return what the release before encrypted. Raise ``ValueError`` for anything else."""
         try:
-            return self._fernet.decrypt(token)
+            return self._former.decrypt(token)
         except (InvalidToken, TypeError):
-            raise ValueError("not encrypted with one of ENCRYPTION_KEYS") from None
+            raise ValueError(_REFUSED) from None
+
+    def tag(self, data: bytes) -> str:
+        """Return the tag that proves that ``data`` is from someone with the first key."""
+        return _tag(self._tag_keys[0], data)
+
+    def is_tag(self, tag: str, data: bytes) -> bool:
+        """Tell whether one of the keys made ``tag`` for ``data``."""
+        given = tag.encode(errors="replace")
+        return any(hmac.compare_digest(_tag(key, data).encode(), given) for key in self._tag_keys)
+
+
+def _derived(key: bytes, use: bytes) -> bytes:
+    return HKDF(SHA256(), length=32, salt=None, info=b"instance_lookup 1 " + use).derive(key)
+
+
+def _tag(key: bytes, data: bytes) -> str:
+    return hmac.digest(key, data, "sha256").hex()[:_TAG]

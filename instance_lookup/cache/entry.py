@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from codecs import BOM_UTF8
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
@@ -12,6 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from instance_lookup.cache.faults import problem_of
 from instance_lookup.cache.leniency import LeftOut, decode_leniently
 from instance_lookup.frozen import SecretBytes
 
@@ -24,13 +24,6 @@ T = TypeVar("T")
 FORMAT = 1
 CLOCK_SKEW = 5.0
 """Seconds by which the clocks of two machines may differ."""
-
-
-_REPEATING = re.compile(
-    r"(Invalid (?:enum )?value|Object contains unknown field) .*?(?= - at `\$[\w.\[\]]*`\Z|\Z)",
-    re.DOTALL,
-)
-"""Messages of msgspec that repeat what they are about, up to the place."""
 
 
 class Rejected(ValueError):
@@ -92,6 +85,7 @@ class _Stored(Struct):
 
     config: Raw = Raw()
     project: Raw = Raw()
+    generation: str = ""
 
 
 class Entry(Struct, Generic[D], frozen=True):
@@ -122,11 +116,15 @@ class Entry(Struct, Generic[D], frozen=True):
         ``generation`` is what the cache holds now, ``stale_max_age`` is in seconds, ``now`` is Unix
         time.
         """
-        everything, own, expiry = generation
-        if not self.generation.startswith(f"{everything}.{own}."):
+        if not self.is_of(generation):
             return None
+        expiry = generation.expiry
         expired = bool(expiry) and not self.generation.endswith(f".{expiry}")
         return self.aged(stale_max_age, now, expired=expired)
+
+    def is_of(self, generation: Generation) -> bool:
+        """Tell whether it was stored under a generation. It may be expired all the same."""
+        return self.generation.startswith(f"{generation.everything}.{generation.own}.")
 
     def aged(self, stale_max_age: float, now: float, *, expired: bool = False) -> Entry[D] | None:
         """Return the entry as of ``now`` (Unix time); ``None`` if it is too old to be served.
@@ -175,6 +173,11 @@ def pack(
         etag=etag,
     )
     return SecretBytes(msgspec.json.encode(envelope))
+
+
+def generation_of(packed: bytes) -> str:
+    """Return the generation in what :func:`pack` made."""
+    return msgspec.json.decode(packed, type=_Stored).generation
 
 
 def pack_missing(
@@ -239,7 +242,7 @@ def read_document(kind: Kind[D], asked: str, body: bytes) -> Accepted[D]:
     except UnicodeDecodeError:
         problem = "not UTF-8"
     except Exception as exc:  # noqa: BLE001  # a CONFIG_CLASS may raise anything
-        problem = _problem(exc, kind.decode_document.type)
+        problem = problem_of(exc, kind.decode_document.type)
     else:
         if not twice:
             return Accepted(body, _checked(kind, asked, document), left_out)
@@ -276,23 +279,3 @@ def _checked(kind: Kind[D], asked: str, document: D) -> D:
     if kind.points_to and not kind.points_to.fullmatch(document.instance_id):  # type: ignore[attr-defined]
         raise Rejected(f"the {kind.name} document names something that is no instance id")
     return document
-
-
-def _problem(exc: Exception, read_into: type) -> str:
-    """Return what is wrong with a document, and where, without any of its values."""
-    if isinstance(exc, RecursionError):
-        return "nested too deeply"
-    name = f"{read_into.__module__}.{read_into.__qualname__}"
-    if not isinstance(exc, msgspec.MsgspecError):
-        return f"{name}: its code raised {type(exc).__name__}"
-    if not isinstance(exc, msgspec.ValidationError):
-        return f"{type(exc).__name__}: {exc}"
-    # msgspec says what it expected and where: "Expected `int`, got `str` - at `$.quota`", and but
-    # for two cases never what it read. What the code of a CONFIG_CLASS says may be anything.
-    text = _REPEATING.sub(r"\1", str(exc))
-    if (cause := exc.__cause__) is not None:
-        place = str(exc).removeprefix(str(cause))
-        text = f"its code raised {type(cause).__name__}{place}"
-    what, _, place = text.partition(" - at ")
-    field = place.rpartition("$")[2].strip(".`")
-    return f"field `{field}` of {name}: {what}" if field else f"{name}: {what}"

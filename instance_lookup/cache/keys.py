@@ -6,11 +6,10 @@ import math
 import re
 import secrets
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
-
-from instance_lookup.cache.entry import Generation
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:
+    from instance_lookup.cache.entry import Generation
     from instance_lookup.cache.kinds import Kind
 
 EVERYTHING = "instance_generation"
@@ -18,8 +17,13 @@ EVERYTHING = "instance_generation"
 _SAFE = re.compile(r"[!-~]{1,150}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _UNTIL = "guntil"
-_BLOCK = re.compile(_UNTIL + r"([0-9]{1,12})g[0-9a-f]{16}")
-"""A part of a generation that blocks its id. To a release that knows no blocks it is any other."""
+_BLOCK = re.compile(
+    _UNTIL + r"([0-9]{1,12})g[0-9a-f]{16,28}(?:o[0-9a-f]{12})?(?:w[0-9a-f]{16})?(?:t[0-9a-f]{32})?"
+)
+"""A part of a generation that blocks its id, with or without a tag (see ``newest``). To a release
+that knows no blocks it is any other."""
+Which = Literal["everything", "own", "expiry"]
+"""A part of a generation, and the field of :class:`Keys` that names its key."""
 
 
 class Keys(NamedTuple):
@@ -40,25 +44,6 @@ class Keys(NamedTuple):
             f"{kind.generation_key}:{name}",
             f"{kind.expiry_key}:{name}",
         )
-
-
-def as_generation(everything: object, own: object, expiry: object) -> Generation | None:
-    """Return the generation of an id, of what was read at its three keys; ``None``: unknown.
-
-    That is where ``everything`` or ``own`` is absent or no token. An absent ``expiry`` means that
-    the id was never expired.
-    """
-    if everything is None or own is None:
-        return None
-    first, second = as_token(everything), as_token(own)
-    if first is None or second is None:
-        return None
-    return Generation(first, second, "" if expiry is None else as_token(expiry) or "")
-
-
-def part_of_generation(*parts: object) -> Generation:
-    """Return what is known of a generation, as read; nothing may be stored under it."""
-    return Generation(*(as_token(part) or "" for part in parts))
 
 
 def lease_key(kind: Kind[Any], asked: str, under: Generation) -> str:

@@ -42,6 +42,9 @@ class KeyValue(Protocol):
     def keeps_nothing(self) -> bool:
         """Whether it is a cache that stores nothing by design."""
 
+    def place(self, key: str) -> bytes:
+        """Return the key in full, as the server has it: what is sealed belongs there."""
+
     def get_many(self, keys: Sequence[str]) -> list[Any]:
         """Return the value of each key, in the order of ``keys``; ``None``: there is none."""
 
@@ -77,6 +80,9 @@ class DjangoCache:
     def keeps_nothing(self) -> bool:
         """Whether it is Django's ``DummyCache``."""
         return isinstance(caches[self._alias], DummyCache)
+
+    def place(self, key: str) -> bytes:
+        return str(caches[self._alias].make_key(key)).encode()
 
     def get_many(self, keys: Sequence[str]) -> list[Any]:
         found = dict(self._call("get_many", keys))  # a backend may answer with no dict at all

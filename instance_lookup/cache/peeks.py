@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from time import time
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
 from instance_lookup.cache.codec import UNREADABLE
-from instance_lookup.cache.keys import Keys, block_end
+from instance_lookup.cache.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +48,7 @@ def blocked_among(tier: SharedTier[D], ids: Sequence[str]) -> set[str]:
             keys = [Keys.of(tier.kind, asked) for asked in part]
             own = cache.get_many([each.own for each in keys])
             expiry = cache.get_many([each.expiry for each in keys])
-            ends = map(block_end, own, expiry)
-            blocked.update(asked for asked, end in zip(part, ends, strict=True) if end > time())
+            for asked, found in zip(part, zip(keys, own, expiry, strict=True), strict=True):
+                if tier.tokens.look(asked, found[0], [None, *found[1:]]).blocked_until:
+                    blocked.add(asked)
     return blocked

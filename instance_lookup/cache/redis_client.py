@@ -57,6 +57,10 @@ class RedisClient:
         self._is_cluster = False
         self._repeated = 0
 
+    def place(self, key: str) -> bytes:
+        """Return the key in full, as the server has it."""
+        return self._key(key)
+
     def get_many(self, keys: Sequence[str]) -> list[Any]:
         """Return the value of each key, in the order of ``keys``; ``None``: there is none."""
         made = map(self._key, keys)

@@ -45,7 +45,8 @@ def _id_under(name: str, alias: str, kind: Kind[Any], codec: Codec) -> str:
     """Return the id of the entry stored under ``name``. A digest is replaced by the id in it."""
     if is_digest(name):
         with suppress(*UNREADABLE):
-            text = codec.decode(key_values[alias].get(f"{kind.entry_key}:{name}"))
+            key = f"{kind.entry_key}:{name}"
+            text = codec.decode(key_values[alias].get(key), key)
             told: str = msgspec.json.decode(text, type=kind.envelope).instance_id
             return told
     return name

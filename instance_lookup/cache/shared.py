@@ -9,41 +9,31 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from functools import lru_cache, partial
 from time import time
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from msgspec import Struct
 
 from instance_lookup import events
 from instance_lookup.cache.blocks import Blocks
 from instance_lookup.cache.codec import UNREADABLE, Codec
-from instance_lookup.cache.entry import (
-    Entry,
-    Freshness,
-    Generation,
-    pack_missing,
-    unpack,
-)
+from instance_lookup.cache.entry import Entry, Freshness, generation_of, pack_missing
 from instance_lookup.cache.errors import CacheErrors
 from instance_lookup.cache.generations import Generations
-from instance_lookup.cache.keys import (
-    EVERYTHING,
-    Keys,
-    as_generation,
-    as_token,
-    new_token,
-    part_of_generation,
-)
+from instance_lookup.cache.keys import EVERYTHING, Keys
 from instance_lookup.cache.keyvalue import key_values
+from instance_lookup.cache.looks import Looks
 from instance_lookup.cache.reading import Peek, Reading
 from instance_lookup.cache.scan import stored_ids
+from instance_lookup.cache.sealed_tokens import tokens_for
 from instance_lookup.cache.telling import told
 from instance_lookup.frozen import hide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from instance_lookup.cache.entry import Generation
+    from instance_lookup.cache.keys import Which
     from instance_lookup.cache.kinds import Kind
     from instance_lookup.cache.stats import Counters
     from instance_lookup.conf import Settings
@@ -51,29 +41,8 @@ if TYPE_CHECKING:
 
 D = TypeVar("D", bound=Struct)
 
-_KNOWN = 1024
-"""Ids of which something is kept; the one that was used least recently makes room."""
-_LENGTH_REMEMBERED = 32_768
-"""Characters above which an entry is decoded each time: memory has a bound."""
-
-
-class _Look(NamedTuple, Generic[D]):
-    """A look at the keys of one id. While the next one finds the same, it means the same."""
-
-    found: list[object]
-    generation: Generation
-    entry: Entry[D]
-
-
-class _Known(Generic[D]):
-    """What is kept of one id, so that a hit neither makes its keys nor decodes its entry again."""
-
-    __slots__ = ("keys", "last")
-
-    def __init__(self, kind: Kind[D], asked: str) -> None:
-        self.keys = Keys.of(kind, asked)
-        self.last: _Look[D] | None = None
-        """Each thread reads and swaps it in one step."""
+_ALL = Keys("", EVERYTHING, "", "")
+"""The one key of what is of all ids."""
 
 
 def _outcome(reading: Reading[Any]) -> str:
@@ -93,14 +62,16 @@ class SharedTier(Generic[D]):
         ``counters`` are told of failures, and of entries that cannot be read.
         """
         self.kind, self._alias = kind, settings.cache_alias
-        self._stale_max_age, self._negative_ttl = settings.stale_max_age, settings.negative_ttl
+        self._negative_ttl = settings.negative_ttl
         self._entry_life = math.ceil(settings.stale_max_age)
-        self._known = lru_cache(_KNOWN)(partial(_Known[D], kind))
         self._codec = Codec(settings)
         self.errors = CacheErrors(settings.cache_alias, counters)
-        self._generations = Generations(settings, self.errors)
-        self.known_life = self._generations.known_life
         self.blocks = Blocks()
+        self.tokens = tokens_for(settings, self._codec, self.blocks)
+        self._looks = Looks(kind, settings, self._codec, self.tokens)
+        self._known = self._looks.known
+        self._generations = Generations(settings, self.errors, self.tokens)
+        self.known_life = self._generations.known_life
         self._count = counters.add
 
     def read(
@@ -115,16 +86,16 @@ class SharedTier(Generic[D]):
         found = self._look(keys, asked)
         if found is None:
             found = self._get_readable(keys, asked)
-        generation, entry, is_unusable, end = self._understood(known, asked, found)
-        if end:
-            return Reading(part_of_generation(*found[1:]), None, since, blocked_until=end)
-        if generation is None:
+        parts, entry, problem = self._looks.understood(known, asked, found)
+        if end := parts.blocked_until:
+            return Reading(parts.compared, None, since, blocked_until=end)
+        if problem and not again:
+            self._reject(problem)
+        if (generation := parts.generation) is None:
             del found[0]  # debug pages show local variables, and it holds API keys
             if not mint:
-                return Reading(part_of_generation(*found), None, since, unminted=True)
+                return Reading(parts.compared, entry, since, unminted=True)
             generation = self._generations.mint(keys, found, asked)
-        elif is_unusable and not again:
-            self._reject()
         return Reading(generation, entry, since)
 
     told_read = told("read", lambda reading: (_outcome(reading),))(read)
@@ -144,9 +115,10 @@ class SharedTier(Generic[D]):
         found, readings = dict(zip(wanted, values, strict=True)), {}
         for asked, each in known.items():
             own = [found[key] for key in each.keys]
-            generation, entry, *_ = self._understood(each, asked, own)
+            parts, entry, _ = self._looks.understood(each, asked, own)
             if entry is not None and entry.freshness is Freshness.FRESH:
-                readings[asked] = Reading(generation, entry, since[asked])
+                is_unknown = parts.generation is None
+                readings[asked] = Reading(parts.compared, entry, since[asked], unminted=is_unknown)
         return readings
 
     told_read_many = told("read", lambda readings: map(_outcome, readings.values()))(read_many)
@@ -157,14 +129,16 @@ class SharedTier(Generic[D]):
         found = found or self._look(known.keys, asked, counted=False)
         if found is None:
             return Peek(None, None, unreadable=True)
-        generation, entry, is_unusable, end = self._understood(known, asked, found)
-        return Peek(found[0], entry, is_unusable, end, generation)
+        parts, entry, problem = self._looks.understood(known, asked, found)
+        end = parts.blocked_until
+        return Peek(found[0], entry, problem == "entry", end, parts.generation)
 
     def block_of(self, asked: str) -> float:
         """Look until which Unix time an id is blocked; 0: it is not."""
         keys = self._known(asked).keys
         with self.errors.raised_to("read", asked) as cache:
-            return self.blocks.see(asked, *cache.get_many([keys.own, keys.expiry]))
+            found = cache.get_many([keys.own, keys.expiry])
+        return self.tokens.look(asked, keys, [None, *found]).blocked_until
 
     def stored_ids(self) -> set[str] | None:
         """Return the ids of all entries, ``None`` where the cache cannot list them. Slow."""
@@ -178,7 +152,7 @@ class SharedTier(Generic[D]):
             return
         keys = self._known(asked).keys
         with self.errors.raised_to("store", asked) as cache:
-            cache.set(keys.entry, self._codec.encode(packed), self._entry_life)
+            cache.set(keys.entry, self._encoded(keys, packed), self._entry_life)
             cache.touch(keys.own, self._generations.known_life)
 
     @told("write")
@@ -195,13 +169,16 @@ class SharedTier(Generic[D]):
             return False
         keys = self._known(asked).keys
         with self.errors.raised_to("store", asked) as cache:
-            now = as_token(cache.get(keys.everything)), as_token(cache.get(keys.own))
-            if now != (generation.everything, generation.own):
-                return None if None in now else False
-            new, ttl = generation._replace(own=new_token()), self._negative_ttl
+            found = cache.get(keys.everything), cache.get(keys.own)
+            everything = self.tokens.value(keys, "everything", found[0])
+            own = self.tokens.value(keys, "own", found[1])
+            if (everything, own) != (generation.everything, generation.own):
+                return None if None in (everything, own) else False
+            token = self.tokens.new(asked, keys, "own", [*found, None])
+            new, ttl = generation._replace(own=token.value), self._negative_ttl
             missing = pack_missing(self.kind, asked, new, cached_at=asked_at, ttl=ttl)
-            cache.set(keys.own, new.own, self._generations.unknown_life)
-            cache.set(keys.entry, self._codec.encode(missing), math.ceil(ttl))
+            cache.set(keys.own, token.stored, self._generations.unknown_life)
+            cache.set(keys.entry, self._encoded(keys, missing), math.ceil(ttl))
             return True
 
     @told("invalidate")
@@ -210,16 +187,17 @@ class SharedTier(Generic[D]):
 
         Block the id until ``until`` (Unix time); 0: lift its block; ``None``: leave that as it is.
         """
-        keys, life = self._known(asked).keys, self._generations.known_life
+        keys = self._known(asked).keys
         # Both parts: a "does not exist" that is just being written may replace our generation by
         # its own, without having seen ours. Stored under another expiry, it is asked about again.
         # A block in either part counts. It is written in the other order: an invalidation by
         # another process, which leaves blocks as it finds them, can miss one of the two only.
-        parts = (keys.own, keys.expiry) if until is None else (keys.expiry, keys.own)
-        for part in parts:
-            self._generations.renew(part, asked, life, until)
+        began = int(time() * 1000)
+        order: tuple[Which, ...] = ("own", "expiry") if until is None else ("expiry", "own")
+        for part in order:
+            self._generations.renew(asked, keys, part, until)
         if until is not None:
-            self.blocks.remember(asked, until)
+            self.blocks.remember(asked, until, began)
         with self.errors.raised_to("invalidate", asked) as cache:
             reached = cache.delete(keys.entry)
         self._tell_invalidation(self.kind.name)
@@ -228,15 +206,23 @@ class SharedTier(Generic[D]):
     @told("invalidate")
     def invalidate_all(self) -> None:
         """Never serve what was stored or fetched so far, of any id, of both kinds."""
-        self._generations.renew(EVERYTHING, None, None)
+        self._generations.renew(None, _ALL, "everything")
         self._tell_invalidation("all")
 
     @told("expire")
     def expire(self, asked: str) -> None:
         """Make the entry of an id stale: the Config Service is asked before it is served again."""
-        generations = self._generations
-        generations.renew(self._known(asked).keys.expiry, asked, generations.known_life)
+        self._generations.renew(asked, self._known(asked).keys, "expiry")
         self._tell_invalidation(self.kind.name)
+
+    def hear(self, asked: str | None) -> None:
+        """Note that another process changed what is at the keys of an id (``None``: of all)."""
+        self.tokens.hear(None if asked is None else Keys.of(self.kind, asked))
+
+    def _encoded(self, keys: Keys, packed: SecretBytes) -> str:
+        """Return the text of an entry, sealed for its key and generation where keys are set."""
+        generation = generation_of(packed) if self._codec.encryption else ""
+        return self._codec.encode(packed, keys.entry, generation)
 
     def _look(self, keys: Sequence[str], asked: str, *, counted: bool = True) -> list[Any] | None:
         """Return the value of each key; ``None``: one of them cannot be read."""
@@ -247,39 +233,10 @@ class SharedTier(Generic[D]):
         except Exception as exc:
             raise self.errors.failure("read", asked, exc, counted=counted) from exc
 
-    def _understood(
-        self, known: _Known[D], asked: str, found: list[object]
-    ) -> tuple[Generation | None, Entry[D] | None, bool, float]:
-        """Return generation and entry of what was found of an id.
-
-        And whether that is unusable, and the Unix time until which the id is blocked; 0: it is not.
-        """
-        last = known.last
-        if last is not None and last.found == found:
-            generation, entry = last.generation, last.entry
-            aged = entry.aged(self._stale_max_age, time(), expired=entry.expired)
-            return generation, aged, False, 0.0
-        stored, *tokens = found
-        now, end = as_generation(*tokens), self.blocks.see(asked, *tokens[1:])
-        if stored is None or now is None or end:
-            return now, None, False, end
-        try:
-            if last is not None and last.found[0] == stored:  # under another generation
-                entry, is_short = last.entry, True
-            else:
-                text = self._codec.decode(stored)
-                entry, is_short = unpack(self.kind, asked, text), len(text) <= _LENGTH_REMEMBERED
-        except ValueError:
-            return now, None, True, 0.0
-        counting = entry.under(now, self._stale_max_age, time())
-        if counting is not None and is_short:
-            known.last = _Look([*map(hide, found)], now, counting)
-        return now, counting, False, 0.0
-
-    def _reject(self) -> None:
+    def _reject(self, reason: str) -> None:
         self._count("rejected")
         if events.watchers:
-            events.tell(events.Rejection("entry"))
+            events.tell(events.Rejection(reason))
 
     def _tell_invalidation(self, scope: str) -> None:
         if events.watchers:
@@ -293,7 +250,7 @@ class SharedTier(Generic[D]):
                 try:
                     found += map(hide, cache.get_many([key]))
                 except UNREADABLE:
-                    self._reject()
+                    self._reject("entry")
                     with suppress(Exception):  # a server that takes no writes can still be read
                         cache.delete(key)
                     found.append(None)

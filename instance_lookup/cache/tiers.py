@@ -268,8 +268,10 @@ class TieredCache(Generic[D]):
     def hear(self, kind: str | None, asked: str | None) -> None:
         """Forget what another process invalidated."""
         if kind is None:
+            self.shared.hear(None)
             self._epochs.change(None, partial(self.near.doubt, LULL))
         elif kind == self.kind.name:
+            self.shared.hear(asked)
             self.forget(asked)
 
     def doubt(self) -> None:

@@ -101,8 +101,8 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     is Redis or Valkey, which tell of invalidations, else none."""
     near_cache_bytes: valid.Count = 16_777_216
     """How many bytes of JSON either kind takes there; an entry that is longer is not kept."""
-    encryption_keys: Annotated[tuple[str, ...], valid.SECRET, valid.fernet_keys] = ()
-    """Fernet keys for the cached values: the first encrypts, all decrypt."""
+    encryption_keys: Annotated[tuple[str, ...], valid.SECRET, valid.encryption_keys] = ()
+    """Keys of 32 bytes, base64, for what is cached: the first seals, all open."""
     compress_above: valid.Count | None = None
     """Cached values of more characters than this are compressed."""
 

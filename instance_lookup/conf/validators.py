@@ -178,17 +178,17 @@ def client_cert(value: Any) -> str | None:
     return f"must be an existing file, or a pair (certificate, key) of them, not {value!r}."
 
 
-def fernet_keys(value: Any) -> str | None:
-    """Accept a sequence of keys as ``Fernet.generate_key()`` makes them."""
+def encryption_keys(value: Any) -> str | None:
+    """Accept a sequence of keys as the command ``generate_instance_key`` prints them."""
     if not isinstance(value, list | tuple):
-        return "must be a list of keys made by Fernet.generate_key()."
+        return "must be a list of keys made by 'manage.py generate_instance_key'."
     for index, key in enumerate(value):
         try:
             usable = len(base64.urlsafe_b64decode(key)) == 32
         except (TypeError, ValueError):
             usable = False
         if not usable:
-            return f"[{index}] is not a key as Fernet.generate_key() makes them."
+            return f"[{index}] is not a key as 'manage.py generate_instance_key' prints it."
     return None
 
 

@@ -60,14 +60,14 @@ def write_seen(resolver: InstanceResolver, news: Mapping[str, News]) -> None:
                 known[instance_id] = new.answers
         if instances != found[shard]:
             kept = Shard(instances=newest(instances.values()))
-            cache.set(shard_key(shard), form.encode(kept), SEEN_LIFE)
+            key = shard_key(shard)
+            cache.set(key, form.encode(kept, key), SEEN_LIFE)
     _write_answers(cache, form, known)
 
 
 def read_shards(cache: KeyValue, form: Form, shards: Sequence[int]) -> dict[int, dict[str, Seen]]:
     """Return the instances in parts of the index, by one look into the ``cache``."""
-    values = cache.get_many([shard_key(shard) for shard in shards]) if shards else []
-    read = (form.decode(value, Shard) for value in values)
+    read = form.read_many(cache, [shard_key(shard) for shard in shards], Shard)
     return {shard: each.instances if each else {} for shard, each in zip(shards, read, strict=True)}
 
 
@@ -77,21 +77,21 @@ def read_answers(resolver: InstanceResolver, instance_id: str) -> list[Answer]:
     They are of all processes that report; none where ``REPORT_STATUS`` is off. Raises
     ``CacheError``.
     """
-    form = Form(resolver.settings)
+    form, key = Form(resolver.settings), answers_key(instance_id)
     with resolver.cache.tiers.shared.errors.raised_to("read", instance_id, counted=False) as cache:
-        found = form.decode(cache.get(answers_key(instance_id)), Answers)
+        found = form.decode(cache.get(key), key, Answers)
     return found.answers if found else []
 
 
 def _write_answers(cache: KeyValue, form: Form, called: Mapping[str, Sequence[Answer]]) -> None:
     new = {answers_key(instance_id): answers for instance_id, answers in called.items() if answers}
-    values = cache.get_many([*new]) if new else []
-    for (key, answers), value in zip(new.items(), values, strict=True):
-        before = form.decode(value, Answers)
+    for (key, answers), before in zip(
+        new.items(), form.read_many(cache, [*new], Answers), strict=True
+    ):
         merged = sorted(
             [*answers, *(before.answers if before else ())], key=lambda each: each.at, reverse=True
         )
-        cache.set(key, form.encode(Answers(answers=merged[:ANSWERS])), ANSWERS_LIFE)
+        cache.set(key, form.encode(Answers(answers=merged[:ANSWERS]), key), ANSWERS_LIFE)
 
 
 def _look(resolver: InstanceResolver, instance_id: str, new: News, before: Seen | None) -> Seen:

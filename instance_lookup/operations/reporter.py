@@ -147,30 +147,32 @@ class Reporter(Guarded):
 
     def _beat(self, resolver: InstanceResolver, cache: KeyValue) -> None:
         """Tell that this process is there, in a slot of its own, and what it did in an hour."""
-        form = Form(resolver.settings)
-        beat = form.encode(self._as_beat(resolver))
+        form, beat = Form(resolver.settings), self._as_beat(resolver)
         # Between the look and the write another process may take the slot of one that stood
         # still for BEAT_LIFE. One of the two is not seen until its next report finds the other.
         if not (self._is_ours(cache, form) or self._claim(cache, form, beat)):
             return
-        cache.set(beat_key(self._slot), beat, BEAT_LIFE)
+        key, hour = beat_key(self._slot), minutes_key(self._slot)
+        cache.set(key, form.encode(beat, key), BEAT_LIFE)
         minutes = Minutes(minutes=self.recorder.minutes())
-        cache.set(minutes_key(self._slot), form.encode(minutes), MINUTES_LIFE)
+        cache.set(hour, form.encode(minutes, hour), MINUTES_LIFE)
 
     def _is_ours(self, cache: KeyValue, form: Form) -> bool:
-        held = form.decode(cache.get(beat_key(self._slot)), Beat)
+        key = beat_key(self._slot)
+        held = form.decode(cache.get(key), key, Beat)
         return held is not None and held.token == self._token
 
-    def _claim(self, cache: KeyValue, form: Form, beat: str) -> bool:
+    def _claim(self, cache: KeyValue, form: Form, beat: Beat) -> bool:
         """Take a free slot: the one from before, else the first. Tell whether there was one."""
         held = cache.get_many([beat_key(slot) for slot in range(SLOTS)])
         free = [slot for slot in range(SLOTS) if held[slot] is None]
         for slot in sorted(free, key=lambda each: (each != self._slot, each)):
-            if cache.add(beat_key(slot), beat, BEAT_LIFE):
+            key, hour = beat_key(slot), minutes_key(slot)
+            if cache.add(key, form.encode(beat, key), BEAT_LIFE):
                 self._slot = slot
                 if not self._has_adopted:
                     self._has_adopted = True
-                    if left := form.decode(cache.get(minutes_key(slot)), Minutes):
+                    if left := form.decode(cache.get(hour), hour, Minutes):
                         self.recorder.adopt(left.minutes)
                 return True
         return False

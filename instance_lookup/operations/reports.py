@@ -224,17 +224,16 @@ def read_reports(resolver: InstanceResolver) -> Fleet:
     )
     try:
         with errors.raised_to("read", None, counted=False) as cache:
-            beats = cache.get_many([beat_key(slot) for slot in range(SLOTS)])
-            hours = cache.get_many([minutes_key(slot) for slot in range(SLOTS)])
+            beats = form.read_many(cache, [beat_key(slot) for slot in range(SLOTS)], Beat)
+            hours = form.read_many(cache, [minutes_key(slot) for slot in range(SLOTS)], Minutes)
             shards = read_shards(cache, form, range(SHARDS))
     except CacheError as exc:
         return replace(nothing, failure=str(exc))
-    processes = [beat for each in beats if (beat := form.decode(each, Beat))]
     seen = [one for shard in shards.values() for one in shard.values()]
     return replace(
         nothing,
-        processes=tuple(sorted(processes, key=lambda each: (each.host, each.pid))),
-        minutes=_summed([hour for each in hours if (hour := form.decode(each, Minutes))], now),
+        processes=tuple(sorted(filter(None, beats), key=lambda each: (each.host, each.pid))),
+        minutes=_summed([*filter(None, hours)], now),
         instances=tuple(sorted(seen, key=lambda each: each.id)),
     )
 

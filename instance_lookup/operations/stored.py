@@ -20,8 +20,9 @@ from instance_lookup.inspection import State
 from instance_lookup.operations.condition import Condition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from instance_lookup.cache.keyvalue import KeyValue
     from instance_lookup.conf import Settings
 
 T = TypeVar("T", bound=Struct)
@@ -249,23 +250,28 @@ def shard_of(instance_id: str) -> int:
 
 
 class Form:
-    """Between reports and the text in the cache: compressed and encrypted as entries are."""
+    """Between reports and the text in the cache: compressed and sealed as entries are."""
 
     def __init__(self, settings: Settings) -> None:
         self._codec = Codec(settings)
 
-    def encode(self, report: Struct) -> str:
-        """Return the text for the cache."""
-        return self._codec.encode(SecretBytes(msgspec.json.encode(report)))
+    def encode(self, report: Struct, key: str) -> str:
+        """Return the text to store under ``key``."""
+        return self._codec.encode(SecretBytes(msgspec.json.encode(report)), key)
 
-    def decode(self, stored: object, kind: type[T]) -> T | None:
-        """Return the report in a value; ``None`` for what is none, or is from another release."""
+    def decode(self, stored: object, key: str, kind: type[T]) -> T | None:
+        """Return the report found under ``key``; ``None``: it is none, or of another release."""
         if stored is None:
             return None
         try:
-            return msgspec.json.decode(self._codec.decode(stored)[:], type=kind)
+            return msgspec.json.decode(self._codec.decode(stored, key)[:], type=kind)
         except ValueError:
             return None
+
+    def read_many(self, cache: KeyValue, keys: Sequence[str], kind: type[T]) -> list[T | None]:
+        """Return the report under each key, by one look. Raise what the backend raises."""
+        values = cache.get_many(keys) if keys else []
+        return [self.decode(*each, kind) for each in zip(values, keys, strict=True)]
 
 
 def newest(seen: Iterable[Seen]) -> dict[str, Seen]:

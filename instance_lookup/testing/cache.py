@@ -88,6 +88,11 @@ class FaultyCache(BaseCache):
         self._alias = location
         self._own = None if location else LocMemCache("instance_lookup.testing", params)
 
+    def make_key(self, key: str, version: int | None = None) -> str:
+        """Return the key of the cache behind: what is sealed belongs there."""
+        cache = caches[self._alias] if self._own is None else self._own
+        return cache.make_key(key, version)
+
     add = _passed_on("add")
     get = _passed_on("get")
     set = _passed_on("set")

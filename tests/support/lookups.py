@@ -82,6 +82,8 @@ class Clock:
         "cache.blocks",
         "cache.generations",
         "cache.shared",
+        "cache.looks",
+        "cache.sealed_tokens",
         "fetching.loader",
         "fetching.fetcher",
         "fetching.leased_fetcher",

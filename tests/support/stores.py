@@ -35,7 +35,8 @@ def make_store(**options: Any) -> Store:
 
 def provide_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """Yield a store on an empty :class:`HookedCache`, at ``NOW`` by the clock."""
-    monkeypatch.setattr("instance_lookup.cache.shared.time", lambda: NOW)
+    for module in ("shared", "looks", "sealed_tokens"):
+        monkeypatch.setattr(f"instance_lookup.cache.{module}.time", lambda: NOW)
     HookedCache.lives.clear()
     with override_settings(CACHES=hooked_caches()):
         yield make_store()

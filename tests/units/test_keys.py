@@ -2,18 +2,17 @@ from __future__ import annotations
 
 import pytest
 
+from instance_lookup.cache.blocks import Blocks
 from instance_lookup.cache.entry import Generation
-from instance_lookup.cache.keys import (
-    Keys,
-    as_generation,
-    as_token,
-    block_end,
-    lease_key,
-    new_token,
-)
+from instance_lookup.cache.keys import Keys, as_token, block_end, lease_key, new_token
 from instance_lookup.cache.kinds import PROJECT
+from instance_lookup.cache.tokens import Tokens
 
 A, B, C = new_token(), new_token(), new_token()
+
+
+def as_generation(*found: object) -> Generation | None:
+    return Tokens(Blocks()).look("a", Keys.of(PROJECT, "a"), found).generation
 
 
 @pytest.mark.parametrize("as_read", [str, str.encode])
@@ -44,7 +43,8 @@ def test_part_that_blocks(as_read: type) -> None:
     """A part that blocks an id says until when, and is a part like any other besides."""
     part = as_read(new_token(1_800_000_000.2))
     assert block_end(None, part) == block_end(part, as_read(A)) == 1_800_000_001.0
-    assert as_generation(A, part, part) == Generation(A, as_token(part) or "", as_token(part) or "")
+    token = as_token(part) or ""
+    assert as_generation(A, part, part) == Generation(A, token, token)
     assert new_token(1_800_000_000) != new_token(1_800_000_000)
 
 

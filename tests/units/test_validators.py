@@ -50,7 +50,7 @@ GOOD: list[tuple[Callable[[Any], str | None], list[Any]]] = [
         is_valid.webhook_secrets,
         [(), [], ["whsec_c2VjcmV0"], ("c2VjcmV0", "whsec_c2Vjcg==", "c2Vjcg")],
     ),
-    (is_valid.fernet_keys, [(), [], [FERNET_KEY], (FERNET_KEY.encode(), FERNET_KEY)]),
+    (is_valid.encryption_keys, [(), [], [FERNET_KEY], (FERNET_KEY.encode(), FERNET_KEY)]),
     (is_valid.service_url, ["https://cs.example.com", "http://[::1]:8000/api/"]),
     (
         is_valid.stream,
@@ -108,11 +108,11 @@ BAD: list[tuple[Callable[[Any], str | None], list[Any], str]] = [
     (is_valid.pattern, ["", ".*", "a?", re.compile("a*")], "must not match an empty id, as "),
     (is_valid.existing_path, ["", "/nowhere/at/all", 5, None], "must be the path of an existing"),
     (is_valid.client_cert, ["/nowhere", (HERE,), (HERE, "/no"), 5], "must be an existing file"),
-    (is_valid.fernet_keys, ["key", None, 5], "must be a list of keys"),
+    (is_valid.encryption_keys, ["key", None, 5], "must be a list of keys"),
     (
-        is_valid.fernet_keys,
+        is_valid.encryption_keys,
         [["short"], ["é"], [5], [None], [""], ["A"]],
-        "[0] is not a key as Fernet.generate_key() makes them.",
+        "[0] is not a key as 'manage.py generate_instance_key' prints it.",
     ),
     (is_valid.webhook_secrets, ["whsec_c2VjcmV0", None, 5, {}], "must be a list of secrets"),
     (
@@ -225,11 +225,11 @@ def test_path_that_cannot_be_imported(complain: Callable[[Any], str | None], pat
 @pytest.mark.parametrize(
     ("complain", "value"),
     [
-        (is_valid.fernet_keys, ["s3cret"]),
-        (is_valid.fernet_keys, "s3cret"),
-        (is_valid.fernet_keys, [FERNET_KEY, "s3cret"]),
         (is_valid.webhook_secrets, ["s3cret!"]),
         (is_valid.webhook_secrets, "s3cret"),
+        (is_valid.encryption_keys, ["s3cret"]),
+        (is_valid.encryption_keys, "s3cret"),
+        (is_valid.encryption_keys, [FERNET_KEY, "s3cret"]),
         (of(SECRET_VALUE), "s3cret\n"),
         (of(SECRET_VALUE), b"s3cret"),
         (is_valid.service_url, "http://me:s3cret@cs"),

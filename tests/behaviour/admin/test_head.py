@@ -56,8 +56,9 @@ def report(resolver: InstanceResolver, pid: int, minutes: list[Minute], **condit
         settings="s",
         condition=Condition(**{"state": State.HEALTHY, "at": time(), **condition}),
     )
-    cache.set(beat_key(pid), form.encode(beat), 30)
-    cache.set(minutes_key(pid), form.encode(Minutes(minutes=minutes)), 3600)
+    cache.set(beat_key(pid), form.encode(beat, beat_key(pid)), 30)
+    hour = form.encode(Minutes(minutes=minutes), minutes_key(pid))
+    cache.set(minutes_key(pid), hour, 3600)
 
 
 def test_cards_while_all_is_well() -> None:

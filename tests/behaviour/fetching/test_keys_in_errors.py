@@ -14,6 +14,7 @@ from instance_lookup import InstanceConfig, InstanceLookupError, InstanceResolve
 from instance_lookup.backends.base import Query
 from instance_lookup.backends.http import HttpConfigService
 from instance_lookup.backends.memory import DictConfigService
+from instance_lookup.cache.codec import new_encryption_key
 from instance_lookup.resilience.deadline import Deadline
 from tests.support.canary import CANARY, places, places_here
 from tests.support.lookups import ADA, TWINS, Twin, asks, hooked_caches, hooks
@@ -311,7 +312,7 @@ def test_cache_that_fails(
 
 @pytest.mark.extras
 @pytest.mark.parametrize("call", TWINS)
-@pytest.mark.parametrize("verb", ["encrypt", "decrypt"])
+@pytest.mark.parametrize("verb", ["seal", "open"])
 def test_encryption_that_fails(
     make: Callable[..., InstanceResolver],
     server: ScriptedServer,
@@ -321,18 +322,18 @@ def test_encryption_that_fails(
     verb: str,
     call: Twin,
 ) -> None:
-    """An error while encrypting or decrypting holds no plain text."""
-    from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+    """An error while sealing or opening holds no plain text."""
+    from instance_lookup.cache.encryption import Encryption
 
-    resolver = make(encryption_keys=(Fernet.generate_key().decode(),))
+    resolver = make(encryption_keys=(new_encryption_key(),))
     call(resolver, "resolve", asks(ADA))
-    act = getattr(MultiFernet, verb)
+    act = getattr(Encryption, verb)
 
-    def fail(fernet: MultiFernet, data: bytes) -> bytes:
-        acted = act(fernet, data)
-        raise OSError(f"{len(acted)} bytes") if verb == "encrypt" else InvalidToken
+    def fail(encryption: Encryption, data: Any, place: bytes) -> object:
+        acted = act(encryption, data, place)
+        raise (OSError if verb == "seal" else ValueError)(f"{len(acted)} bytes")
 
-    monkeypatch.setattr(MultiFernet, verb, fail)
+    monkeypatch.setattr(Encryption, verb, fail)
     errors = [
         caught(call, resolver, "refresh", "acme"),
         caught(call, resolver.cache, "get", "acme"),

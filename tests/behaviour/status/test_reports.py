@@ -193,7 +193,7 @@ def test_minutes_of_more_than_an_hour_ago(site: Site) -> None:
     from django.core.cache import caches
 
     old = Minutes(minutes=[Minute(minute=int(time() // 60) - MINUTES, calls=5)])
-    caches["default"].set(minutes_key(7), Form(site.resolver.settings).encode(old))
+    caches["default"].set(minutes_key(7), Form(site.resolver.settings).encode(old, minutes_key(7)))
     assert sum(minute.calls for minute in site.fleet.minutes) == 0
 
 

@@ -1,0 +1,125 @@
+"""The parts of generations as they are read and written. Here: where no keys are set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from instance_lookup.cache.entry import Generation
+from instance_lookup.cache.keys import as_token, block_end, new_token
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from instance_lookup.cache.blocks import Blocks
+    from instance_lookup.cache.keys import Keys, Which
+
+
+class Parts(NamedTuple):
+    """What one look found at the three keys of a generation, as far as it is believed."""
+
+    everything: str | None
+    """``None``: unknown, to be written anew."""
+    own: str | None
+    """``None``: unknown, to be written anew."""
+    expiry: str | None
+    """Empty: never expired. ``None``: what is there is not believed, and to be written anew."""
+    blocked_until: float = 0.0
+    """Unix time; 0: the id is not blocked."""
+    problem: str = ""
+    """Why a part is not believed, as ``events.Rejection`` names it."""
+    moments: tuple[int, int, int] | None = None
+    """When each part was made, in Unix milliseconds (0: not known); ``None``: parts do not say."""
+    generation: Generation | None = None
+    """All three; ``None``: unknown, so nothing may be stored."""
+
+    @property
+    def compared(self) -> Generation:
+        """What is known of it, to compare with: nothing may be stored under it."""
+        # No entry has this expiry: each is stale.
+        expiry = "-" if self.expiry is None else self.expiry
+        return Generation(self.everything or "", self.own or "", expiry)
+
+
+def whole(everything: str | None, own: str | None, expiry: str | None) -> Generation | None:
+    """Return the generation of three parts; ``None``: one of them is unknown."""
+    if everything is None or own is None or expiry is None:
+        return None
+    return Generation(everything, own, expiry)
+
+
+class New(NamedTuple):
+    """A new part, to be written."""
+
+    value: str
+    """As entries name it."""
+    stored: str
+    """What goes into the cache."""
+    end: float = 0.0
+    """Unix time until which it has to be kept, if that is longer than others; 0: it is not."""
+    least: int = 0
+    """Parts from before this moment (Unix milliseconds) do not do in its place."""
+
+
+class Tokens:
+    """Parts are random text, and whoever can write to the cache can set one."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks = blocks
+
+    def look(self, asked: str, keys: Keys, found: Sequence[object]) -> Parts:
+        """Return what was found at the last three of ``keys``, those of the id ``asked``."""
+        everything, own, expiry = found
+        end = self._blocks.see(asked, own, expiry)
+        token = "" if expiry is None else as_token(expiry) or ""
+        values = as_token(everything), as_token(own), token
+        return Parts(*values, end, generation=whole(*values))
+
+    def is_newest(self, keys: Keys, moments: tuple[int, int, int]) -> bool:
+        """Tell whether parts that were believed once, made at these moments, still are."""
+        return True
+
+    def value(self, keys: Keys, which: Which, found: object, least: int = 0) -> str | None:
+        """Return the part ``which`` as entries name it, of what was ``found`` at its key.
+
+        ``None``: it is none, or not believed, or from before ``least`` (Unix milliseconds).
+        """
+        return as_token(found)
+
+    def new(self, asked: str | None, keys: Keys, which: Which, found: Sequence[object]) -> New:
+        """Return a part to write for the id ``asked`` where ``found`` is not believed.
+
+        ``which`` names the key. ``found`` is what is at the three keys.
+        """
+        token = new_token()
+        return New(token, token)
+
+    def renewed(
+        self, asked: str | None, keys: Keys, which: Which, before: object, until: float | None
+    ) -> New:
+        """Return a part to write in place of what is there ``before``: an invalidation.
+
+        It blocks the id ``asked`` until ``until`` (Unix time; 0: it does not); ``None``: as the
+        part before it does.
+        """
+        end = block_end(before) if until is None else until
+        token = new_token(end)
+        return New(token, token, end)
+
+    def has_taken(
+        self, keys: Keys, which: Which, before: object, after: object, *, blocks: bool
+    ) -> bool:
+        """Tell whether the cache has taken a part: ``after`` was read where ``before`` had been.
+
+        Not compared with what was written: an invalidation by another process in between counts,
+        unless it has replaced our block (``blocks``) without having seen it.
+        """
+        return after not in (None, before) and (not blocks or block_end(after) > 0)
+
+    def hear(self, keys: Keys | None) -> None:
+        """Note that another process changed what is at ``keys``; ``None``: everything."""
+
+    def under_former(
+        self, named: str, keys: Keys, found: Sequence[object], parts: Parts
+    ) -> Generation:
+        """Return what to compare an entry of the release before with, which names ``named``."""
+        return parts.compared
