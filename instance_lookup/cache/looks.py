@@ -101,5 +101,5 @@ class Looks(Generic[D]):
         counting = entry.under(now, self._stale_max_age, time())
         if counting is not None and is_short and is_known:
             known.last = _Look([*map(hide, found)], parts, counting)
-        is_outdated = is_sealed and not entry.is_of(now)
+        is_outdated = is_sealed and is_known and not entry.is_of(now)
         return Seen(parts, counting, parts.problem or ("outdated" if is_outdated else ""))

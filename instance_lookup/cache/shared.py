@@ -178,6 +178,7 @@ class SharedTier(Generic[D]):
             new, ttl = generation._replace(own=token.value), self._negative_ttl
             missing = pack_missing(self.kind, asked, new, cached_at=asked_at, ttl=ttl)
             cache.set(keys.own, token.stored, self._generations.unknown_life)
+            self.tokens.value(keys, "own", token.stored)  # from now on it is the newest
             cache.set(keys.entry, self._encoded(keys, missing), math.ceil(ttl))
             return True
 

@@ -1,0 +1,166 @@
+"""What a writer to the cache may do to sealed text: none of it opens again."""
+
+from __future__ import annotations
+
+import zlib
+from base64 import b64encode
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.cache import caches
+from django.test import override_settings
+
+from instance_lookup.cache.codec import Codec, is_former, new_encryption_key
+from instance_lookup.cache.encryption import Encryption
+from instance_lookup.conf import build_settings
+
+KEY = "instance_config:acme"
+UNDER = "g0123456789abcdef.gfedcba9876543210."
+BODY = b'{"instance_id": "acme", "api_keys": {"a": "sk-SECRET"}}'
+OLD, NEW = new_encryption_key(), new_encryption_key()
+REFUSED = "not sealed with ENCRYPTION_KEYS"
+
+
+def codec(*keys: str, **options: Any) -> Codec:
+    return Codec(build_settings({"encryption_keys": keys or (NEW,), **options}))
+
+
+def sealed(body: bytes = BODY, **options: Any) -> str:
+    return codec(**options).encode(body, KEY, UNDER)
+
+
+def opens(text: str | bytes, key: str = KEY) -> bool:
+    try:
+        return codec().decode(text, key) == BODY
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("length", [len(BODY), len(BODY) + 1, len(BODY) + 2])
+def test_no_bit_may_change(length: int) -> None:
+    """Text in which one bit was changed, at any place, does not open: in the padding neither."""
+    body = BODY.ljust(length)
+    text = codec().encode(body, KEY, UNDER)
+    assert codec().decode(text, KEY) == body
+    for place in range(len(text)):
+        for bit in range(7):
+            changed = text[:place] + chr(ord(text[place]) ^ 1 << bit) + text[place + 1 :]
+            with pytest.raises(ValueError):  # noqa: PT011  # several, all without a value in them
+                codec().decode(changed, KEY)
+
+
+def test_nothing_may_be_missing_or_more() -> None:
+    """Text that is cut off at any length, or has something more, does not open."""
+    text = sealed()
+    assert opens(text)
+    assert opens(text.encode())
+    assert not any(opens(text[:end]) for end in range(len(text)))
+    assert not any(opens(text[start:]) for start in range(1, len(text) + 1))
+    assert not any(opens(text + more) for more in (" ", "\n", "=", "A", "AAAA", "é"))
+
+
+@pytest.mark.parametrize(
+    "key", ["instance_config:other", "instance_project:acme", "instance_config:acm", ""]
+)
+def test_opens_at_its_own_key_only(key: str) -> None:
+    """What is copied to the key of another id or of the other kind does not open there."""
+    assert not opens(sealed(), key)
+
+
+@pytest.mark.parametrize("changed", [{"KEY_PREFIX": "other"}, {"VERSION": 2}])
+def test_opens_under_its_own_prefix_only(changed: dict[str, Any]) -> None:
+    """What is copied from a site with the same keys and another KEY_PREFIX does not open."""
+    text = sealed()
+    backend = "django.core.cache.backends.locmem.LocMemCache"
+    with override_settings(CACHES={"default": {"BACKEND": backend, **changed}}):
+        assert not opens(text)
+        assert opens(sealed())
+        assert caches["default"].make_key(KEY) != f":1:{KEY}"
+
+
+def test_generation_is_part_of_it() -> None:
+    """The generation that stands before the sealed text cannot be changed to another one."""
+    text = sealed()
+    assert text.startswith(f"gcm1:{UNDER}:")
+    assert not opens(text.replace(UNDER, UNDER.replace("g0", "g1")))
+    assert not opens(text.replace(UNDER, ""))
+
+
+def test_same_text_is_sealed_differently_each_time() -> None:
+    """Two values are not seen to be the same, and none shows what is in it."""
+    first, second = sealed(), sealed()
+    assert first != second
+    assert "SECRET" not in first
+    assert b64encode(BODY)[:20].decode() not in first
+
+
+def test_keys_in_turn() -> None:
+    """The first key seals, all open, and what a removed key sealed is refused."""
+    before = codec(OLD).encode(BODY, KEY, UNDER)
+    assert codec(NEW, OLD).decode(before, KEY) == BODY
+    between = codec(NEW, OLD).encode(BODY, KEY, UNDER)
+    assert codec(NEW).decode(between, KEY) == BODY
+    for text, keys in (before, [NEW]), (between, [OLD]):
+        with pytest.raises(ValueError, match=REFUSED):
+            codec(*keys).decode(text, KEY)
+
+
+def test_generations_have_a_key_of_their_own() -> None:
+    """A tag is of 128 bits, of its text alone, and each key's own; all keys may have made it."""
+    one, other = Encryption([OLD]), Encryption([NEW])
+    tag = one.tag(b"text")
+    assert len(tag) == 32
+    assert one.is_tag(tag, b"text")
+    assert Encryption([NEW, OLD]).is_tag(tag, b"text")
+    assert not one.is_tag(tag, b"other")
+    assert not other.is_tag(tag, b"text")
+    for wrong in ("", tag[:-1], tag[::-1], f"{tag}0", tag.upper(), "é" * 32):
+        assert not one.is_tag(wrong, b"text")
+
+
+def test_compressed_before_it_is_sealed() -> None:
+    """Compressed bytes are sealed as they are: base64 is paid for once."""
+    body = b'{"a": "%s"}' % (b"x" * 9_000 + new_encryption_key().encode() * 5)
+    packed = sealed(body, compress_above=100)
+    assert codec().decode(packed, KEY) == body
+    assert len(packed) < len(zlib.compress(body)) * 4 / 3 + 150
+
+
+@pytest.mark.parametrize("size", [10**6 + 65_536, 10**6 + 65_537, 50 * 2**20])
+def test_bomb_inside_the_seal(size: int) -> None:
+    """What is sealed is decompressed up to the largest allowed size, and no further."""
+    reader = codec(config_service_max_bytes=10**6)
+    bomb = Codec(build_settings({"encryption_keys": [NEW], "compress_above": 1}))
+    text = bomb.encode(b"\0" * size, KEY)
+    if size == 10**6 + 65_536:
+        assert len(reader.decode(text, KEY)) == size
+    else:
+        with pytest.raises(ValueError, match="cut off or too large"):
+            reader.decode(text, KEY)
+
+
+@pytest.mark.parametrize("damage", [slice(0, -4), slice(0, 20), slice(3, None)])
+def test_damaged_inside_the_seal(damage: slice) -> None:
+    """What was damaged before it was sealed raises the one kind of error, too."""
+    encryption = codec().encryption
+    assert encryption is not None
+    place = caches["default"].make_key(KEY).encode()
+    packed = b"z:" + zlib.compress(BODY)[damage]
+    text = "gcm1::" + encryption.seal(packed, b"gcm1::" + place)
+    with pytest.raises(ValueError, match="compressed entry"):
+        codec().decode(text, KEY)
+
+
+@pytest.mark.parametrize("packed", [BODY, b"z:" + b64encode(zlib.compress(BODY))])
+@pytest.mark.parametrize("as_read", [str, str.encode])
+def test_release_before(packed: bytes, as_read: Any) -> None:
+    """What the release before encrypted by Fernet is read, compressed or not; none is written."""
+    text = Fernet(NEW).encrypt(packed).decode()
+    assert is_former(as_read(text))
+    assert codec(OLD, NEW).decode(as_read(text), KEY) == BODY
+    assert not is_former(codec().encode(packed, KEY))
+    with pytest.raises(ValueError, match=REFUSED):
+        codec(OLD).decode(as_read(text), KEY)
+    with pytest.raises(ValueError, match=REFUSED):
+        codec(NEW).decode(as_read(text[:-5] + "A" + text[-4:]), KEY)
