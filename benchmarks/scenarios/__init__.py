@@ -20,4 +20,5 @@ NAMES = (
     "site",
     "scale",
     "sizes",
+    "sealed",
 )

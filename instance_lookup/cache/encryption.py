@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hmac
 import os
-from binascii import a2b_base64
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
@@ -43,22 +42,18 @@ class Encryption:
         # What the release before wrote. To go with the next minor version.
         self._former = MultiFernet([Fernet(key) for key in keys])
 
-    def seal(self, data: bytes, place: bytes) -> str:
-        """Return ``data`` as text, sealed for ``place``."""
+    def seal(self, data: bytes, place: bytes) -> bytes:
+        """Return ``data`` sealed for ``place``."""
         nonce = os.urandom(_NONCE)
-        return base64.b64encode(nonce + self._ciphers[0].encrypt(nonce, data, place)).decode()
+        return nonce + self._ciphers[0].encrypt(nonce, data, place)
 
-    def open(self, text: str, place: bytes) -> bytes:
+    def open(self, sealed: bytes, place: bytes) -> bytes:
         """Return what was sealed. Raise ``ValueError`` for what no key sealed for ``place``."""
-        sealed = a2b_base64(text, strict_mode=True)
-        # The last digit has bits that count for nothing: there is one way to write them.
-        end = len(sealed) % 3 or 3
-        if base64.b64encode(sealed[-end:]).decode() == text[-4:]:
-            for cipher in self._ciphers:
-                try:
-                    return cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], place)
-                except (InvalidTag, ValueError):  # too short is a ValueError
-                    continue
+        for cipher in self._ciphers:
+            try:
+                return cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], place)
+            except (InvalidTag, ValueError):  # too short is a ValueError
+                continue
         raise ValueError(_REFUSED)
 
     def open_former(self, token: str | bytes) -> bytes:

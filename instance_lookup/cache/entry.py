@@ -75,9 +75,10 @@ class Generation(NamedTuple):
     def parse(cls, token: str) -> Generation:
         """Return the generation that ``str`` made ``token`` of. Raise ``ValueError``."""
         parts = token.split(".")
-        if len(parts) != 3 or not (parts[0] and parts[1]):
+        everything, own, expiry = parts if len(parts) == 3 else ("", "", "")
+        if not (everything.isalnum() and own.isalnum() and (expiry.isalnum() or not expiry)):
             raise ValueError(f"{token!r} is not a generation; take it from generation()")
-        return cls(*parts)
+        return cls(everything, own, expiry)
 
 
 class _Stored(Struct):

@@ -34,13 +34,18 @@ _BROKEN_MEMCACHED = frozenset({
 class KeyValue(Protocol):
     """A cache, without what only some have. Each method raises what the backend raises.
 
-    A ``key`` is without the alias's prefix and version. A ``value`` is text. Its ``life`` is in
+    A ``key`` is without the alias's prefix and version. A ``value`` is text, or bytes where
+    the cache ``takes_bytes``. Its ``life`` is in
     whole seconds; ``None``: for ever.
     """
 
     @property
     def keeps_nothing(self) -> bool:
         """Whether it is a cache that stores nothing by design."""
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether it stores any bytes as they are."""
 
     def place(self, key: str) -> bytes:
         """Return the key in full, as the server has it: what is sealed belongs there."""
@@ -51,10 +56,10 @@ class KeyValue(Protocol):
     def get(self, key: str) -> Any:
         """Return the value of a key; ``None``: there is none."""
 
-    def set(self, key: str, value: str, life: int | None) -> None:
+    def set(self, key: str, value: str | bytes, life: int | None) -> None:
         """Store a value."""
 
-    def add(self, key: str, value: str, life: int | None) -> bool | None:
+    def add(self, key: str, value: str | bytes, life: int | None) -> bool | None:
         """Store a value if the key has none; ``None``: whether that was done is not known."""
 
     def touch(self, key: str, life: int) -> None:
@@ -72,6 +77,8 @@ class KeyValue(Protocol):
 
 class DjangoCache:
     """A cache that is reached through Django's API, in each thread by the thread's own object."""
+
+    takes_bytes = False
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
@@ -91,10 +98,10 @@ class DjangoCache:
     def get(self, key: str) -> Any:
         return self._call("get", key)
 
-    def set(self, key: str, value: str, life: int | None) -> None:
+    def set(self, key: str, value: str | bytes, life: int | None) -> None:
         self._call("set", key, value, life)
 
-    def add(self, key: str, value: str, life: int | None) -> bool | None:
+    def add(self, key: str, value: str | bytes, life: int | None) -> bool | None:
         try:
             added: bool | None = self._call("add", key, value, life, again=True)
         except Exception as exc:

@@ -42,6 +42,7 @@ class RedisClient:
     """
 
     keeps_nothing = False
+    takes_bytes = True
 
     def __init__(self, cache: BaseCache, client: Any) -> None:
         """Speak by ``client``, see :func:`client_of`, for the alias that ``cache`` belongs to."""
@@ -85,11 +86,11 @@ class RedisClient:
         value = self._call(self._execute, "GET", self._key(key))
         return value if value is None or value[:1] in _OURS else self._former.read(value)
 
-    def set(self, key: str, value: str, life: int | None) -> None:
+    def set(self, key: str, value: str | bytes, life: int | None) -> None:
         """Store a value."""
         self._call(self._execute, "SET", self._key(key), _hidden(value), *_expiry(life))
 
-    def add(self, key: str, value: str, life: int | None) -> bool | None:
+    def add(self, key: str, value: str | bytes, life: int | None) -> bool | None:
         """Store a value if the key has none; ``None``: whether that was done is not known."""
         repeated = self._repeated
         words = ("SET", self._key(key), _hidden(value), "NX", *_expiry(life))
@@ -179,9 +180,9 @@ def _holder_of(cache: BaseCache) -> Any:
     return None
 
 
-def _hidden(value: str) -> SecretBytes:
+def _hidden(value: str | bytes) -> SecretBytes:
     """Return ``value`` for the server, such that instrumentation of the client does not show it."""
-    return SecretBytes(value.encode())
+    return SecretBytes(value.encode() if isinstance(value, str) else value)
 
 
 def _expiry(life: int | None) -> tuple[Any, ...]:

@@ -220,8 +220,8 @@ class SharedTier(Generic[D]):
         """Note that another process changed what is at the keys of an id (``None``: of all)."""
         self.tokens.hear(None if asked is None else Keys.of(self.kind, asked))
 
-    def _encoded(self, keys: Keys, packed: SecretBytes) -> str:
-        """Return the text of an entry, sealed for its key and generation where keys are set."""
+    def _encoded(self, keys: Keys, packed: SecretBytes) -> str | bytes:
+        """Return what to store of an entry: with keys it is sealed for its key and generation."""
         generation = generation_of(packed) if self._codec.encryption else ""
         return self._codec.encode(packed, keys.entry, generation)
 

@@ -255,8 +255,8 @@ class Form:
     def __init__(self, settings: Settings) -> None:
         self._codec = Codec(settings)
 
-    def encode(self, report: Struct, key: str) -> str:
-        """Return the text to store under ``key``."""
+    def encode(self, report: Struct, key: str) -> str | bytes:
+        """Return what to store under ``key``."""
         return self._codec.encode(SecretBytes(msgspec.json.encode(report)), key)
 
     def decode(self, stored: object, key: str, kind: type[T]) -> T | None:

@@ -61,18 +61,18 @@ class Writer:
     def __init__(self, alias: str) -> None:
         self._alias = alias
 
-    def copy(self, *keys: str) -> dict[str, str]:
+    def copy(self, *keys: str) -> dict[str, Any]:
         """Return what is stored at keys."""
         values = key_values[self._alias].get_many(keys or KEYS)
         found = dict(zip(keys or KEYS, values, strict=True))
-        return {key: _text(value) for key, value in found.items() if value is not None}
+        return {key: _plain(value) for key, value in found.items() if value is not None}
 
-    def put(self, values: dict[str, str]) -> None:
+    def put(self, values: dict[str, Any]) -> None:
         """Put values at their keys."""
         for key, value in values.items():
             key_values[self._alias].set(key, value, 36_000)
 
-    def restore(self, values: dict[str, str]) -> None:
+    def restore(self, values: dict[str, Any]) -> None:
         """Have all keys of the instance hold what they held before: values, or none."""
         self.delete(*KEYS)
         self.put(values)
@@ -103,5 +103,9 @@ def answer(resolver: InstanceResolver) -> tuple[str, Source]:
     return bucket(resolver)
 
 
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)[:]
+def _plain(value: Any) -> Any:
+    """Return text as text, also where the backend has bytes of it, and bytes as they are."""
+    try:
+        return value.decode() if isinstance(value, bytes) else value[:]
+    except UnicodeDecodeError:
+        return bytes(value)

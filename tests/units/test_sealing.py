@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from base64 import b64encode
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.fernet import Fernet
@@ -14,6 +14,10 @@ from django.test import override_settings
 from instance_lookup.cache.codec import Codec, is_former, new_encryption_key
 from instance_lookup.cache.encryption import Encryption
 from instance_lookup.conf import build_settings
+from tests.support.caches import use_cache
+
+if TYPE_CHECKING:
+    from tests.support.redis_server import RedisServer
 
 KEY = "instance_config:acme"
 UNDER = "g0123456789abcdef.gfedcba9876543210."
@@ -27,7 +31,9 @@ def codec(*keys: str, **options: Any) -> Codec:
 
 
 def sealed(body: bytes = BODY, **options: Any) -> str:
-    return codec(**options).encode(body, KEY, UNDER)
+    text = codec(**options).encode(body, KEY, UNDER)
+    assert isinstance(text, str)
+    return text
 
 
 def opens(text: str | bytes, key: str = KEY) -> bool:
@@ -41,13 +47,33 @@ def opens(text: str | bytes, key: str = KEY) -> bool:
 def test_no_bit_may_change(length: int) -> None:
     """Text in which one bit was changed, at any place, does not open: in the padding neither."""
     body = BODY.ljust(length)
-    text = codec().encode(body, KEY, UNDER)
+    text = sealed(body)
     assert codec().decode(text, KEY) == body
     for place in range(len(text)):
         for bit in range(7):
             changed = text[:place] + chr(ord(text[place]) ^ 1 << bit) + text[place + 1 :]
             with pytest.raises(ValueError):  # noqa: PT011  # several, all without a value in them
                 codec().decode(changed, KEY)
+
+
+@pytest.mark.parametrize("length", [len(BODY), len(BODY) + 1])
+def test_no_bit_of_bytes_may_change(redis_server: RedisServer, length: int) -> None:
+    """The same of what is stored as bytes, on Redis; cut off at any place it does not open."""
+    with use_cache("redis", redis_url=redis_server.url()) as alias:
+        reader, body = codec(cache_alias=alias), BODY.ljust(length)
+        stored = reader.encode(body, KEY, UNDER)
+        assert isinstance(stored, bytes)
+        assert reader.decode(stored, KEY) == body
+        changes = [
+            stored[:place] + bytes([stored[place] ^ 1 << bit]) + stored[place + 1 :]
+            for place in range(len(stored))
+            for bit in range(8)
+        ]
+        cut = [stored[:end] for end in range(len(stored))]
+        other_form = stored.replace(b"gcm1b", b"gcm1t"), stored.decode("latin-1")
+        for changed in [*changes, *cut, stored + b"\0", *other_form]:
+            with pytest.raises(ValueError):  # noqa: PT011  # several, all without a value in them
+                reader.decode(changed, KEY)
 
 
 def test_nothing_may_be_missing_or_more() -> None:
@@ -82,7 +108,7 @@ def test_opens_under_its_own_prefix_only(changed: dict[str, Any]) -> None:
 def test_generation_is_part_of_it() -> None:
     """The generation that stands before the sealed text cannot be changed to another one."""
     text = sealed()
-    assert text.startswith(f"gcm1:{UNDER}:")
+    assert text.startswith(f"gcm1t:{UNDER}:")
     assert not opens(text.replace(UNDER, UNDER.replace("g0", "g1")))
     assert not opens(text.replace(UNDER, ""))
 
@@ -147,7 +173,7 @@ def test_damaged_inside_the_seal(damage: slice) -> None:
     assert encryption is not None
     place = caches["default"].make_key(KEY).encode()
     packed = b"z:" + zlib.compress(BODY)[damage]
-    text = "gcm1::" + encryption.seal(packed, b"gcm1::" + place)
+    text = b"gcm1b::" + encryption.seal(packed, b"gcm1b::" + place)
     with pytest.raises(ValueError, match="compressed entry"):
         codec().decode(text, KEY)
 
