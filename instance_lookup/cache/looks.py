@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from msgspec import Struct
 
-from instance_lookup.cache.codec import is_former
 from instance_lookup.cache.entry import Entry, unpack
 from instance_lookup.cache.keys import Keys
 from instance_lookup.frozen import hide
@@ -71,8 +70,7 @@ class Looks(Generic[D]):
         ``known`` is what is kept of the id.
         """
         last, tokens = known.last, self._tokens
-        moments = None if last is None else last.parts.moments
-        if last is not None and (moments is None or tokens.is_newest(known.keys, moments)):
+        if last is not None and tokens.is_newest(known.keys, last.parts.moments):
             if last.found == found:
                 entry = last.entry
                 aged = entry.aged(self._stale_max_age, time(), expired=entry.expired)
@@ -95,9 +93,7 @@ class Looks(Generic[D]):
                 entry, is_short = unpack(self._kind, asked, text), len(text) <= _LENGTH_REMEMBERED
         except ValueError:
             return Seen(parts, None, "entry" if is_known else parts.problem)
-        now = parts.compared
-        if is_sealed and is_former(stored):
-            now = self._tokens.under_former(entry.generation, known.keys, found[1:], parts)
+        now = self._tokens.comparable(entry.generation, known.keys, found, parts)
         counting = entry.under(now, self._stale_max_age, time())
         if counting is not None and is_short and is_known:
             known.last = _Look([*map(hide, found)], parts, counting)

@@ -11,6 +11,7 @@ import re
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from instance_lookup.cache.codec import is_former
 from instance_lookup.cache.entry import CLOCK_SKEW, Generation
 from instance_lookup.cache.generations import MARGIN
 from instance_lookup.cache.keys import EVERYTHING, as_token
@@ -138,16 +139,19 @@ class SealedTokens(Tokens):
         at = int((time() - CLOCK_SKEW) * 1000)
         self._newest.hear(EVERYTHING if keys is None else keys.own, at)
 
-    def under_former(
+    def comparable(
         self, named: str, keys: Keys, found: Sequence[object], parts: Parts
     ) -> Generation:
-        """Return what to compare an entry of the release before with, which names ``named``.
+        """Return what to compare an entry with that names the generation ``named``.
 
-        A part without a tag counts for such an entry, and for no other: it has been encrypted
-        together with the name of that part.
+        ``found`` is what is at the ``keys`` of its id, the entry first; ``parts`` is what that
+        means. A part without a tag counts for an entry of the release before, and for no other: it
+        has been encrypted together with the name of that part.
         """
+        if not is_former(found[0]):
+            return parts.compared
         compared = []
-        rows = zip(named.split("."), keys[1:], found, parts[:3], parts.compared, strict=False)
+        rows = zip(named.split("."), keys[1:], found[1:], parts[:3], parts.compared, strict=False)
         for name, key, raw, value, part in rows:
             names = {self._former(key, raw)}
             if value is not None and (known := self._authentic(key, raw)):

@@ -27,8 +27,8 @@ class Parts(NamedTuple):
     """Unix time; 0: the id is not blocked."""
     problem: str = ""
     """Why a part is not believed, as ``events.Rejection`` names it."""
-    moments: tuple[int, int, int] | None = None
-    """When each part was made, in Unix milliseconds (0: not known); ``None``: parts do not say."""
+    moments: tuple[int, int, int] = (0, 0, 0)
+    """When each part was made, in Unix milliseconds; 0: that is not known."""
     generation: Generation | None = None
     """All three; ``None``: unknown, so nothing may be stored."""
 
@@ -118,8 +118,12 @@ class Tokens:
     def hear(self, keys: Keys | None) -> None:
         """Note that another process changed what is at ``keys``; ``None``: everything."""
 
-    def under_former(
+    def comparable(
         self, named: str, keys: Keys, found: Sequence[object], parts: Parts
     ) -> Generation:
-        """Return what to compare an entry of the release before with, which names ``named``."""
+        """Return what to compare an entry with that names the generation ``named``.
+
+        ``found`` is what is at the ``keys`` of its id, the entry first; ``parts`` is what that
+        means.
+        """
         return parts.compared

@@ -169,15 +169,16 @@ def test_path_is_no_longer_than_it_was() -> None:
     found = json.loads(done.stdout)
     at_most = {
         "near": {"calls": 13, "files": 9, "returns": 0},
-        # Each command for the cache passes "keyvalue". What a look means is a module of its own.
-        "shared": {"calls": 33, "files": 20, "returns": 6},
+        # Each command for the cache passes "keyvalue". What a look means is a module of its own,
+        # which asks whether a generation that was believed still is.
+        "shared": {"calls": 34, "files": 21, "returns": 6},
         # A budget that is reserved, a generation that is written at take-off only, locks and
         # pools that notice a fork, a context that goes with each job; the look for a hit, which is
         # straight on and comes first; calls and writes that can be watched; blocks, of which one
         # may have been set while the service was asked. Parts of generations are read and written
         # in one place, which is another one where they have tags.
         "miss": {"calls": 264, "files": 43, "returns": 147},
-        "stale": {"calls": 200, "files": 40, "returns": 97},
+        "stale": {"calls": 204, "files": 40, "returns": 99},
     }
     grown = [
         f"{kind}: {found[kind][what]} {what}, at most {bound}"

@@ -59,6 +59,7 @@ def test_plain_is_stored_as_it_is() -> None:
 def test_compress_above(length: int, packs: bool) -> None:
     """Longer values than `COMPRESS_ABOVE` are compressed, others are not."""
     stored = codec(**PACKED).encode(b"x" * length, KEY)
+    assert isinstance(stored, str)
     assert stored.startswith("z:") is packs
     assert (len(stored) < length) is packs
 
