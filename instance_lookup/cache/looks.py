@@ -70,7 +70,7 @@ class Looks(Generic[D]):
         ``known`` is what is kept of the id.
         """
         last, tokens = known.last, self._tokens
-        if last is not None and tokens.is_newest(known.keys, last.parts.moments):
+        if last is not None and tokens.is_newest(asked, known.keys, last.parts.moments):
             if last.found == found:
                 entry = last.entry
                 aged = entry.aged(self._stale_max_age, time(), expired=entry.expired)

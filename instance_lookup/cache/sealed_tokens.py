@@ -71,9 +71,12 @@ class SealedTokens(Tokens):
         problem = "generation" if is_forged else "replayed" if old else ""
         return Parts(*values, end, problem, moments, whole(*values))
 
-    def is_newest(self, keys: Keys, moments: tuple[int, int, int]) -> bool:
-        """Tell whether parts that were believed once, made at these moments, still are."""
-        return not self._outdated(keys, moments, 0)
+    def is_newest(self, asked: str, keys: Keys, moments: tuple[int, int, int]) -> bool:
+        """Tell whether parts of an id that were believed once, made at ``moments``, still are.
+
+        Also if it was blocked since: a block is remembered for longer than the parts are.
+        """
+        return not (self._outdated(keys, moments, 0) or self._blocks.until(asked))
 
     def value(self, keys: Keys, which: Which, found: object, least: int = 0) -> str | None:
         """Return the part ``which`` as entries name it, of what was ``found`` at its key.

@@ -74,8 +74,8 @@ class Tokens:
         values = as_token(everything), as_token(own), token
         return Parts(*values, end, generation=whole(*values))
 
-    def is_newest(self, keys: Keys, moments: tuple[int, int, int]) -> bool:
-        """Tell whether parts that were believed once, made at these moments, still are."""
+    def is_newest(self, asked: str, keys: Keys, moments: tuple[int, int, int]) -> bool:
+        """Tell whether parts of an id that were believed once, made at ``moments``, still are."""
         return True
 
     def value(self, keys: Keys, which: Which, found: object, least: int = 0) -> str | None:

@@ -171,6 +171,19 @@ def test_same_look_after_it_was_heard(site: Site, writer: Writer) -> None:
     assert answer(other) == ("second", Source.SERVICE)
 
 
+def test_expiry_that_was_heard_keeps_the_copy(site: Site, call: Twin) -> None:
+    """What was only expired, by another process, still carries the site through an outage."""
+    resolver, other = site.process(), site.process()
+    version(other)
+    site.clock.now += 60
+    call(resolver.cache, "expire", "acme")
+    other.cache.tiers.hear("instance", "acme")
+    site.service.failure = DOWN
+    for _ in range(2):
+        assert answer(other) == ("first", Source.STALE_CACHE)
+    assert site.rejections == []
+
+
 @pytest.mark.parametrize("asked", ["acme", None])
 def test_forged_message_costs_a_fetch(site: Site, asked: str | None) -> None:
     """Who can publish can have the service asked once more, by one process, and no more."""
@@ -306,8 +319,9 @@ def test_block_of_another_id_or_part(site: Site, writer: Writer) -> None:
 def test_block_that_a_writer_removes(site: Site, writer: Writer, undo: object, hours: int) -> None:
     """Where a block is known it goes on, and the first look there sets it for all again."""
     resolver, other = site.process(), site.process()
-    version(resolver)
     resolver.cache.expire("acme")
+    for each in (resolver, other):
+        version(each)
     before = writer.copy()
     site.clock.now += 1
     resolver.block_instance("acme", 24 * HOUR)
