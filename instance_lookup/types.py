@@ -183,7 +183,8 @@ class CacheStats:
     """"Does not exist" answered from memory of an earlier answer."""
     rejected: int = 0
     """Entries and answers refused: corrupt, foreign, of another id or an unknown format. And what
-    was left out of an answer that was not: a feature flag, a worker URL, a date."""
+    was left out of an answer that was not: a feature flag, a worker URL, a date. With
+    ``ENCRYPTION_KEYS`` also generations and entries that someone has put back."""
     errors: int = 0
     """Calls that the cache backend failed."""
     unpublished: int = 0

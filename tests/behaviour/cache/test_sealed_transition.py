@@ -195,6 +195,20 @@ def test_plain_generation_counts_for_no_sealed_entry(site: Site, writer: Writer)
         assert version(site.process()) == f"after {key}"
 
 
+def test_plain_generation_handed_over_counts_for_no_sealed_entry(
+    site: Site, writer: Writer, call: Twin
+) -> None:
+    """Nor is an entry that someone stores under such parts: only what names tags is served."""
+    left_behind(site, writer)
+    resolver = site.process()
+    config = resolver.resolve(asks()).config
+    found = writer.copy(EVERYTHING, OWN)
+    under = f"{found[EVERYTHING]}.{found[OWN]}."
+    call(resolver.cache, "set", "acme", config, generation=under)
+    writer.put(found)
+    assert answer(site.process()) == ("first", Source.SERVICE)
+
+
 def test_entry_that_is_not_of_it(site: Site, writer: Writer) -> None:
     """An old entry under other parts, or by a key that is gone, is absent and counted."""
     under = left_behind(site, writer)
