@@ -221,6 +221,32 @@ def test_clock_that_is_behind(site: Site, writer: Writer) -> None:
     assert "replayed" not in site.rejections
 
 
+def test_clock_that_is_put_back(site: Site, writer: Writer) -> None:
+    """A generation that is made anew while the clock is put back is newer than the one before."""
+    resolver = site.process()
+    version(resolver)
+    before = writer.copy()
+    writer.delete(OWN)
+    site.changes("second")
+    site.clock.now -= 10
+    assert version(resolver) == "second"
+    writer.restore(before)
+    site.changes("third")
+    assert answer(resolver) == ("third", Source.SERVICE)
+    assert site.rejections == ["replayed"]
+
+
+def test_generation_that_is_made_by_a_machine_behind(site: Site, writer: Writer) -> None:
+    """It is newer than an expiry that is left says, though the clock is behind that."""
+    resolver, other = site.process(), site.process()
+    resolver.cache.invalidate("acme")
+    writer.delete(OWN)
+    site.clock.now -= 10
+    assert answer(other) == ("first", Source.SERVICE)
+    assert answer(other) == ("first", Source.CACHE)
+    assert site.rejections == []
+
+
 def test_generation_that_is_evicted_on_a_machine_behind(site: Site, writer: Writer) -> None:
     """Machines with different clocks agree on a generation after one of them has replaced it."""
     resolver, other = site.process(), site.process()
@@ -349,6 +375,11 @@ def test_lifted_block_put_back(site: Site, writer: Writer) -> None:
     lifted = writer.copy(OWN, EXPIRY)
     writer.put(block)
     assert not is_blocked(resolver)
+    writer.put(block)
+    resolver.invalidate_cache("acme")  # it leaves blocks as they are, and this is none
+    assert not is_blocked(resolver)
+    assert not is_blocked(site.process())
+    writer.put(lifted)
     site.clock.now += 1
     resolver.block_instance("acme", 24 * HOUR)
     assert is_blocked(other)
