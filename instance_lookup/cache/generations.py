@@ -101,7 +101,6 @@ class Generations:
         ``None``: the cache does not keep it. Raises what the backend raises.
         """
         key, new = getattr(keys, which), self._tokens.new(asked, keys, which, found)
-        life = None if life is None else self._longer(life, new)
         added = cache.add(key, new.stored, life)
         # Read back: "add" of file-based caches is not atomic, and another process may have won.
         known = self._tokens.value(keys, which, cache.get(key), new.least)
@@ -111,9 +110,8 @@ class Generations:
         return known
 
     def _life(self, which: Which, new: New) -> int | None:
-        return None if which == "everything" else self._longer(self.known_life, new)
-
-    def _longer(self, life: int, new: New) -> int:
         """Return for how many seconds to keep a part: that of a block lives as long as that."""
+        if which == "everything":
+            return None
         left = new.end - time()
-        return max(life, math.ceil(left) + MARGIN) if left > 0 else life
+        return max(self.known_life, math.ceil(left) + MARGIN) if left > 0 else self.known_life

@@ -67,9 +67,9 @@ class SealedTokens(Tokens):
             own and own.value,
             None if is_unknown else "" if expiry is None else expiry.value,
         )
-        end = self._blocked_until(asked, own, expiry)
+        end, is_lost = self._block(asked, own, None if found[2] is None else expiry)
         problem = "generation" if is_forged else "replayed" if old else ""
-        return Parts(*values, end, problem, moments, whole(*values))
+        return Parts(*values, end, problem, moments, is_lost, whole(*values))
 
     def is_newest(self, asked: str, keys: Keys, moments: tuple[int, int, int]) -> bool:
         """Tell whether parts of an id that were believed once, made at ``moments``, still are.
@@ -93,20 +93,19 @@ class SealedTokens(Tokens):
     def new(self, asked: str | None, keys: Keys, which: Which, found: Sequence[object]) -> New:
         """Return a part to write for the id ``asked`` where ``found`` is not believed.
 
-        ``which`` names the key. ``found`` is what is at the three keys. A block that this process
-        knows of goes on. Values of the release before that name the part without a tag that is
-        there go on to count: it may have to be served while the service is down.
+        ``which`` names the key. ``found`` is what is at the three keys. Values of the release
+        before that name the part without a tag that is there go on to count: they may have to be
+        served while the service is down.
         """
         key = getattr(keys, which)
         raw = found[keys[1:].index(key)]
-        until = 0.0 if asked is None or which == "everything" else self._blocks.until(asked)
         least = max(self._newest.at(key), self._newest.heard(key))
         if which == "own":
             expiry = self._authentic(keys.expiry, found[2]) or self._newest.of(keys.expiry)
             least = max(least, 0 if expiry is None else expiry.floor)
         old = self._newest_of(key, raw)
         freed, was = 0.0 if old is None else old.freed, self._former(key, raw)
-        return self._new(keys, which, least=least, until=until, freed=freed, was=was)
+        return self._new(keys, which, least=least, freed=freed, was=was)
 
     def renewed(
         self, asked: str | None, keys: Keys, which: Which, before: object, until: float | None
@@ -216,21 +215,23 @@ class SealedTokens(Tokens):
             old.add("own")
         return old
 
-    def _blocked_until(self, asked: str, own: Part | None, expiry: Part | None) -> float:
-        """Return the Unix time until which an id is blocked; 0: it is not.
+    def _block(self, asked: str, own: Part | None, expiry: Part | None) -> tuple[float, bool]:
+        """Return the Unix time until which an id is blocked (0: it is not), and if that is lost.
 
-        A block that this process knows of ends by itself, or by a newer part that says so. Whoever
-        deletes the parts, or has them made again by a process that does not know, lifts nothing.
+        ``own`` and ``expiry`` are what is in the cache. A block that this process knows of ends by
+        itself, or by a newer part that says so. Whoever deletes the parts, or has them made by a
+        process that does not know, lifts nothing.
         """
         parts = [part for part in (own, expiry) if part is not None]
         end, at = max(((part.until, part.at) for part in parts), default=(0.0, 0))
         if end > time():
             self._blocks.remember(asked, end, at)
-            return end
+            return end, False
         freed = max((part.at for part in parts if part.freed), default=0)
         if freed and freed > self._blocks.since(asked):
             self._blocks.remember(asked, 0.0)
-        return self._blocks.until(asked)
+        known = self._blocks.until(asked)
+        return known, known > 0
 
 
 def _at(part: Part | None) -> int:

@@ -27,6 +27,7 @@ from instance_lookup.cache.reading import Peek, Reading
 from instance_lookup.cache.scan import stored_ids
 from instance_lookup.cache.sealed_tokens import tokens_for
 from instance_lookup.cache.telling import told
+from instance_lookup.exceptions import CacheError
 from instance_lookup.frozen import hide
 
 if TYPE_CHECKING:
@@ -87,10 +88,13 @@ class SharedTier(Generic[D]):
         if found is None:
             found = self._get_readable(keys, asked)
         parts, entry, problem = self._looks.understood(known, asked, found)
-        if end := parts.blocked_until:
-            return Reading(parts.compared, None, since, blocked_until=end)
         if problem and not again:
             self._reject(problem)
+        if end := parts.blocked_until:
+            if parts.is_block_lost:
+                with suppress(CacheError):  # the id is refused here all the same
+                    self._generations.renew(asked, keys, "own", end)
+            return Reading(parts.compared, None, since, blocked_until=end)
         if (generation := parts.generation) is None:
             del found[0]  # debug pages show local variables, and it holds API keys
             if not mint:

@@ -29,6 +29,8 @@ class Parts(NamedTuple):
     """Why a part is not believed, as ``events.Rejection`` names it."""
     moments: tuple[int, int, int] = (0, 0, 0)
     """When each part was made, in Unix milliseconds; 0: that is not known."""
+    is_block_lost: bool = False
+    """Whether this process knows of a block that is no longer in the cache."""
     generation: Generation | None = None
     """All three; ``None``: unknown, so nothing may be stored."""
 

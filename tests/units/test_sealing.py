@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import zlib
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.core.cache import caches
 from django.test import override_settings
 
@@ -83,6 +86,7 @@ def test_nothing_may_be_missing_or_more() -> None:
     assert opens(text.encode())
     assert not any(opens(text[:end]) for end in range(len(text)))
     assert not any(opens(text[start:]) for start in range(1, len(text) + 1))
+    assert not opens(f"{text[:90]}\n{text[90:]}")
     assert not any(opens(text + more) for more in (" ", "\n", "=", "A", "AAAA", "é"))
 
 
@@ -143,6 +147,23 @@ def test_generations_have_a_key_of_their_own() -> None:
     assert not other.is_tag(tag, b"text")
     for wrong in ("", tag[:-1], tag[::-1], f"{tag}0", tag.upper(), "é" * 32):
         assert not one.is_tag(wrong, b"text")
+
+
+def derived(use: bytes) -> bytes:
+    """Return what RFC 5869 makes of a key, by another library."""
+    extracted = hmac.digest(bytes(32), base64.urlsafe_b64decode(NEW), "sha256")
+    return hmac.digest(extracted, b"instance_lookup 1 " + use + b"\1", "sha256")
+
+
+def test_form_is_the_one_that_releases_share() -> None:
+    """Values and tags are made as docs/security.md says, by two keys: other releases read them."""
+    text, place = sealed(), caches["default"].make_key(KEY).encode()
+    head, _, data = text.rpartition(":")
+    raw = base64.b64decode(data)
+    aad = f"{head}:".encode() + place
+    assert AESGCM(derived(b"entries")).decrypt(raw[:12], raw[12:], aad) == BODY
+    tag = hmac.digest(derived(b"generations"), b"text", "sha256").hex()[:32]
+    assert Encryption([NEW]).tag(b"text") == tag
 
 
 def test_compressed_before_it_is_sealed() -> None:

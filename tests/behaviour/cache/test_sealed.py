@@ -261,3 +261,8 @@ def test_service_of_a_site_without_keys(alias: str, clock: Clock) -> None:
     for key in (EVERYTHING, OWN, EXPIRY):
         assert len(found[key]) == 17
         assert found[key][0] == "g"
+    resolver.cache.invalidate("acme")
+    version(resolver)
+    Writer(alias).put({ENTRY: found[ENTRY]})
+    assert answer(resolver) == ("first", Source.SERVICE)
+    assert resolver.get_cache_stats().rejected == 0

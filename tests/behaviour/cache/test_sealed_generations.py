@@ -5,16 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from django.test import override_settings
 
 from instance_lookup import InstanceNotFound, InstanceResolver, Source
 from instance_lookup.cache.newest import Newest, Part, new_part
 from instance_lookup.cache.sealed_tokens import SealedTokens
 from instance_lookup.exceptions import InstanceBlocked
-from tests.support.lookups import DOWN, Clock, Twin, asks, provide_variant
+from tests.support.lookups import (
+    DOWN,
+    Clock,
+    Service,
+    Twin,
+    asks,
+    hooked_caches,
+    hooks,
+    provide_variant,
+)
 from tests.support.sealing import (
     ENTRY,
     EVERYTHING,
     EXPIRY,
+    KEY,
     KEYS,
     OWN,
     PARAMS,
@@ -361,8 +372,36 @@ def test_block_that_a_writer_removes(site: Site, writer: Writer, undo: object, h
         assert is_blocked(each)
         with pytest.raises(InstanceBlocked):
             each.cache.generation("acme")
+    assert is_blocked(site.process())
     site.clock.now += (24 - hours) * HOUR
     assert not is_blocked(other)
+
+
+@pytest.mark.parametrize("act", ["invalidate", "expire"])
+def test_block_that_is_gone_when_it_is_invalidated(
+    site: Site, writer: Writer, act: str, call: Twin
+) -> None:
+    """An invalidation or expiry puts a block that it knows of back, too."""
+    resolver = site.process()
+    resolver.block_instance("acme", HOUR)
+    writer.delete(OWN, EXPIRY)
+    call(resolver.cache, act, "acme")
+    assert is_blocked(site.process())
+
+
+def test_block_that_cannot_be_put_back() -> None:
+    """Where the cache takes no writes the block goes on in the process that knows of it."""
+    with override_settings(CACHES=hooked_caches()):
+        resolver = InstanceResolver(config_service_backend=Service(), encryption_keys=[KEY])
+        resolver.block_instance("acme", HOUR)
+        Writer("default").delete(*KEYS)
+        with hooks(lambda verb, key: raising() if verb in ("set", "add") else None):
+            assert is_blocked(resolver)
+        assert is_blocked(resolver)
+
+
+def raising() -> None:
+    raise ConnectionError("no writes")
 
 
 def test_lifted_block_put_back(site: Site, writer: Writer) -> None:
