@@ -17,13 +17,15 @@ class InstanceLookupConfig(AppConfig):
     verbose_name = "Instance lookup"
 
     def ready(self) -> None:
-        """Register the system checks."""
+        """Register the system checks, and have no page that shows the settings show a password."""
         # Late: they import the middleware and its world.
         from instance_lookup import checks  # noqa: PLC0415
+        from instance_lookup.conf.hiding import hide_urls  # noqa: PLC0415
         from instance_lookup.endpoints.checks import check_webhook  # noqa: PLC0415
         from instance_lookup.operations import reporter  # noqa: PLC0415
         from instance_lookup.push import stream  # noqa: PLC0415
 
+        hide_urls()
         reporter.follow_settings()
         stream.follow_settings()
 

@@ -16,12 +16,20 @@ The Django bases turn an error that is not caught into the right response.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import StrEnum
-from traceback import clear_frames
-from typing import Any, ClassVar
+from http.client import HTTPConnection
+from traceback import clear_frames, walk_tb
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+_HTTP_CLIENT = HTTPConnection.send.__code__.co_filename
 
 
 class LookupErrorType(StrEnum):
@@ -112,12 +120,14 @@ class CacheUnwritable(CacheError):
     """The cache did not take what was to be stored: it may be full, or a replica."""
 
 
-def forget_locals(error: BaseException) -> None:
+def forget_locals(
+    error: BaseException, forget: Callable[[TracebackType | None], None] = clear_frames
+) -> None:
     """Clear the local variables of all that an error, and each error behind it, came through.
 
     They may hold API keys, in the frames of other packages too, and debug pages and error trackers
     show them. The lines of the traceback stay. Frames that still run keep their variables, and what
-    a caller is handling at the same time stays as it is.
+    a caller is handling at the same time stays as it is. ``forget`` clears one traceback.
     """
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
@@ -126,8 +136,23 @@ def forget_locals(error: BaseException) -> None:
         if one is None or id(one) in seen or (one is not error and _is_being_handled(one)):
             continue
         seen.add(id(one))
-        clear_frames(one.__traceback__)
+        forget(one.__traceback__)
         waiting += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+
+
+def forget_request(error: BaseException) -> None:
+    """Clear the local variables of ``http.client`` in an error, and in each error behind it.
+
+    Where it cannot connect, they hold the bytes of the request, and so its credential.
+    """
+    forget_locals(error, _clear_http_client)
+
+
+def _clear_http_client(trace: TracebackType | None) -> None:
+    for frame, _ in walk_tb(trace):
+        if frame.f_code.co_filename == _HTTP_CLIENT:
+            with suppress(RuntimeError):  # it still runs
+                frame.clear()
 
 
 def _is_being_handled(error: BaseException) -> bool:

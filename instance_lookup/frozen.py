@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import ItemsView, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any, Never, Self
 
@@ -78,22 +79,50 @@ class SecretDict(FrozenDict):
         """Return a view of the values that does not show them."""
         return _SecretValues(self)
 
-    def __or__(self, other: dict[str, Any]) -> SecretDict:  # type: ignore[override]
+    def __or__(self, other: dict[str, Any]) -> Self:  # type: ignore[override]
         merged = super().__or__(other)
-        return merged if merged is NotImplemented else SecretDict(merged)
+        return merged if merged is NotImplemented else type(self)(merged)
 
-    def __ror__(self, other: dict[str, Any]) -> SecretDict:  # type: ignore[override]
+    def __ror__(self, other: dict[str, Any]) -> Self:  # type: ignore[override]
         merged = super().__ror__(other)
-        return merged if merged is NotImplemented else SecretDict(merged)
+        return merged if merged is NotImplemented else type(self)(merged)
+
+    def shown(self) -> dict[str, Any]:
+        """Return what may be seen of it."""
+        return dict.fromkeys(self, MASK)
 
     def __repr__(self) -> str:
-        return repr(dict.fromkeys(self, MASK))
+        return repr(self.shown())
 
     # Sentry shows every mapping item by item, whatever its repr, unless it has this.
     __sentry_repr__ = __repr__
 
-    def __reduce__(self) -> Never:
+    def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("API keys cannot be pickled: the pickle would be a leaked key")
+
+
+class UrlDict(SecretDict):
+    """A ``SecretDict`` of URLs that shows them without user, password, query and fragment.
+
+    It can be pickled, and is plain in the pickle: most URLs hold no secret.
+    """
+
+    __slots__ = ()
+
+    def shown(self) -> dict[str, Any]:
+        """Return what may be seen of it."""
+        pairs = dict.items(self)
+        return {name: masked_url(url) if isinstance(url, str) else MASK for name, url in pairs}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)
+
+
+def masked_url(url: str) -> str:
+    """Return a URL without its credentials."""
+    # Up to the last "@" first: an unquoted "?" in a password would leave half of it before the cut.
+    url = re.sub(r"^(\w[\w+.-]*://)?.*@", rf"\1{MASK}@", url, flags=re.DOTALL)
+    return re.sub(r"[?#].*", f"?{MASK}", url, flags=re.DOTALL)
 
 
 class SecretBytes(bytes):
@@ -132,6 +161,11 @@ def hide(value: Any) -> Any:
     if isinstance(value, str):
         return SecretText(value[:])
     return SecretBytes(value) if isinstance(value, bytes) else value
+
+
+def plain(value: Any) -> Any:
+    """Return text such that ``repr`` shows it: the reverse of :func:`hide`, for text only."""
+    return value[:] if isinstance(value, SecretText) else value
 
 
 def freeze(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from time import time
@@ -14,15 +14,16 @@ from instance_lookup.cache.blocks import moment
 from instance_lookup.cache.entry import Entry, Freshness
 from instance_lookup.cache.peeks import peek_many
 from instance_lookup.exceptions import CacheError
-from instance_lookup.frozen import MASK
+from instance_lookup.frozen import SecretDict
 from instance_lookup.outcomes import Failure, Listing, check_id, for_each
-from instance_lookup.types import InstanceConfig
+from instance_lookup.types import Shown, fields_shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from instance_lookup.cache.reading import Peek
     from instance_lookup.resolver import InstanceResolver
+    from instance_lookup.types import InstanceConfig
 
 
 class State(StrEnum):
@@ -223,27 +224,18 @@ def masked(config: InstanceConfig) -> dict[str, Any]:
     Masked are the values of API keys, user, password and query of URLs, and all fields that a
     project's own class adds: which of those are secret is not known here.
     """
-    added = (name for name in config.__struct_fields__ if name not in _OWN_FIELDS)
-    return {
-        "instance_id": config.instance_id,
-        "api_keys": dict.fromkeys(config.api_keys, MASK),
-        "rate_limits": msgspec.to_builtins(config.rate_limits),
-        "worker_urls": {name: masked_url(url) for name, url in config.worker_urls.items()},
-        "r2_bucket": config.r2_bucket,
-        "metadata": msgspec.to_builtins(config.metadata),
-        "features": dict(config.features),
-        **dict.fromkeys(added, MASK),
-    }
+    shown: dict[str, Any] = _visible(config)
+    return shown
 
 
-def masked_url(url: str) -> str:
-    """Return a URL without its credentials."""
-    # Up to the last "@" first: an unquoted "?" in a password would leave half of it before the cut.
-    url = re.sub(r"^(\w[\w+.-]*://)?.*@", rf"\1{MASK}@", url, flags=re.DOTALL)
-    return re.sub(r"[?#].*", f"?{MASK}", url, flags=re.DOTALL)
-
-
-_OWN_FIELDS = frozenset(InstanceConfig.__struct_fields__)
+def _visible(value: Any) -> Any:
+    if isinstance(value, Shown):
+        return {name: _visible(each) for name, each in fields_shown(value)}
+    if isinstance(value, SecretDict):
+        return value.shown()
+    if isinstance(value, Mapping):
+        return {name: _visible(each) for name, each in value.items()}
+    return msgspec.to_builtins(value)
 
 
 def _state(entry: Entry[InstanceConfig]) -> State:

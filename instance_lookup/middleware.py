@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.apps import apps
 
-from instance_lookup.exceptions import InstanceLookupError
+from instance_lookup.exceptions import InstanceLookupError, forget_request
 from instance_lookup.request.attributes import attach, lookup_for
 from instance_lookup.request.problems import error_response
 
@@ -77,9 +77,8 @@ class InstanceConfigMiddleware:
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponseBase | None:
-        """Answer 400, 403, 404 and 503."""
-        return (
-            error_response(request, exception)
-            if isinstance(exception, InstanceLookupError)
-            else None
-        )
+        """Answer 400, 403, 404 and 503. Have reports of other errors show no key."""
+        if isinstance(exception, InstanceLookupError):
+            return error_response(request, exception)
+        forget_request(exception)  # a view's call of a worker
+        return None

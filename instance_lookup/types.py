@@ -7,13 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
-from typing import Annotated, Never, Self
+from functools import cache, lru_cache
+from typing import Annotated, Any, Never, Self
 
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from instance_lookup.frozen import NOTHING_TO_FREEZE, FrozenDict, SecretDict, freeze
+from instance_lookup.bearer import Bearer
+from instance_lookup.frozen import (
+    MASK,
+    NOTHING_TO_FREEZE,
+    FrozenDict,
+    SecretDict,
+    UrlDict,
+    freeze,
+    hide,
+)
 
 Count = Annotated[int, Meta(ge=0)]
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -34,7 +43,37 @@ def is_http_url(text: str) -> bool:
     return _matches_http_url(text) is not None
 
 
-class RateLimit(Struct, frozen=True):
+class Shown(Struct, frozen=True):
+    """Shows its own fields. What a project's subclass adds is masked: it may be a secret."""
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return fields_shown(self)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in fields_shown(self))
+        return f"{type(self).__name__}({shown})"
+
+
+def fields_shown(one: Shown) -> list[tuple[str, Any]]:
+    """Return the fields by name, as they may be shown."""
+    known = _known_fields(type(one))
+    values = ((name, getattr(one, name)) for name in one.__struct_fields__)
+    return [(name, value if name in known and _is_ours(value) else MASK) for name, value in values]
+
+
+def _is_ours(value: object) -> bool:
+    """Tell a value of a field of ours from one for which a project has put another class there."""
+    return isinstance(value, Shown) or not isinstance(value, Struct)
+
+
+@cache
+def _known_fields(shown: type[Shown]) -> frozenset[str]:
+    """Return the fields that the class has from this module."""
+    ours: Any = next(each for each in shown.__mro__ if each.__module__ == __name__)
+    return frozenset(ours.__struct_fields__)
+
+
+class RateLimit(Shown, frozen=True):
     """How often something may be called."""
 
     rpm: Count
@@ -45,7 +84,7 @@ class RateLimit(Struct, frozen=True):
     """Calls a day."""
 
 
-class InstanceMetadata(Struct, frozen=True, kw_only=True):
+class InstanceMetadata(Shown, frozen=True, kw_only=True):
     """Who an instance belongs to, and what people call it."""
 
     name: str | None = None
@@ -62,7 +101,7 @@ class InstanceMetadata(Struct, frozen=True, kw_only=True):
 NOTHING_TO_FREEZE.update((RateLimit, InstanceMetadata))
 
 
-class InstanceConfig(Struct, frozen=True, kw_only=True):
+class InstanceConfig(Shown, frozen=True, kw_only=True):
     """The configuration of one instance, deeply immutable.
 
     Unknown fields of the Config Service's answer are ignored. A project that needs them
@@ -78,7 +117,8 @@ class InstanceConfig(Struct, frozen=True, kw_only=True):
     rate_limits: Mapping[str, RateLimit] = FrozenDict()
     """By service name."""
     worker_urls: Mapping[str, str] = FrozenDict()
-    """http(s) URLs with a host, by service name."""
+    """http(s) URLs with a host, by service name: plain strings; user, password and query are shown
+    by none of the above."""
     r2_bucket: str = ""
     """The name of the bucket; blank: there is none."""
     metadata: InstanceMetadata = InstanceMetadata()
@@ -88,17 +128,25 @@ class InstanceConfig(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for field in self.__struct_fields__:
             value = getattr(self, field)
-            if field == "api_keys":
-                force_setattr(self, field, SecretDict(value))
+            if hiding := _HIDING.get(field):
+                force_setattr(self, field, hiding(value))
             elif (frozen := freeze(value)) is not value:
                 force_setattr(self, field, frozen)
-        if not all(map(is_http_url, self.worker_urls.values())):
+        if not all(map(is_http_url, dict.values(self.worker_urls))):  # type: ignore[arg-type]
             wrong = [name for name, url in self.worker_urls.items() if not is_http_url(url)]
             raise ValueError(f"worker_urls: no http(s) URL with a host for {wrong}")
 
     def has_feature(self, name: str, *, default: bool = False) -> bool:
         """Tell whether the feature flag ``name`` is on; ``default`` where it is not set."""
         return self.features.get(name, default)
+
+    def bearer(self, name: str) -> Bearer:
+        """Return what sends the API key ``name``, for ``auth=`` of ``requests`` and ``httpx``.
+
+        So no local variable of a view holds the key. Raises ``KeyError`` where there is no such
+        key, and ``ValueError`` where a header cannot carry it.
+        """
+        return Bearer(f"API key {name!r} of {self.instance_id!r}", hide(self.api_keys[name]))
 
     def __copy__(self) -> Self:
         return self
@@ -110,6 +158,9 @@ class InstanceConfig(Struct, frozen=True, kw_only=True):
         raise TypeError(
             f"{type(self).__name__} cannot be pickled: the pickle would leak its API keys"
         )
+
+
+_HIDING = {"api_keys": SecretDict, "worker_urls": UrlDict}
 
 
 class Source(StrEnum):

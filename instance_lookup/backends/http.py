@@ -40,6 +40,7 @@ from instance_lookup.backends.base import (
 )
 from instance_lookup.backends.headers import NOT_VISIBLE_ASCII, headers_of, valid_etag, version
 from instance_lookup.backends.transport import DeadlineSession, ProxyRefused, address, root_cause
+from instance_lookup.bearer import Credential
 from instance_lookup.conf.validators import proxy_url, service_url
 from instance_lookup.exceptions import InvalidContext
 from instance_lookup.frozen import SecretBytes
@@ -97,11 +98,11 @@ class HttpConfigService(ConfigServiceBackend):
                 " (a line break at its end?)."
             )
         self._url = url.rstrip("/")
-        self._token = token
+        self._token = None if token is None else Credential(token)
         self._max_bytes = max_bytes
         self._ca_bundle = ca_bundle
         self._client_cert = client_cert
-        self._proxy = proxy
+        self._proxy = None if proxy is None else Credential(proxy)
         self._sessions: dict[int, requests.Session] = {}
 
     @classmethod
@@ -152,7 +153,7 @@ class HttpConfigService(ConfigServiceBackend):
             }
         )
         if self._token:
-            session.headers["Authorization"] = f"Bearer {self._token}"
+            session.headers["Authorization"] = Credential("Bearer " + self._token[:])
         return session
 
     def path_of(self, kind: str, id: str) -> str:  # noqa: A002  # its name in all docs

@@ -18,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import astuple
 
 from instance_lookup.conf import validators as valid
+from instance_lookup.frozen import plain
 
 if TYPE_CHECKING:
     from instance_lookup.conf.options import Options
@@ -256,8 +257,7 @@ def on_change(callback: Callable[[], None]) -> None:
 
 def _freeze(value: Any) -> Any:
     """Return lists as tuples, and paths such as ``BASE_DIR / "ca.pem"`` as strings."""
-    if isinstance(value, PathLike):
-        return fspath(value)
+    value = fspath(value) if isinstance(value, PathLike) else plain(value)
     return tuple(map(_freeze, value)) if isinstance(value, list | tuple) else value
 
 

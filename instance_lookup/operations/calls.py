@@ -19,8 +19,7 @@ from instance_lookup.exceptions import (
     forget_locals,
 )
 from instance_lookup.fetching.refusals import Refused
-from instance_lookup.frozen import MASK
-from instance_lookup.inspection import masked_url
+from instance_lookup.frozen import MASK, masked_url
 from instance_lookup.operations.explanation import Call
 from instance_lookup.resilience.deadline import Deadline
 

@@ -28,20 +28,25 @@ def route_job(config: InstanceConfig, worker: str, task: str) -> dict[str, Any]:
 
     Raises ``ParseError``, ``Throttled`` or ``WorkerFailed``.
     """
-    url = config.worker_urls.get(worker)
-    if url is None:
+    if worker not in config.worker_urls:
         names = ", ".join(sorted(config.worker_urls)) or "none"
         raise ParseError(f"{config.instance_id} has no worker {worker!r}; it has: {names}.")
     if (wait := take(config, worker, time())) is not None:
         raise Throttled(wait)
-    key = config.api_keys.get(worker)
-    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    try:
+        auth = config.bearer(worker) if worker in config.api_keys else None
+    except ValueError as exc:
+        raise WorkerFailed("The key of the worker cannot be sent.") from exc
     with requests.Session() as session:
-        # A .netrc of the machine would replace the key.
+        # A .netrc of the machine would stand in for a key that is not there.
         session.trust_env = False
         try:
             response = session.post(
-                url, json={"task": task}, headers=headers, timeout=10, allow_redirects=False
+                config.worker_urls[worker],
+                json={"task": task},
+                auth=auth,
+                timeout=10,
+                allow_redirects=False,
             )
             answer: dict[str, Any] = response.json()
         except requests.RequestException as exc:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from demo import Step, differences, keys_removed
-from studio.jobs import take
+from studio.jobs import WorkerFailed, route_job, take
 
 from instance_lookup import InstanceConfig, RateLimit
 from tests.sandbox.service import fresh_id
@@ -54,6 +54,17 @@ def test_limit_of_a_day_holds_beside_the_minute() -> None:
 def test_limit_counts_each_instance_for_itself() -> None:
     """Each instance's calls are counted separately."""
     assert calls(config(rpm=1), NOON) == calls(config(rpm=1), NOON) == [None]
+
+
+def test_key_that_cannot_be_sent_is_no_crash() -> None:
+    """A key with a line break is told as a failure of the worker, and is not shown."""
+    url, key = "http://127.0.0.1:9/", "sk-SECRET\n"
+    which = InstanceConfig(
+        instance_id=fresh_id(), worker_urls={"render": url}, api_keys={"render": key}
+    )
+    with pytest.raises(WorkerFailed, match="key of the worker cannot be sent") as caught:
+        route_job(which, "render", "a tree")
+    assert "SECRET" not in str(caught.value.__cause__)
 
 
 # --- Redis of the demo -------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def _variables(frame: FrameType) -> Iterator[str]:
 
 def _shows(value: object) -> bool:
     """Tell whether the canary is in the repr of a value, or of what containers hold."""
-    if isinstance(value, str):
+    if type(value) is str:  # a subclass may hide what it holds
         return CANARY in value
     if CANARY in repr(value):
         return True

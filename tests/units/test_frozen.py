@@ -13,7 +13,16 @@ import pytest
 from django.template import Context, Template
 from msgspec import Struct
 
-from instance_lookup.frozen import MASK, FrozenDict, SecretBytes, SecretDict, freeze, hide
+from instance_lookup.frozen import (
+    MASK,
+    FrozenDict,
+    SecretBytes,
+    SecretDict,
+    UrlDict,
+    freeze,
+    hide,
+    masked_url,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -268,3 +277,53 @@ def test_hidden_text_is_the_text() -> None:
     assert hide("sk-secret").encode() == b"sk-secret"
     assert json.dumps(hide("sk-secret")) == '"sk-secret"'
     assert hide(7) == 7
+
+
+URL = "https://user:sk-SECRET@worker.example/jobs?sig=sk-SECRET#sk-SECRET"
+
+
+@pytest.mark.parametrize("show", [repr, str, format, ascii, pprint.pformat, "{}".format])
+@pytest.mark.parametrize(
+    "derive",
+    [
+        lambda urls: urls,
+        lambda urls: urls.copy(),
+        lambda urls: urls | {"more": URL},
+        lambda urls: {"more": URL} | urls,
+        lambda urls: urls.items(),
+        lambda urls: urls.values(),
+        lambda urls: type(urls).__sentry_repr__(urls),
+        lambda urls: UrlDict({**urls, "no": 5}),
+    ],
+)
+def test_url_dict_shows_no_credentials(
+    show: Callable[[object], str], derive: Callable[[Any], object]
+) -> None:
+    """Where a worker is may be shown, its user, password and query may not."""
+    shown = show(derive(UrlDict({"render": URL})))
+    assert "sk-SECRET" not in shown
+    assert "worker.example/jobs" in shown
+
+
+def test_url_dict_gives_plain_urls() -> None:
+    """What is asked for is the URL itself, also after a pickle."""
+    back = pickle.loads(pickle.dumps(UrlDict({"render": URL})))
+    assert (type(back), back["render"], list(back.values())) == (UrlDict, URL, [URL])
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://images.example:8443/run", "https://images.example:8443/run"),
+        ("https://user:pw@images.example/", "https://********@images.example/"),
+        ("https://user:p?w#@images.example/", "https://********@images.example/"),
+        ("user:pw@images.example", "********@images.example"),
+        ("https://images.example/?key=pw", "https://images.example/?********"),
+        ("https://images.example/#pw", "https://images.example/?********"),
+        ("https://[broken/?pw\npw", "https://[broken/?********"),
+        ("", ""),
+    ],
+)
+def test_masked_url_hides_credentials(url: str, shown: str) -> None:
+    """User, password and query of a worker's URL are never shown, however the URL is written."""
+    assert masked_url(url) == shown

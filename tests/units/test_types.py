@@ -28,7 +28,7 @@ FULL = b"""{
     "instance_id": "acme",
     "api_keys": {"ideogram": "sk-SECRET"},
     "rate_limits": {"ideogram": {"rpm": 60, "rpm_burst": 90, "daily": 1000}},
-    "worker_urls": {"render": "https://render.example.com"},
+    "worker_urls": {"render": "https://sk-SECRET@render.example.com"},
     "r2_bucket": "acme-assets",
     "metadata": {"owner": "7", "tenant_id": "t1", "created_at": "2026-01-02T03:04:05Z"},
     "features": {"beta": true, "old": false}
@@ -38,6 +38,7 @@ FULL = b"""{
 class Studio(InstanceConfig, frozen=True):
     palette: Sequence[Mapping[str, Sequence[int]]] = ()
     tags: Set[str] = frozenset()
+    vault: Mapping[str, str] = msgspec.field(default_factory=lambda: {"password": KEY})
 
 
 def decoded(body: bytes | str, kind: type[Any] = InstanceConfig) -> Any:
@@ -75,7 +76,7 @@ def test_config_reads_every_field() -> None:
     assert config.rate_limits["ideogram"] == RateLimit(rpm=60, rpm_burst=90, daily=1000)
     assert config.metadata.created_at.year == 2026
     assert (config.metadata.owner, config.metadata.tenant_id) == ("7", "t1")
-    assert config.worker_urls == {"render": "https://render.example.com"}
+    assert config.worker_urls == {"render": f"https://{KEY}@render.example.com"}
     assert config.api_keys["ideogram"] == KEY
 
 
@@ -180,8 +181,11 @@ def test_nothing_that_holds_a_config_shows_a_key(kind: type[InstanceConfig]) -> 
     """`repr`, `str`, `format` and `pprint` show the name of a key, never its value."""
     config = decoded(FULL, kind)
     for value in (config, result_for(config), entry_for(config), Grant(config), {"c": [config]}):
-        assert KEY not in f"{value} {value!r} {value!s} {pprint.pformat(value, width=1)}"
-    assert "ideogram" in repr(config)
+        shown = f"{value} {value!r} {value!s} {pprint.pformat(value, width=1)}"
+        rich: Any = getattr(value, "__rich_repr__", list)()
+        assert KEY not in f"{shown} {rich}"
+    for name in ("ideogram", "render.example.com", "acme-assets"):
+        assert name in repr(config)
 
 
 def test_replaced_config_shows_no_key() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from instance_lookup.backends.sockets import connect
 from instance_lookup.backends.transport import ProxyRefused, root_cause
 from instance_lookup.exceptions import forget_locals
-from instance_lookup.inspection import masked_url
+from instance_lookup.frozen import masked_url
 from instance_lookup.operations.doctor.findings import Finding, Level, error, ok, skipped, warning
 from instance_lookup.operations.doctor.measures import (
     judge_certificate,
