@@ -60,6 +60,7 @@ EXTRAS = frozenset({
     "rest_framework_simplejwt",
     "rich",
     "tests.behaviour.drf",
+    "tests.behaviour.leaks.pages",
     "trustme",
     "valkey",
 })  # fmt: skip

@@ -46,7 +46,7 @@ def test_hidden_url_is_used_as_it_is() -> None:
         again = settings.INSTANCE_LOOKUP
         with override_settings(INSTANCE_LOOKUP={**again, "CACHE_TTL": 5}):
             assert repr(get_settings().config_service_proxy) == repr(PROXY)
-        given = again["CONFIG_SERVICE_PROXY"]
+        given: Any = again["CONFIG_SERVICE_PROXY"]
         resolver = InstanceResolver(config_service_proxy=given)
         assert repr(resolver.settings.config_service_proxy) == repr(PROXY)
         backend = resolver.backend
