@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Unpack
 
-from instance_lookup.conf import Settings, apply_options, on_change
+from instance_lookup.conf import Settings, apply_options, on_change, unshown
 from instance_lookup.resolver import InstanceResolver
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def get_resolver(**options: Unpack[Options]) -> InstanceResolver:
     """
     if _overrides:
         return _overrides[-1]
+    options = unshown(options)
     settings = apply_options(options)
     if (resolver := _resolvers.get(settings)) is None:
         # Without a lock, which a fork could leave locked: of two threads that build one at the
@@ -40,6 +41,7 @@ def resolve_instance(context: LookupContext, **options: Unpack[Options]) -> Inst
     ``options`` replace some of the settings. Raises ``InvalidContext``, ``AccessDenied``,
     ``InstanceNotFound`` or ``ConfigServiceUnavailable``, and ``ImproperlyConfigured`` for options.
     """
+    options = unshown(options)
     return get_resolver(**options).resolve(context).config
 
 
@@ -48,6 +50,7 @@ async def aresolve_instance(context: LookupContext, **options: Unpack[Options]) 
 
     Takes the options of :func:`resolve_instance`, and raises its errors.
     """
+    options = unshown(options)
     return (await get_resolver(**options).aresolve(context)).config
 
 

@@ -14,7 +14,7 @@ from instance_lookup.cache.tiers import TieredCache
 from instance_lookup.concurrency import pools
 from instance_lookup.concurrency.pools import in_executor, in_pool
 from instance_lookup.concurrency.steps import adrive, drive
-from instance_lookup.conf import apply_options, build
+from instance_lookup.conf import apply_options, build, unshown
 from instance_lookup.context import LookupContext
 from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFound
 from instance_lookup.fetching.concealing import ConcealingLoader
@@ -52,6 +52,7 @@ class InstanceResolver:
 
     def __init__(self, **options: Unpack[Options]) -> None:
         """Raise ``ImproperlyConfigured`` for options or settings that are wrong. Does no I/O."""
+        options = unshown(options)
         self.settings = settings = apply_options(options)
         self.cache = InstanceCache.from_settings(settings)
         self.backend = build(settings.config_service_backend, settings)

@@ -43,7 +43,7 @@ from instance_lookup.backends.transport import DeadlineSession, ProxyRefused, ad
 from instance_lookup.bearer import Credential
 from instance_lookup.conf.validators import proxy_url, service_url
 from instance_lookup.exceptions import InvalidContext
-from instance_lookup.frozen import SecretBytes
+from instance_lookup.frozen import SecretBytes, hide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,6 +86,8 @@ class HttpConfigService(ConfigServiceBackend):
         certificates to trust, ``client_cert`` that of our own (or of it and its key), ``proxy`` the
         URL of an HTTP proxy on the way.
         """
+        # Before anything is raised: this frame is shown with its local variables.
+        url, token, proxy = hide(url), hide(token), hide(proxy)
         if not url:
             raise ImproperlyConfigured("HttpConfigService needs CONFIG_SERVICE_URL.")
         if complaint := service_url(url):
@@ -98,11 +100,11 @@ class HttpConfigService(ConfigServiceBackend):
                 " (a line break at its end?)."
             )
         self._url = url.rstrip("/")
-        self._token = None if token is None else Credential(token)
+        self._token = token
         self._max_bytes = max_bytes
         self._ca_bundle = ca_bundle
         self._client_cert = client_cert
-        self._proxy = None if proxy is None else Credential(proxy)
+        self._proxy = proxy
         self._sessions: dict[int, requests.Session] = {}
 
     @classmethod

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import astuple
 
 from instance_lookup.conf import validators as valid
-from instance_lookup.frozen import plain
+from instance_lookup.frozen import SecretDict, hide, plain
 
 if TYPE_CHECKING:
     from instance_lookup.conf.options import Options
@@ -202,7 +202,7 @@ def build_settings(options: Mapping[str, Any]) -> Settings:
         raise ImproperlyConfigured(
             " ".join(f"{NAME}[{p.setting!r}] {p.message} {p.hint}".strip() for p in problems)
         )
-    return Settings(**{name: _freeze(value) for name, value in options.items()})
+    return Settings(**{name: _kept(name, value) for name, value in options.items()})
 
 
 def raw_options() -> dict[str, Any]:
@@ -213,7 +213,7 @@ def raw_options() -> dict[str, Any]:
     raw = getattr(django_settings, NAME, {})
     if not isinstance(raw, Mapping):
         raise ImproperlyConfigured(f"{NAME} must be a dict, not {type(raw).__name__}.")
-    return {str(name).swapcase(): value for name, value in raw.items()}
+    return SecretDict({str(name).swapcase(): value for name, value in raw.items()})
 
 
 @cache
@@ -227,7 +227,12 @@ def apply_options(options: Options) -> Settings:
 
     Raises ``ImproperlyConfigured``.
     """
-    return build_settings({**raw_options(), **options}) if options else get_settings()
+    return build_settings(raw_options() | {**options}) if options else get_settings()
+
+
+def unshown(options: Options) -> Options:
+    """Return options whose values no traceback shows, for a local variable."""
+    return cast("Options", SecretDict(options)) if options else options
 
 
 def build(target: Any, settings: Settings) -> Any:
@@ -253,6 +258,12 @@ def on_change(callback: Callable[[], None]) -> None:
 
     # No dispatch_uid of the callback's name: `clear` of two dicts would count as one receiver.
     setting_changed.connect(receiver, weak=False)
+
+
+def _kept(name: str, value: Any) -> Any:
+    """Return a setting as it is kept. Keys hide themselves: they are in many hands."""
+    value = _freeze(value)
+    return tuple(map(hide, value)) if name in {"encryption_keys", "webhook_secrets"} else value
 
 
 def _freeze(value: Any) -> Any:

@@ -7,15 +7,16 @@ import sys
 import warnings
 from contextlib import contextmanager
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import patch
 
 from django.core import mail
 from django.core.signals import got_request_exception
-from django.test import RequestFactory, override_settings
+from django.test import Client, RequestFactory, override_settings
 from django.views.debug import technical_500_response
 
-from tests.behaviour.leaks.site import HTML, USERS, log, traced
+from instance_lookup.testing import webhook_delivery
+from tests.behaviour.leaks.site import HTML, USERS, log, traced, webhook_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -225,6 +226,28 @@ def health(site: Site) -> str:
     """Return the page for load balancers."""
     site.use()
     return site.get("ops/health/") + site.get("ops/health/", is_async=True)
+
+
+def webhook(site: Site) -> str:
+    """Return what senders of good deliveries and bad ones are answered, and what is logged."""
+    good = webhook_delivery(webhook_secret(), "instance.updated", instance_id="acme")
+    other = webhook_delivery(f"whsec_{'A' * 43}=", "instance.updated", instance_id="acme")
+    bodies: list[tuple[Any, Any]] = [
+        (good.body, good.headers),
+        (good.body, other.headers),
+        (good.body, {}),
+        (b"{}", good.headers),
+        (good.body, {**good.headers, "webhook-signature": f"v1,{webhook_secret()}"}),
+        (good.body, {**good.headers, "webhook-timestamp": "1"}),
+    ]
+    shown, options = [], cast("dict[str, Any]", {"content_type": "application/json"})
+    with log() as seen:
+        for body, headers in bodies:
+            for _ in range(2):
+                sent = {**headers, "X-User": "sam"}
+                response: Any = Client().post("/ops/webhook/", body, headers=sent, **options)
+                shown.append(f"{response.status_code} {response.headers} {response.content!r}")
+    return "".join([*shown, seen.getvalue(), site.get("ops/webhook/")])
 
 
 def toolbar(site: Site) -> str:

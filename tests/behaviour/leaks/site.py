@@ -106,6 +106,7 @@ class Site:
             "CONFIG_SERVICE_PROXY": f"http://{user}@127.0.0.1:{self.server.port}",
             "CONFIG_SERVICE_TOKEN": secret("token"),
             "ENCRYPTION_KEYS": [base64.urlsafe_b64encode(key_bytes("encryption key")).decode()],
+            "WEBHOOK_SECRETS": [webhook_secret()],
             "CONFIG_CLASS": f"{__name__}.Config",
             "CACHE_ALIAS": ALIAS,
             "RETRY_INTERVAL": 0.001,
@@ -178,6 +179,11 @@ class Site:
             "recovery_code": secret("unknown field"),
             "features": {"beta": True},
         }
+
+
+def webhook_secret() -> str:
+    """Return what the Config Service signs its deliveries with."""
+    return f"whsec_{base64.b64encode(key_bytes('webhook secret')).decode()}"
 
 
 def _json(document: object, status: int = 200) -> Answer:

@@ -32,6 +32,7 @@ DOORS: dict[str, tuple[Callable[[Site], str], str]] = {
     "templates": (pages.templates, "acme"),
     "admin pages": (pages.admin_pages, "acme"),
     "health": (pages.health, '"state": '),
+    "webhook": (pages.webhook, "401 "),
     "debug toolbar": (pages.toolbar, "acme"),
     "values": (values.shown_of_values, "acme"),
     "errors about values": (values.errors_about_values, "is not JSON serializable"),

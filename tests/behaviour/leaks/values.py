@@ -8,24 +8,37 @@ import pprint
 import socket
 import threading
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from functools import partial
+from inspect import iscoroutine
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.management import ManagementUtility
-from django.test import RequestFactory
+from django.test import RequestFactory, override_settings
 
-from instance_lookup import InstanceConfig, LookupContext, get_resolver
-from instance_lookup.conf import build_settings, get_settings
+from instance_lookup import (
+    InstanceConfig,
+    InstanceResolver,
+    LookupContext,
+    LookupUser,
+    aresolve_instance,
+    get_resolver,
+    resolve_instance,
+)
+from instance_lookup.checks import check_settings
+from instance_lookup.conf import get_settings
 from instance_lookup.context_processors import instance
+from instance_lookup.frozen import SecretDict
 from instance_lookup.request.attributes import attach
-from tests.behaviour.leaks.site import USERS, told, traced
+from tests.behaviour.leaks.site import USERS, told, traced, webhook_secret
 from tests.support.near import ALIAS
 from tests.support.secrets import secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tests.behaviour.leaks.site import Site
 
@@ -120,26 +133,53 @@ def errors_of_settings(site: Site) -> str:
     token, key = secret("token"), site.settings()["ENCRYPTION_KEYS"][0]
     wrong: list[dict[str, Any]] = [
         {"config_service_url": f"http://{user}@config.invalid"},
-        {"config_service_url": f"{secret('url password')}://{user}"},
+        {"config_service_url": f"{user}@config.invalid"},
+        {"config_service_url": f"http://config.invalid?key={secret('url password')}"},
         {"config_service_proxy": f"https://{user}@proxy.invalid"},
         {"config_service_proxy": f"socks5://{user}@proxy.invalid"},
-        {"config_service_proxy": [user]},
         {"config_service_token": f"{token}\n"},
         {"config_service_token": [token]},
         {"config_service_token": f"{token}é"},
         {"encryption_keys": key},
         {"encryption_keys": [key[:-4]]},
         {"encryption_keys": {key: 1}},
-        {"no_such_setting": token},
+        {"webhook_secrets": webhook_secret()},
+        {"webhook_secrets": [webhook_secret()[:-2]]},
+        {"webhook_secrets": [webhook_secret()[6:]]},
+        {"webhook_secrets": [webhook_secret(), webhook_secret()[:30]]},
+        {"webhook_secrets": {webhook_secret(): 1}},
     ]
     shown = []
-    for options in wrong:
-        for build in (build_settings, lambda options: get_resolver().__class__(**options)):
-            try:
-                shown.append(repr(build(options)))
-            except Exception as exc:  # noqa: BLE001  # whatever it is
-                shown.append(f"{exc!r} {exc.__cause__!r} {exc.__context__!r} {vars(exc)}")
+    for options in map(SecretDict, wrong):
+        url = {"config_service_url": "http://config.invalid"}
+        for build in (InstanceResolver, get_resolver, _resolve, _aresolve):
+            shown += [_complaint(build, SecretDict(url) | options)]
+        with override_settings(INSTANCE_LOOKUP={**site.settings(), **_as_setting(options)}):
+            shown += [_complaint(get_settings, {}), site.get("page"), str(check_settings())]
+            with override_settings(DEBUG=True):
+                shown += [site.get("page"), site.get("page", is_async=True)]
     return "".join(shown)
+
+
+_resolve = partial(resolve_instance, LookupContext(LookupUser.service(), instance_id="acme"))
+_aresolve = partial(aresolve_instance, LookupContext(LookupUser.service(), instance_id="acme"))
+
+
+def _as_setting(options: SecretDict) -> SecretDict:
+    return SecretDict({name.upper(): value for name, value in options.items()})
+
+
+def _complaint(build: Callable[..., object], options: Mapping[str, Any]) -> str:
+    try:
+        built = build(**options)
+        return repr(_awaited(built) if iscoroutine(built) else built)
+    except Exception as exc:  # noqa: BLE001  # whatever it is
+        return f"{traced(exc)} {exc.__cause__!r} {exc.__context__!r} {vars(exc)}"
+
+
+@async_to_sync
+async def _awaited(answer: Any) -> Any:
+    return await answer
 
 
 COMMANDS = [
