@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import pickle
 import pprint
+from traceback import TracebackException
 from typing import Any
 
 import pytest
@@ -36,6 +37,9 @@ def test_bearer_shows_no_key(show: Any) -> None:
     shown = show(bearer)
     assert "the API key 'render' of 'acme'" in shown
     assert "SECRET" not in shown + show(dict(sent.headers)) + show(list(sent.headers.items()))
+    encoded = sent.headers["Authorization"].encode("latin-1")
+    assert "SECRET" not in show([encoded])
+    assert bytes(encoded) == f"Bearer {KEY}".encode()
 
 
 def test_bearer_without_such_a_key() -> None:
@@ -51,6 +55,9 @@ def test_bearer_of_a_key_that_no_header_carries(before: str, after: str) -> None
     with pytest.raises(ValueError, match="API key 'render' of 'acme' cannot be sent") as caught:
         config(render=f"{before}{KEY if after else ''}{after}").bearer("render")
     assert KEY not in str(caught.value)
+    # Of the frames all but the first, which is this test's.
+    shown = TracebackException.from_exception(caught.value, capture_locals=True)
+    assert not any(KEY in repr(frame.locals) for frame in shown.stack[1:])
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

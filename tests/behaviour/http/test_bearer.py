@@ -152,3 +152,10 @@ def test_error_of_a_call_would_hold_the_key(ca: str) -> None:
         "HTTPConnection._send_output",
         "HTTPConnection.send",
     }
+
+
+def test_requests_of_httpx_show_no_key() -> None:
+    """A request that a view or a hook of httpx holds shows no key, as text or as bytes."""
+    request = CONFIG.bearer("render")(httpx.Request("GET", "https://worker.example"))
+    assert request.headers["Authorization"] == f"Bearer {CANARY}"
+    assert CANARY not in f"{request!r} {request.headers!r} {request.headers.raw!r}"
