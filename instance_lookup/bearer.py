@@ -44,12 +44,12 @@ class Bearer:
 
     def __init__(self, what: str, key: SecretText) -> None:
         """Raise ``ValueError`` for a key that a header cannot carry. ``what`` names the key."""
+        self._what = what  # first: a traceback may show this object as it is when the next raises
         if not _SENDABLE(key):
             raise ValueError(
                 f"{what} cannot be sent: it is blank, or holds a line break or another character"
                 " that is not printable ASCII."
             )
-        self._what = what
         self._key = Credential("Bearer " + key[:])
         self._origins: dict[str, str] = {}
 

@@ -58,6 +58,7 @@ def test_bearer_of_a_key_that_no_header_carries(before: str, after: str) -> None
     # Of the frames all but the first, which is this test's.
     shown = TracebackException.from_exception(caught.value, capture_locals=True)
     assert not any(KEY in repr(frame.locals) for frame in shown.stack[1:])
+    assert "repr() failed" not in "".join(shown.format())
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

@@ -92,6 +92,14 @@ def test_worker_gets_the_key(worker: ScriptedServer, ca: str, get: Get) -> None:
 
 
 @each_client
+def test_key_counts_and_not_what_the_url_holds(worker: ScriptedServer, ca: str, get: Get) -> None:
+    """A user and password in the worker's URL do not replace the key."""
+    url = worker.url.replace("://", "://user:pw@")
+    get(f"{url}/jobs", CONFIG.bearer("render"), ca)
+    assert keys_at(worker) == [f"Bearer {CANARY}"]
+
+
+@each_client
 @pytest.mark.parametrize("tls", [False, True], ids=["to http", "to https"])
 @pytest.mark.parametrize("host", ["127.0.0.1", OTHER_HOST], ids=["another port", "another host"])
 def test_redirect_elsewhere_takes_no_key(

@@ -10,6 +10,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import patch
 
+from django import VERSION
 from django.core import mail
 from django.core.signals import got_request_exception
 from django.test import Client, RequestFactory, override_settings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from tests.behaviour.leaks.site import Site
 
+ADMIN = "ops@site.example"
 FAILING = ("crash", "dead", "api/crash")
 AFAILING = ("acrash", "adead")
 PROBLEM = "application/problem+json"
@@ -81,7 +83,10 @@ def mails(site: Site) -> str:
 
     mail.outbox.clear()
     mailers = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
-    with override_settings(ADMINS=["ops@site.example"], MAILERS=mailers), _logging_kept():
+    with (
+        override_settings(ADMINS=[ADMIN if VERSION >= (6, 0) else (ADMIN, ADMIN)], MAILERS=mailers),
+        _logging_kept(),
+    ):
         dictConfig(config)
         failing(site)
         refused(site)
