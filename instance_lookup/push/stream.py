@@ -81,7 +81,8 @@ class Stream(Guarded):
     @property
     def state(self) -> str:
         """How it is doing, see :class:`StreamCondition` of ``operations``."""
-        if self._thread is None:
+        thread = self._thread
+        if thread is None or not thread.is_alive():  # it ends where there is no stream to be had
             return "not_used"
         if (term := self._term) is None:
             return "waiting"

@@ -15,6 +15,7 @@ from instance_lookup.cache.keys import as_token, new_token
 
 if TYPE_CHECKING:
     from instance_lookup.cache.keyvalue import KeyValue
+    from instance_lookup.push.changes import Change
 
 LIFE = 10.0
 """Seconds after which the lease of a process that does not renew it is another's to take."""
@@ -89,6 +90,8 @@ class Bookmark:
         self._cache = cache
         self._key = f"instance_stream_id:{_digest(stream)}"
         self._known: str | None = None
+        self.owed: Change | None = None
+        """What was heard and the cache has not taken: a service may not send it again."""
 
     def read(self) -> str | None:
         """Return it, from the cache, else what this process knows; ``None``: none is known."""

@@ -12,7 +12,7 @@ from django.db import connections
 from instance_lookup.backends.base import describe
 from instance_lookup.exceptions import CacheError
 from instance_lookup.push.changes import apply, parse
-from instance_lookup.push.stream_connection import StreamLost, connect
+from instance_lookup.push.stream_connection import Cause, StreamLost, connect
 from instance_lookup.resilience.backoff import Pauses
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _PATIENCE = 10.0
 """Seconds for which a change is tried again that the cache does not take."""
 _EVENTS, _EFFECTS = "events", "effects"
 """Parts of its health that are not lost with the stream."""
+_UNTAKEN = Cause("")  # of which another line has told
 
 
 class Term:
@@ -91,6 +92,8 @@ class Term:
     def _listen(self) -> None:
         """Take what comes on one connection. Raises :class:`StreamLost` at its end."""
         self._has_heard = False
+        if (owed := self._bookmark.owed) is not None:
+            self._apply(owed)
         backend, settings = self._resolver.backend, self._resolver.settings
         self._connection = connection = connect(backend, settings, self._bookmark.read())
         try:
@@ -134,10 +137,12 @@ class Term:
         connections.close_all()  # it may be long until the next: the cache may be in a database
 
     def _apply(self, change: Change) -> None:
-        """Apply a change. Raises :class:`StreamLost` if the cache does not take it.
+        """Apply a change. Raises :class:`StreamLost` if the cache does not take it for long.
 
-        Then the service sends it again, since the bookmark stands before it.
+        Then it stays owed, and comes before all others. Another process that listens meanwhile is
+        sent it again, since the bookmark stands before it.
         """
+        self._bookmark.owed = change
         pauses, give_up = Pauses(0.1, 1.0), monotonic() + _PATIENCE
         while True:
             try:
@@ -148,11 +153,12 @@ class Term:
                 self.over.wait(pauses.next())
             except Exception as exc:  # noqa: BLE001  # a bug: it must not keep the others back
                 self._pass_over(f"{type(exc).__name__} in our own code", bug=exc)
-                return
+                break
             else:
                 self._health.ok(_EVENTS, f"Events of {self._service} are understood again.")
                 self._health.ok(_EFFECTS, f"Changes from {self._service} reach the cache again.")
-                return
+                break
+        self._bookmark.owed = None
 
     def _refused(self, change: Change, error: CacheError) -> StreamLost:
         """Note that the cache did not take a change, and return why to connect again."""
@@ -160,12 +166,11 @@ class Term:
         self._health.failed(
             reason,
             f"The cache {self._resolver.settings.cache_alias!r} did not take a change of"
-            f" {change.kind} {change.id!r} that {self._service} told of ({reason}). It is asked for"
-            " again from there; where the service cannot go back, the change is seen after"
-            " CACHE_TTL at the latest.",
+            f" {change.kind} {change.id!r} that {self._service} told of ({reason}). It is tried"
+            " again until it does; the change is seen after CACHE_TTL at the latest.",
             part=_EFFECTS,
         )
-        return StreamLost(f"the cache: {reason}")
+        return StreamLost(f"the cache: {reason}", _UNTAKEN)
 
     def _pass_over(self, why: str, bug: Exception | None = None) -> None:
         self._health.failed(
@@ -182,7 +187,7 @@ class Term:
         One that worked until now may end: whether it is lost is told by the next try.
         """
         cause = lost.cause
-        if self._goes_on and not self._has_heard:
+        if self._goes_on and not self._has_heard and cause is not _UNTAKEN:
             self._health.failed(
                 cause.advice,
                 f"Not receiving changes from {self._service} ({lost}). They are seen after"

@@ -197,7 +197,7 @@ def test_another_backend(site: StreamServer, settings: Any) -> None:
     settings.INSTANCE_LOOKUP = {**settings.INSTANCE_LOOKUP, "CONFIG_SERVICE_BACKEND": backend}
     assert version() == "v1"
     wait_until(lambda: not threads())
-    assert site.asked == 0
+    assert (site.asked, stream.state) == (0, "not_used")
 
 
 def test_cache_that_keeps_nothing(site: StreamServer, settings: Any) -> None:
@@ -480,34 +480,45 @@ def test_cache_refuses(site: StreamServer, caplog: pytest.LogCaptureFixture) -> 
     assert site.asked == 1
 
 
+@pytest.mark.parametrize("has_ids", [True, False])
 def test_cache_goes_on_refusing(
-    site: StreamServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    site: StreamServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    has_ids: bool,
 ) -> None:
-    """After a while the service is asked to send the change again; it is not forgotten."""
+    """It is tried until the cache takes it, also where the service does not send it again."""
     monkeypatch.setattr(stream_listener, "_PATIENCE", 0.0)
-    site.change()
     begun(site)
     site.change("instance.revoked", instance_id="first")
-    wait_until(lambda: bookmark() == "2")
-    broken = [True]
+    wait_until(lambda: bookmark() == "1")
+    tried: list[str] = []
+    is_broken = True
 
     def refuse(resolver: Any, instance_id: str) -> bool:
-        if broken[0]:
+        tried.append(instance_id)
+        if is_broken:
             raise CacheError("no", instance_id=instance_id)
         return True
 
     monkeypatch.setattr(type(get_resolver()), "invalidate_cache", refuse)
-    site.change("instance.revoked", instance_id="second")
-    site.opened(3)
-    assert site.streams[2].last_id == "2"
-    broken.clear()
-    broken.append(False)
-    wait_until(lambda: bookmark() == "3")
+    if has_ids:
+        site.change("instance.revoked", instance_id="second")
+    else:
+        site.opened().send(event(None, "instance.revoked", instance_id="second"))
+    wait_until(lambda: len(tried) >= 3)
+    assert bookmark() == "1"
+    assert site.asked == 1  # nothing comes before it
+    is_broken = False
+    assert site.opened(2).last_id == "1"
+    wait_until(lambda: bookmark() == ("2" if has_ids else "1"))
     wait_until(lambda: len(lines(caplog)) == 2)
     lost, back = lines(caplog)
     assert "did not take a change of instance 'second'" in lost
     assert "CacheError" in lost
     assert back.endswith("reach the cache again.")
+    assert set(tried) == {"second"}
 
 
 @pytest.mark.parametrize(
