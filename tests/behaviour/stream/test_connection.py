@@ -338,7 +338,7 @@ def test_first_line_may_take_longer_than_the_headers() -> None:
         stopped.wait(2 * SHORT)
         sock.sendall(b"data: x\n\n")
 
-    options = {"config_service_timeout": SHORT}
+    options: dict[str, Any] = {"config_service_timeout": SHORT}
     with ScriptedServer(Fault(play)) as server, connected(server.url, **options) as connection:
         assert heard(connection) == [Event(b"x"), None]
 
