@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.contrib import admin
@@ -15,11 +15,16 @@ from django.contrib.auth import authenticate, login
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
-from config_service.models import Instance, Project, Switches, store
+from config_service.models import Delivery, Instance, Project, Receiver, Switches, store
+from config_service.outbox import WAITING, bell
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 admin.site.site_header = admin.site.site_title = "Config Service"
 admin.site.index_title = "Instances, projects and switches"
@@ -70,6 +75,43 @@ class SwitchesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
 
+@admin.register(Delivery)
+class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """What sites were told, or still have to be: to look at, and to try again at once."""
+
+    list_display = ("change", "to", "state", "attempts", "last_error", "next_try", "delivered_at")
+    list_filter = ("delivered_at", "given_up_at")
+    list_select_related = ("change", "receiver")
+    search_fields = ("change__subject_id", "change__webhook_id")
+    actions = ("try_again",)
+
+    @admin.display(description="receiver")
+    def to(self, delivery: Delivery) -> str:
+        return str(delivery.receiver)  # without its password
+
+    @admin.display
+    def state(self, delivery: Delivery) -> str:
+        if delivery.delivered_at:
+            return "delivered"
+        return "given up" if delivery.given_up_at else "waiting"
+
+    @admin.action(description="Try again at once what was not delivered", permissions=["view"])
+    def try_again(self, request: HttpRequest, chosen: QuerySet[Delivery]) -> None:
+        chosen = chosen.filter(delivered_at=None)
+        Receiver.objects.filter(delivery__in=chosen).update(paused_until=None)
+        chosen.update(next_try=timezone.now(), given_up_at=None)
+        bell.ring()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Delivery | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Delivery | None = None) -> bool:
+        return False
+
+
 def switches(request: HttpRequest) -> dict[str, Any]:
     """Give templates what every admin page shows: the switches, and the way to the studio."""
     return {"switches": SimpleLazyObject(Switches.load), "studio_url": settings.STUDIO_URL}
@@ -87,8 +129,7 @@ def change(request: HttpRequest, kind: str, pk: str) -> HttpResponse:
     A 400 says by field what is wrong.
     """
     if not is_superuser(request):
-        challenge = {"WWW-Authenticate": 'Basic realm="config-service"'}
-        return HttpResponse(status=401, headers=challenge)
+        return unauthorized()
     if kind not in MODELS:
         return HttpResponse(status=404)
     if request.method == "DELETE":
@@ -102,6 +143,19 @@ def change(request: HttpRequest, kind: str, pk: str) -> HttpResponse:
     except (TypeError, ValueError):  # no JSON object
         return HttpResponse(status=400)
     return HttpResponse(status=204)
+
+
+@require_safe
+def waiting(request: HttpRequest) -> HttpResponse:
+    """Answer how many changes are yet to be delivered: programs wait until there are none."""
+    if not is_superuser(request):
+        return unauthorized()
+    return JsonResponse({"waiting": Delivery.objects.filter(WAITING).count()})
+
+
+def unauthorized() -> HttpResponse:
+    challenge = {"WWW-Authenticate": 'Basic realm="config-service"'}
+    return HttpResponse(status=401, headers=challenge)
 
 
 def is_superuser(request: HttpRequest) -> bool:

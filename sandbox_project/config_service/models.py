@@ -7,12 +7,30 @@ from typing import Any, ClassVar, Final
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 
+from config_service.outbox import Change, Delivery, Receiver
 from config_service.validators import CHECKS, validate_id, validate_user_ids
 
+__all__ = ["Change", "Delivery", "Instance", "Project", "Receiver", "Switches", "store"]
 
-class Instance(models.Model):
+
+class Told(models.Model):
+    """A row whose changes are told to sites (see ``announcing``): row and change, or neither."""
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        # Deleting, loading fixtures and the admin's forms have a transaction anyway.
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+
+
+class Instance(Told):
+    access_before: tuple[str, str, list[str]] | None = None
+    """Of ``announcing``, while it is being saved."""
+
     objects: ClassVar[models.Manager[Instance]]
 
     instance_id = models.CharField(
@@ -60,7 +78,7 @@ class Instance(models.Model):
             raise ValidationError(errors)
 
 
-class Project(models.Model):
+class Project(Told):
     """A project, which belongs to one instance."""
 
     objects: ClassVar[models.Manager[Project]]

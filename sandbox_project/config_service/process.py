@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from threading import Timer
+from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Any, Final, Self, cast
 
 import requests
@@ -123,6 +124,14 @@ class ServiceAdmin(requests.Session):
         """Set all switches: those that are not named go off."""
         self.change("DELETE", "switches/1")
         self.set("switches/1", **fields)
+
+    def wait_until_told(self, seconds: float = 30) -> None:
+        """Wait until all changes are delivered; raise ``RuntimeError`` if that takes longer."""
+        give_up = monotonic() + seconds
+        while waiting := self.get(f"{self.url}waiting", timeout=30).json()["waiting"]:
+            if monotonic() > give_up:
+                raise RuntimeError(f"{waiting} changes could not be delivered in {seconds} s.")
+            sleep(0.01)
 
     def change(self, method: str, path: str, fields: dict[str, Any] | None = None) -> None:
         """Send a change; raise ``RuntimeError`` with what the service says if it refuses."""

@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64decode
+from itertools import chain
 from os import environ
 from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def webhooks(text: str) -> dict[str, list[str]]:
+    """Read ``{"https://site.example/…/webhook/": ["whsec_…"]}``: who is told, signed by what."""
+    try:
+        found = {str(url): list(secrets) for url, secrets in json.loads(text).items()}
+        given = [secret.removeprefix("whsec_") for secret in chain(*found.values())]
+        is_whole = all(found.values()) and all(b64decode(each, validate=True) for each in given)
+    except (AttributeError, TypeError, ValueError):
+        is_whole = False
+    if not is_whole:
+        # The value holds secrets.
+        raise ImproperlyConfigured(
+            'CONFIG_SERVICE_WEBHOOKS is not as it should be: {"url": ["whsec_" + base64, …], …}.'
+        )
+    return found
+
 
 DATA_DIR = Path(environ.get("SANDBOX_DATA_DIR") or Path(__file__).parents[1] / ".data")
 # An empty variable must not open the service to all, so it counts as unset.
@@ -11,6 +33,14 @@ CONFIG_SERVICE_TOKEN = environ.get("CONFIG_SERVICE_TOKEN") or "sandbox-token"
 SECRET_KEY = environ.get("CONFIG_SERVICE_SECRET_KEY") or "sandbox-config-service-only"
 STUDIO_URL = environ.get("STUDIO_URL") or "http://127.0.0.1:8000"
 SERVE_PORT = 8001
+# The studio, with the secret that it expects if it was not told another one.
+WEBHOOK_SECRET = "whsec_c2FuZGJveC13ZWJob29rLXNlY3JldC1vbmx5LTAwMDE="
+WEBHOOKS = webhooks(
+    environ.get("CONFIG_SERVICE_WEBHOOKS")
+    or json.dumps({f"{STUDIO_URL}/instance-lookup/webhook/": [WEBHOOK_SECRET]})
+)
+WEBHOOK_TIMEOUT = float(environ.get("CONFIG_SERVICE_WEBHOOK_TIMEOUT") or 5)
+STREAM_HEARTBEAT = float(environ.get("CONFIG_SERVICE_HEARTBEAT") or 15)
 
 # Off even here: the technical error page would print API keys.
 DEBUG = False

@@ -1,4 +1,4 @@
-"""The API: what every request to it passes, and its three resources."""
+"""The API: what every request to it passes, its three resources, and the way to the stream."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
 
 from config_service.models import Instance, Project, Switches
+from config_service.stream import change_stream
 from config_service.validators import ID_PATTERN, RATE_LIMIT_FIELDS
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Problem(Exception):
 
 @csrf_exempt  # a POST deserves its 405, not a page about cookies
 def api(request: HttpRequest, path: str) -> HttpResponseBase:
-    """Answer a request to a path below ``/instances`` or ``/projects``, and log it."""
+    """Answer a request to ``/stream``, or below ``/instances`` or ``/projects``, and log it."""
     started = time.monotonic()
     given = request.headers.get("X-Request-ID", "")
     # Only one that can be logged as it stands.
@@ -82,12 +83,14 @@ def answer(request: HttpRequest, path: str) -> HttpResponseBase:
     check_credential(request)
     user = user_id(request)
     kind, _, name = path.partition("/")
-    is_list = path == "instances"
-    if not is_list and (not name or "/" in name):
+    has_no_name = path in {"instances", "stream"}
+    if not has_no_name and (not name or "/" in name or kind == "stream"):
         raise Problem(404, "There is nothing at this path.")
     if request.method not in {"GET", "HEAD"}:
         raise Problem(405, "Use GET.", {"Allow": "GET, HEAD"})
-    if is_list:
+    if path == "stream":
+        return change_stream(request)
+    if path == "instances":
         return instance_page(request)
     build = instance_body if kind == "instances" else project_body
     return document(request, build(name, user))

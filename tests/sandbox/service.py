@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import requests
-from config_service.process import ServerProcess
+from config_service.process import MANAGE, ServerProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 TOKEN = "token-of-the-tests"
@@ -23,7 +29,9 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def start_config_service(data_dir: Path, *, port: int = 0, seed: bool = True) -> ServerProcess:
+def start_config_service(
+    data_dir: Path, *, port: int = 0, seed: bool = True, env: Mapping[str, str] | None = None
+) -> ServerProcess:
     """Start a Config Service whose files lie in ``data_dir``; it stops with its ``with`` block.
 
     On the same ``data_dir`` and ``port`` (with ``seed=False``) it comes back as it was.
@@ -33,13 +41,34 @@ def start_config_service(data_dir: Path, *, port: int = 0, seed: bool = True) ->
         data_dir,
         *(["--seed"] if seed else []),
         port=port,
-        env={
-            "CONFIG_SERVICE_TOKEN": TOKEN,
-            "CONFIG_SERVICE_ADMIN_PASSWORD": ADMIN_PASSWORD,
-            # A warning in the server is an error too.
-            "PYTHONWARNINGS": "error",
-        },
+        env={**environment(), **(env or {})},
     )
+
+
+def environment() -> dict[str, str]:
+    """Return what a Config Service of the tests has in its environment."""
+    return {
+        "CONFIG_SERVICE_TOKEN": TOKEN,
+        "CONFIG_SERVICE_ADMIN_PASSWORD": ADMIN_PASSWORD,
+        "CONFIG_SERVICE_WEBHOOKS": "{}",
+        # A warning in the server is an error too.
+        "PYTHONWARNINGS": "error",
+    }
+
+
+def run_in_service(data_dir: Path, code: str, **env: str) -> Any:
+    """Run code in a process of its own on a service's database; return the JSON that it prints."""
+    command = [sys.executable, str(MANAGE), "shell", "--settings=config_service.settings"]
+    done = subprocess.run(
+        [*command, "--no-imports", "--command", dedent(code)],
+        env={**os.environ, "SANDBOX_DATA_DIR": str(data_dir), **environment(), **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def fresh_id() -> str:

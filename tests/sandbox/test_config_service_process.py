@@ -47,7 +47,13 @@ def test_server_starts_as_the_page_says(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, *serve[1:], "--port=0", "--stop-with-parent"],
         cwd=ROOT,
-        env={**os.environ, "SANDBOX_DATA_DIR": str(tmp_path), "CONFIG_SERVICE_TOKEN": ""},
+        env={
+            **os.environ,
+            # A fresh clone has no folder for it either.
+            "SANDBOX_DATA_DIR": str(tmp_path / "new"),
+            "CONFIG_SERVICE_TOKEN": "",
+            "CONFIG_SERVICE_WEBHOOKS": "{}",
+        },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,

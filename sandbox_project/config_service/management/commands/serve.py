@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,7 @@ from django.core.wsgi import get_wsgi_application
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from contextlib import AbstractContextManager
 
 HOST: Final = "127.0.0.1"
 
@@ -45,6 +46,7 @@ class Command(BaseCommand):
     """Bring the site's database up to date and serve."""
 
     help = "Serve the site on 127.0.0.1 until SIGTERM or Ctrl-C."
+    requires_system_checks = ()  # they open the database, whose folder may have to be made first
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         port = settings.SERVE_PORT
@@ -54,8 +56,17 @@ class Command(BaseCommand):
             "--stop-with-parent", action="store_true", help="Stop when standard input ends."
         )
 
+    def background(self) -> AbstractContextManager[None]:
+        """Return what runs beside the server: the sender of a site that has one."""
+        if not hasattr(settings, "WEBHOOKS"):
+            return nullcontext()
+        from config_service.sender import sending  # noqa: PLC0415  # needs the service's models
+
+        return sending()
+
     def handle(self, *args: Any, **options: Any) -> None:
         settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
+        self.check()
         call_command("migrate", run_syncdb=True, verbosity=0)
         if options["seed"]:
             call_command("seed", verbosity=0)
@@ -69,6 +80,7 @@ class Command(BaseCommand):
                     Thread(target=server.stop_at_end_of_input, daemon=True).start()
                 self.stdout.write(f"Listening on http://{HOST}:{server.server_port}")
                 self.stdout.flush()
-                server.serve_forever(poll_interval=0.1)
+                with self.background():
+                    server.serve_forever(poll_interval=0.1)
         except OSError as exc:
             raise CommandError(f"Cannot listen on port {options['port']}: {exc.strerror}.") from exc
