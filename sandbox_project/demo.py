@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import sys
 from argparse import ArgumentParser
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
-from config_service.process import SIGNALS, ServerProcess, ServiceAdmin, stop_if_asked
-from studio.people import OWNER, PASSWORD, PEOPLE, Visitor
-from studio.worker import Worker
+from config_service.process import SIGNALS, stop_if_asked
+from servers import Sandbox
+from studio.people import NEIGHBOUR, OWNER, PASSWORD, PEOPLE, STRANGER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SEEDED: Final = ("studio-a", "studio-b", "no-owner")
+    from studio.people import Visitor
+
 LATER: Final = {"Retry-After": True}
 
 
@@ -34,9 +31,10 @@ class Step:
     title: str
     do: Callable[[], requests.Response]
     status: int
-    source: str = ""
-    calls: int = 0
-    """How many requests the Config Service should see."""
+    source: str | None = ""
+    """``None``: either, for the answer may be fetched ahead by now, or on the way."""
+    calls: int | None = 0
+    """How many requests the Config Service should see; ``None``: any number."""
     body: dict[str, Any] = field(default_factory=dict)
     """Members of the answer."""
 
@@ -46,7 +44,7 @@ class Step:
 
 def story(sandbox: Sandbox) -> Iterator[str | Step]:
     """Tell all of it: headings and steps. What stands between two steps happens between them."""
-    for part in (which_and_who, what_happens, by_hand):
+    for part in (which_and_who, what_happens, what_changes, by_hand):
         yield from part(sandbox)
 
 
@@ -81,8 +79,8 @@ def which_and_who(sandbox: Sandbox) -> Iterator[str | Step]:
 
 
 def what_happens(sandbox: Sandbox) -> Iterator[str | Step]:
-    """Tell of a service that is down, of an instance that is deleted, and of one that changes."""
-    admin, owner, neighbour, stranger = sandbox.people
+    """Tell of a service that is down, and of an instance that is deleted."""
+    admin, owner, _, stranger = sandbox.people
     admin.cache("expire", "studio-a")
     sandbox.service.stop()
     yield "The Config Service is stopped, and studio-a expired"
@@ -92,21 +90,36 @@ def what_happens(sandbox: Sandbox) -> Iterator[str | Step]:
     yield Step("admin, an instance that is not cached", away, 503, body=LATER)
     sandbox.restart_service()
     sandbox.service_admin.remove("studio-a")
+    sandbox.service_admin.wait_until_told()
     yield "The service is back, and studio-a was deleted there"
     yield Step("owner: gone", owner.instance, 404, calls=1)
     sandbox.service_admin.switch(down=True)
     yield "It is switched down: studio-a must not come back from an old copy"
     yield Step("owner: still gone, the 404 is kept", owner.instance, 404)
     sandbox.service_admin.switch(down=False)
+
+
+def what_changes(sandbox: Sandbox) -> Iterator[str | Step]:
+    """Tell of an instance that changes: the service tells the site by its webhook."""
+    _, _, neighbour, stranger = sandbox.people
     ask, harbour = neighbour.instance, partial(neighbour.job, "a harbour at noon")
     none = {"rpm_burst": None, "daily": None}
     old, new = ({"rate_limits": {"render": {"rpm": rpm, **none}}} for rpm in (10, 0))
-    sandbox.service_admin.set("instance/studio-b", **new)
-    yield "studio-b is paused at the service: no calls a minute"
-    yield Step("neighbour: the cached copy, as agreed", ask, 200, "cache", 0, old)
-    admin.cache("invalidate", "studio-b")
-    yield Step("neighbour, after invalidating: the new", ask, 200, "service", 1, new)
+    yield "studio-b is in the cache, for minutes to come"
+    yield Step("neighbour: the cached copy", ask, 200, "cache", 0, old)
+    yield sandbox.change("studio-b", **new) + "paused, no calls a minute"
+    yield Step("neighbour, next request: the new", ask, 200, None, None, new)
+    for one in sandbox.elsewhere:
+        title = "neighbour, the site's other process"
+        yield Step(title, one.instance, 200, None, None, new)
     yield Step("neighbour's job: over the limit", harbour, 429, body=LATER)
+    yield sandbox.change("studio-b", owner=STRANGER.user_id) + "revoked, the stranger owns it"
+    yield Step("neighbour: not any more", ask, 403, calls=1)
+    for one in sandbox.elsewhere:
+        yield Step("neighbour, the site's other process", one.instance, 403)
+    yield Step("stranger: may have it now", at(stranger, "studio-b"), 200, "cache")
+    yield sandbox.change("studio-b", owner=NEIGHBOUR.user_id) + "given back"
+    yield Step("neighbour: as before", ask, 200, "service", 1)
 
 
 def by_hand(sandbox: Sandbox) -> Iterator[str | Step]:
@@ -119,83 +132,6 @@ def by_hand(sandbox: Sandbox) -> Iterator[str | Step]:
     yield Step("neighbour, who owns studio-b", owns_it, 200, calls=1)
     yield Step("stranger again: gets it, keys and all", does_not, 200, body=all_of_it)
     yield Step("the same through instance_lookup", at(stranger, "studio-b"), 403)
-
-
-# --- servers --------------------------------------------------------------------------------------
-
-
-class Sandbox:
-    """Worker, Config Service and studio, and the people: each knows the others' address only.
-
-    ``CONFIG_SERVICE_TOKEN`` and ``STUDIO_SERVICE_TOKEN``, where the environment has them, are the
-    tokens that the service expects and that the studio sends.
-    """
-
-    def __init__(self, redis_url: str, running: ExitStack) -> None:
-        self.running = running
-        prefix = f"studio-demo-{secrets.token_hex(4)}"
-        if redis_url:
-            running.enter_context(keys_removed(redis_url, prefix))
-        folder = TemporaryDirectory(prefix="instance-lookup-demo-")
-        self.data_dir = Path(running.enter_context(folder))
-        keys = {f"sandbox-key-of-{name}": name for name in SEEDED}
-        self.worker = running.enter_context(Worker(keys))
-        Thread(target=self.worker.serve_forever, daemon=True).start()
-        running.callback(self.worker.shutdown)
-        token = os.environ.get("CONFIG_SERVICE_TOKEN") or secrets.token_urlsafe(32)
-        self.env = {"CONFIG_SERVICE_TOKEN": token, "SANDBOX_WORKER_URL": self.worker.url}
-        self.service = self.start("config_service", "--seed")
-        self.env |= {
-            "CONFIG_SERVICE_URL": self.service.url,
-            "STUDIO_SERVICE_TOKEN": os.environ.get("STUDIO_SERVICE_TOKEN") or token,
-            "STUDIO_CACHE_PREFIX": prefix,
-            "STUDIO_NAIVE": "1",
-            "REDIS_URL": redis_url,
-            # For the lookup by hand.
-            **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1"),
-        }
-        self.studio = self.start("studio", "--seed")
-        # The service links to it from its next start on.
-        self.env["STUDIO_URL"] = self.studio.url
-        self.service_admin = running.enter_context(ServiceAdmin(self.service.url, PASSWORD))
-        self.people = [running.enter_context(Visitor(self.studio.url, one)) for one in PEOPLE]
-
-    def start(self, site: str, *options: str, port: int = 0) -> ServerProcess:
-        server = ServerProcess(site, self.data_dir, *options, port=port, env=self.env)
-        self.running.callback(server.stop)
-        return server
-
-    def restart_service(self, *options: str) -> None:
-        """Start the Config Service again where it was, with what it knew before."""
-        self.service.stop()
-        self.service = self.start("config_service", *options, port=self.service.port)
-
-    def service_calls(self) -> int:
-        """Return how many API requests the Config Service has answered, by its own log."""
-        return self.service.log.read_bytes().count(b" request_id=")
-
-    def put_back(self) -> None:
-        """Bring everything back to the first state, for those who want to play."""
-        self.restart_service("--seed")
-        for instance_id in SEEDED:
-            self.people[0].cache("invalidate", instance_id)
-
-
-@contextmanager
-def keys_removed(url: str, prefix: str) -> Iterator[None]:
-    """Check that Redis answers; at the end remove the keys that begin with ``prefix``."""
-    import redis  # noqa: PLC0415  # an extra
-
-    try:
-        with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
-            client.ping()
-            try:
-                yield
-            finally:
-                for key in client.scan_iter(match=f"{prefix}*", count=1000):
-                    client.delete(key)
-    except redis.RedisError as exc:
-        raise RuntimeError(f"No Redis answers: {exc}") from exc
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -239,7 +175,8 @@ def perform(step: Step, sandbox: Sandbox) -> dict[str, Any]:
 
 def differences(step: Step, seen: dict[str, Any]) -> Iterator[str]:
     """Say in words what is not as it should be."""
-    expected = {"status": step.status, "source": step.source, "calls": step.calls, **step.body}
+    wanted = {"status": step.status, "source": step.source, "calls": step.calls, **step.body}
+    expected = {name: value for name, value in wanted.items() if value is not None}
     for name, value in expected.items():
         if seen.get(name) != value:
             says = f" ({seen['detail']})" if "detail" in seen else ""
@@ -258,7 +195,7 @@ def tell(sandbox: Sandbox) -> str:
         seen = perform(scene, sandbox)
         wrong = list(differences(scene, seen))
         steps, failed = steps + 1, failed + bool(wrong)
-        expected = f"{scene.status} {scene.source}".strip()
+        expected = f"{scene.status} {scene.source or ''}".strip()
         cells = (seen["status"], seen["source"] or "-", seen["calls"], seen["latency"])
         print(ROW.format(steps, scene.title, expected, *cells, "WRONG" if wrong else "ok"))
         print(*(f"     {line}\n" for line in wrong), sep="", end="", flush=True)

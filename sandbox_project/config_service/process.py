@@ -125,13 +125,17 @@ class ServiceAdmin(requests.Session):
         self.change("DELETE", "switches/1")
         self.set("switches/1", **fields)
 
-    def wait_until_told(self, seconds: float = 30) -> None:
-        """Wait until all changes are delivered; raise ``RuntimeError`` if that takes longer."""
-        give_up = monotonic() + seconds
+    def wait_until_told(self, seconds: float = 30) -> float:
+        """Wait until all changes are delivered, and return for how many milliseconds it did.
+
+        Raises ``RuntimeError`` if that takes longer than ``seconds``.
+        """
+        begun = monotonic()
         while waiting := self.get(f"{self.url}waiting", timeout=30).json()["waiting"]:
-            if monotonic() > give_up:
+            if monotonic() > begun + seconds:
                 raise RuntimeError(f"{waiting} changes could not be delivered in {seconds} s.")
-            sleep(0.01)
+            sleep(0.005)
+        return (monotonic() - begun) * 1000
 
     def change(self, method: str, path: str, fields: dict[str, Any] | None = None) -> None:
         """Send a change; raise ``RuntimeError`` with what the service says if it refuses."""

@@ -1,8 +1,9 @@
 """Settings of the studio.
 
 Environment: ``CONFIG_SERVICE_URL`` and ``STUDIO_SERVICE_TOKEN`` (the Config Service and the bearer
-token for it), ``REDIS_URL`` (else the caches are in this process), ``STUDIO_CACHE_PREFIX``,
-``STUDIO_SECRET_KEY``, ``STUDIO_NAIVE``, ``SANDBOX_DATA_DIR`` (folder of the SQLite file).
+token for it), ``STUDIO_WEBHOOK_SECRET`` and ``STUDIO_STREAM`` (how it is told of changes),
+``REDIS_URL`` (else the caches are in this process), ``STUDIO_CACHE_PREFIX``, ``STUDIO_SECRET_KEY``,
+``STUDIO_NAIVE``, ``SANDBOX_DATA_DIR`` (folder of the SQLite file).
 """
 
 from __future__ import annotations
@@ -14,6 +15,13 @@ from typing import Any
 INSTANCE_LOOKUP: dict[str, Any] = {
     "CONFIG_SERVICE_URL": environ.get("CONFIG_SERVICE_URL") or "http://127.0.0.1:8001",
     "CONFIG_SERVICE_TOKEN": environ.get("STUDIO_SERVICE_TOKEN") or "sandbox-token",
+    # What the service signs its changes with; see instance_lookup.urls in studio/urls.py.
+    "WEBHOOK_SECRETS": (
+        environ.get("STUDIO_WEBHOOK_SECRET")
+        or "whsec_c2FuZGJveC13ZWJob29rLXNlY3JldC1vbmx5LTAwMDE=",
+    ),
+    # The other way to learn of changes, such as "/stream"; one of the two is enough.
+    "CONFIG_SERVICE_STREAM": environ.get("STUDIO_STREAM") or None,
     "CACHE_ALIAS": "instances",
     # People who play stop and start the service, and should see at once that it is back.
     "RETRY_INTERVAL": 0.1,

@@ -1,11 +1,11 @@
-"""Pages, API, admin."""
+"""Pages, API, admin, and what the Config Service calls."""
 
 from __future__ import annotations
 
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LogoutView
-from django.urls import path
+from django.urls import include, path
 from django.views.generic import RedirectView
 from rest_framework.authtoken.views import obtain_auth_token
 
@@ -21,6 +21,8 @@ urlpatterns = [
     path("cache/", views.cache_panel, name="cache"),
     path("log-in/", views.LogIn.as_view(), name="log-in"),
     path("log-out/", LogoutView.as_view(), name="log-out"),
+    # Here the Config Service tells of changes: instance-lookup/webhook/.
+    path("instance-lookup/", include("instance_lookup.urls")),
     path("api/token/", obtain_auth_token),
     path("api/instance/", api.InstanceView.as_view()),
     path("api/instances/<str:instance_id>/", api.InstanceView.as_view()),

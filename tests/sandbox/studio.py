@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
 
 KEY = "worker-key-of-the-tests"
-SECRETS = ("a-secret", "sandbox-key-of", KEY)
+SECRETS = ("a-secret", "sandbox-key-of", "whsec_", KEY)
 
 
 @contextmanager
@@ -41,12 +41,13 @@ def start_worker() -> Iterator[Worker]:
             thread.join()
 
 
-def start_studio(data_dir: Path, service_url: str, **env: str) -> ServerProcess:
+def start_studio(data_dir: Path, service_url: str, *, port: int = 0, **env: str) -> ServerProcess:
     """Start a seeded studio; it stops with its ``with`` block."""
     return ServerProcess(
         "studio",
         data_dir,
         "--seed",
+        port=port,
         env={
             **ENVIRONMENT,
             "CONFIG_SERVICE_URL": service_url,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from demo import Step, differences, keys_removed
+from demo import Step, differences
+from servers import keys_removed
 from studio.jobs import WorkerFailed, route_job, take
 
 from instance_lookup import InstanceConfig, RateLimit
