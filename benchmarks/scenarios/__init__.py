@@ -16,6 +16,7 @@ NAMES = (
     "crowd",
     "outage",
     "propagation",
+    "push",
     "races",
     "site",
     "scale",
