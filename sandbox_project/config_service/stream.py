@@ -46,8 +46,8 @@ def start(last_event_id: str, newest: int) -> int:
 
 def events(after: int) -> Iterator[bytes]:
     """Yield changes and heartbeats until the listener goes, or the service is switched down."""
-    # An id without data is no event: it says where to go on, before anything has changed.
-    yield f"id: {after}\n\n".encode()
+    # A comment: it is connected. An id without data is no event, and says where to go on from.
+    yield f": welcome\nid: {after}\n\n".encode()
     said = monotonic()
     while not Switches.load().down:
         heard = bell.rung

@@ -57,7 +57,7 @@ class Listener:
             lines.append(line)
         if lines == [BEAT]:
             return None
-        fields = dict(line.split(": ", 1) for line in lines)
+        fields = dict(line.split(": ", 1) for line in lines if not line.startswith(":"))
         if "data" not in fields:
             return Event(int(fields["id"]))
         body = json.loads(fields["data"])
