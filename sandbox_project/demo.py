@@ -145,6 +145,8 @@ calls: requests that the Config Service answered; 0: it was not asked, or is awa
 ADDRESSES: Final = f"""
 Studio          {{sandbox.studio.url}}/
 Config Service  {{sandbox.service.url}}/admin/config_service/switches/   (down, slow, faulty)
+Save there      {{sandbox.service.url}}/admin/config_service/instance/   (and reload the studio)
+Who was told    {{sandbox.service.url}}/admin/config_service/delivery/
 By hand         {{sandbox.studio.url}}/naive/studio-b/   (as neighbour, then as stranger)
 Worker          {{sandbox.worker.url}}
 

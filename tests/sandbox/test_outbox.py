@@ -19,13 +19,18 @@ WAYS = """
     from django.core.management import call_command
     from django.db import transaction
     from config_service.models import Change, Instance, Project
+    from config_service.outbox import bell
 
     def types():
         found = [f"{c.type} {c.subject_id}" for c in Change.objects.order_by("pk")]
         Change.objects.all().delete()
         return found
 
-    seen = {}
+    seen, rung = {}, bell.rung
+    with transaction.atomic():
+        Instance.objects.create(pk="z").delete()
+        seen["rung too early"] = bell.rung != rung
+    seen["rung"] = bell.rung != rung; types()
     Instance(pk="a", owner="7").save(); seen["save"] = types()
     try:
         with transaction.atomic():
@@ -70,6 +75,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_way_through_the_models_is_told(database: Path) -> None:
     """What sends the models' signals is told, with the row or not at all: neither is kept alone."""
     assert run_in_service(database, WAYS) == {
+        "rung too early": False,
+        "rung": True,
         "save": ["instance.updated a"],
         "rolled back": [],
         "or create": ["instance.updated b"],
@@ -85,7 +92,7 @@ def test_each_way_through_the_models_is_told(database: Path) -> None:
 CLOCK = """
     import json
     from datetime import timedelta
-    from django.core.management import call_command
+    from django.db import connection
     from django.utils import timezone
     from config_service import outbox
     from config_service.models import Change, Delivery, Instance
@@ -104,6 +111,13 @@ CLOCK = """
     now = timezone.now()
     seen.append(["order", claimed(now), claimed(now), claimed(now)])
     seen.append(["lost", claimed(now + 9 * second), claimed(now + 11 * second)])
+    raced = []
+    def another_sender_is_first(execute, sql, *more):
+        if sql.startswith("UPDATE") and not raced:
+            raced.append("begun"); raced.append(claimed(now + 11 * second))
+        return execute(sql, *more)
+    with connection.execute_wrapper(another_sender_is_first):
+        seen.append(["raced", claimed(now + 11 * second), raced[1]])
     stale = Delivery.objects.get(change__subject_id="one", attempts=2); stale.attempts = 1
     outbox.failed(stale, "late", now + 10 * day, now)
     seen.append(["a late report", Delivery.objects.filter(last_error="late").count()])
@@ -124,6 +138,7 @@ def test_claims_and_ages(database: Path) -> None:
     assert run_in_service(database, CLOCK, CONFIG_SERVICE_WEBHOOKS=told(url)) == [
         ["order", ["instance.updated one", 1], ["instance.updated two", 1], None],
         ["lost", None, ["instance.updated one", 2]],
+        ["raced", None, ["instance.updated two", 2]],
         ["a late report", 0],
         ["paused", None, ["instance.updated one", 3]],
         ["tidy", 0, 3],

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from config_service.process import ServiceAdmin
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
 from tests.sandbox.service import ADMIN_PASSWORD, Api, fresh_id, start_config_service
+from tests.sandbox.test_openapi import CONTRACT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from config_service.process import ServerProcess
 
 BEAT = ": heartbeat"
+EVENT = OAS31Validator(
+    {"$ref": "#/components/schemas/Event", "components": CONTRACT["components"]},
+    format_checker=oas31_format_checker,
+)
 
 
 class Event(NamedTuple):
@@ -45,6 +51,7 @@ class Listener:
 
     def __init__(self, answer: requests.Response) -> None:
         self.answer = answer
+        self.bodies: list[Any] = []
         self._lines = answer.iter_lines(chunk_size=1, decode_unicode=True)
 
     def __iter__(self) -> Iterator[Event | None]:
@@ -61,6 +68,7 @@ class Listener:
         if "data" not in fields:
             return Event(int(fields["id"]))
         body = json.loads(fields["data"])
+        self.bodies.append(body)
         [subject_id] = body["data"].values()
         return Event(int(fields["id"]), body["type"], subject_id)
 
@@ -89,6 +97,7 @@ def test_stream_begins_now_and_says_where(server: ServerProcess, admin: ServiceA
         first, second = listener.change(), listener.change()
 
     assert listener.answer.headers["Content-Type"] == "text/event-stream"
+    assert [EVENT.is_valid(body) for body in listener.bodies] == [True, True]
     assert "no-store" in listener.answer.headers["Cache-Control"]
     assert begun == Event(first.id - 1)
     assert first == (begun.id + 1, "instance.updated", name)
