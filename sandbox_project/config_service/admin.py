@@ -24,6 +24,8 @@ from config_service.models import Delivery, Instance, Project, Receiver, Switche
 from config_service.outbox import WAITING, bell
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from django.db.models import QuerySet
 
 admin.site.site_header = admin.site.site_title = "Config Service"
@@ -79,7 +81,7 @@ class SwitchesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """What sites were told, or still have to be: to look at, and to try again at once."""
 
-    list_display = ("change", "to", "state", "attempts", "last_error", "next_try", "delivered_at")
+    list_display = ("change", "to", "state", "attempts", "last_error", "due", "delivered_at")
     list_filter = ("delivered_at", "given_up_at")
     list_select_related = ("change", "receiver")
     search_fields = ("change__subject_id", "change__webhook_id")
@@ -94,6 +96,12 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if delivery.delivered_at:
             return "delivered"
         return "given up" if delivery.given_up_at else "waiting"
+
+    @admin.display(description="next try", ordering="next_try")
+    def due(self, delivery: Delivery) -> datetime | None:
+        if delivery.delivered_at or delivery.given_up_at:
+            return None
+        return max(delivery.next_try, delivery.receiver.paused_until or delivery.next_try)
 
     @admin.action(description="Try again at once what was not delivered", permissions=["view"])
     def try_again(self, request: HttpRequest, chosen: QuerySet[Delivery]) -> None:

@@ -6,7 +6,7 @@ import logging
 from contextlib import contextmanager
 from datetime import timedelta
 from http.client import responses
-from threading import Thread
+from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -42,13 +42,9 @@ class Sender(Thread):
 
     def run(self) -> None:
         """Send what is due, then wait for more, until ``stop``."""
-        tidied = -TIDY
         while not self.is_stopped:
             heard = bell.rung
             try:
-                if monotonic() - tidied > TIDY:
-                    tidy()
-                    tidied = monotonic()
                 is_idle = not self.send_next()
             except DatabaseError:
                 logger.exception("The outbox cannot be read or written; trying again.")
@@ -107,9 +103,21 @@ def note_failure(delivery: Delivery, error: str, retry_after: float) -> None:
     wait = max(backoff(delivery.attempts), pause)
     next_try, resume = now + timedelta(seconds=wait), now + timedelta(seconds=pause)
     outbox.failed(delivery, error, next_try, resume)
-    # Once for a receiver that is away, not once a try.
-    level = logging.INFO if receiver.failures else logging.WARNING
+    # Once for a receiver that is away, not once a try: the admin lists them all.
+    level = logging.DEBUG if receiver.failures else logging.WARNING
     logger.log(level, "Not sent: %s (%s). The next try is in %.1f s.", delivery, error, wait)
+
+
+def keep_house(over: Event) -> None:
+    """Tidy up now and every ten minutes, until it is over; also where there are no receivers."""
+    while True:
+        try:
+            tidy()
+        except DatabaseError:
+            logger.exception("The outbox cannot be tidied up; trying again in %d s.", TIDY)
+        if over.wait(TIDY):
+            break
+    connection.close()
 
 
 def tidy() -> None:
@@ -121,14 +129,17 @@ def tidy() -> None:
 @contextmanager
 def sending() -> Iterator[None]:
     """Send in the background, one thread for each receiver, while the block runs."""
+    over = Event()
     senders = [Sender(url, secrets) for url, secrets in settings.WEBHOOKS.items()]
-    for sender in senders:
-        sender.start()
+    threads = [*senders, Thread(target=keep_house, args=(over,), daemon=True)]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
+        over.set()
         for sender in senders:
             sender.stop()
-        for sender in senders:
+        for thread in threads:
             # One that waits for a slow receiver goes with the process, and is sent again.
-            sender.join(1)
+            thread.join(1)

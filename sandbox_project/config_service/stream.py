@@ -60,5 +60,5 @@ def events(after: int) -> Iterator[bytes]:
         elif monotonic() - said >= settings.STREAM_HEARTBEAT:
             yield b": heartbeat\n\n"
             said = monotonic()
-        if len(found) < BATCH:
+        if not found:
             bell.wait(heard, LOOK)

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WAYS = """
-    import json, tempfile
+    import json, tempfile, time
+    from datetime import timedelta
     from unittest.mock import patch
     from django.core import serializers
     from django.core.management import call_command
     from django.db import transaction
     from config_service.models import Change, Instance, Project
     from config_service.outbox import bell
+    from config_service.sender import sending
+    from django.utils import timezone
 
     def types():
         found = [f"{c.type} {c.subject_id}" for c in Change.objects.order_by("pk")]
@@ -60,6 +63,13 @@ WAYS = """
             pass
     seen["half"] = [*Instance.objects.filter(pk="half"), *types()]
     Instance.objects.all().delete()
+
+    Change.objects.update(created_at=timezone.now() - timedelta(days=3))
+    give_up = time.monotonic() + 30
+    with sending():
+        while Change.objects.exists() and time.monotonic() < give_up:
+            time.sleep(0.01)
+    seen["kept for ever"] = types()
     print(json.dumps(seen))
 """
 
@@ -86,6 +96,7 @@ def test_each_way_through_the_models_is_told(database: Path) -> None:
         "queryset delete": ["project.deleted p", "instance.deleted b", "instance.deleted a"],
         "excepted": [],
         "half": [],
+        "kept for ever": [],
     }
 
 
