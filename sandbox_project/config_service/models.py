@@ -145,7 +145,8 @@ class Switches(models.Model):
 
 def store(model: type[models.Model], pk: Any, fields: dict[str, Any]) -> None:
     """Set fields of a row, which is made if it is missing. Raises ``ValidationError`` by field."""
-    if unknown := [name for name in fields if not hasattr(model, name)]:
+    known = {field.attname for field in model._meta.concrete_fields}  # noqa: SLF001  # documented
+    if unknown := fields.keys() - known:
         raise ValidationError(dict.fromkeys(unknown, "There is no such field."))
     manager: models.Manager[Any] = model.objects  # type: ignore[attr-defined]  # of each model here
     found = manager.filter(pk=pk).first()

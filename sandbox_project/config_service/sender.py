@@ -78,6 +78,7 @@ class Sender(Thread):
                 self.url,
                 body,
                 headers=headers(self.secrets, delivery.change.webhook_id, timezone.now(), body),
+                # For each read: a receiver that drips its headers keeps its own thread only.
                 timeout=settings.WEBHOOK_TIMEOUT,
                 allow_redirects=False,
                 stream=True,  # the body of the answer means nothing

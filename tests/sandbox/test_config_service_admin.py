@@ -145,6 +145,7 @@ def test_switch_form_is_saved_if_it_makes_sense(
         ("refused_users", {}, "Must be a JSON list of user ids"),
         ("refused_users", [7], "Must be a JSON list of user ids"),
         ("colour", "red", "There is no such field."),
+        ("save", 1, "There is no such field."),
     ],
 )
 def test_admin_refuses_what_breaks_the_contract(
