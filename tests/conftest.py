@@ -61,6 +61,7 @@ EXTRAS = frozenset({
     "rich",
     "tests.behaviour.drf",
     "tests.behaviour.leaks.pages",
+    "tests.properties.drf_urls",
     "trustme",
     "valkey",
 })  # fmt: skip
@@ -118,6 +119,7 @@ UNTRACED = frozenset({
     TESTS / "behaviour" / "who" / "test_concealment.py",
     TESTS / "docs",
     TESTS / "outages",
+    TESTS / "properties",
     TESTS / "races",
     TESTS / "sandbox",
     TESTS / "units" / "test_benchmarks.py",

@@ -1,0 +1,58 @@
+"""Any bytes as an id: the answer is a documented one, and never another tenant's instance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.test import override_settings
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.properties.profile import tried
+from tests.properties.rules import assert_safe, assert_served
+from tests.properties.site import OLGA, OWNED, SAM, Ask, answer, asks, named_once, site_settings
+from tests.support.doors import CALLERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(params=[False, True], ids=["open", "concealed"])
+def _site(request: pytest.FixtureRequest) -> Iterator[None]:
+    with override_settings(**site_settings(CONCEAL_DENIED=request.param)):
+        yield
+
+
+DOORS = pytest.mark.parametrize("door", ["sync", "async"])
+SERVERS = pytest.mark.parametrize("is_async", CALLERS)
+
+
+@pytest.mark.usefixtures("_site")
+@DOORS
+@SERVERS
+@tried(80)
+@given(ask=asks)
+@example(ask=Ask(SAM, header=b"acme"))
+@example(ask=Ask(SAM, path_project=b"shop"))
+@example(ask=Ask(OLGA, header=b"acme", path_instance=b"globex"))
+@example(ask=Ask(OLGA, header=b"acme", host=b"ACME"))
+@example(ask=Ask(OLGA, header=b"globex", given="acme"))
+def test_any_request(ask: Ask, door: str, is_async: bool) -> None:
+    """Whatever a request names, its answer is a documented one and of the user's own tenant."""
+    assert_safe(ask, answer(ask, door, is_async=is_async))
+
+
+@pytest.mark.usefixtures("_site")
+@DOORS
+@SERVERS
+@tried(30)
+@given(
+    user=st.sampled_from(list(OWNED)),
+    named=st.sampled_from(["acme", "globex", "ownerless"]),
+    place=named_once,
+)
+def test_instance_named_once(user: Any, named: str, place: str, door: str, is_async: bool) -> None:
+    """Whatever was asked before, an owner gets an instance that is named properly."""
+    ask = Ask(user, **{place: named if place == "given" else named.encode()})
+    assert_served(ask, named, lambda ask: answer(ask, door, is_async=is_async))
