@@ -120,7 +120,7 @@ def vault(request: pytest.FixtureRequest, cache_alias: str, cache_kind: str) -> 
         yield Vault(cache_alias, client)
 
 
-def asks(**named: str) -> LookupContext:
+def asks(**named: Any) -> LookupContext:
     return LookupContext(OLGA, **named)
 
 

@@ -54,5 +54,6 @@ def test_any_request(ask: Ask, door: str, is_async: bool) -> None:
 )
 def test_instance_named_once(user: Any, named: str, place: str, door: str, is_async: bool) -> None:
     """Whatever was asked before, an owner gets an instance that is named properly."""
-    ask = Ask(user, **{place: named if place == "given" else named.encode()})
+    id_there: Any = named if place == "given" else named.encode()
+    ask = Ask(user, **{place: id_there})
     assert_served(ask, named, lambda ask: answer(ask, door, is_async=is_async))
