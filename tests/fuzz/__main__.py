@@ -20,7 +20,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-NAMES = ("answer", "document", "entry", "request")
+NAMES = ("answer", "document", "entry", "request", "stream", "webhook")
 ROOT = Path(__file__).parents[2]
 CORPUS = Path(__file__).parent / "corpus"
 SECONDS_OF_ONE_INPUT = 10

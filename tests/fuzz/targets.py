@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from django.core.cache import caches
 from django.core.exceptions import DisallowedHost
@@ -31,6 +33,9 @@ from instance_lookup.identifiers import (
     UserDefaultIdentifier,
     id_of,
 )
+from instance_lookup.push import stream_parser
+from instance_lookup.push.changes import parse
+from instance_lookup.push.signature import NotSigned, verify
 from instance_lookup.resolution.selection import Selector
 from instance_lookup.types import InstanceConfig
 from instance_lookup.users import LookupUser
@@ -42,6 +47,8 @@ if TYPE_CHECKING:
 
 INSTANCE = instance_kind(InstanceConfig)
 NOW = 1_800_000_000.0
+WEBHOOK_SECRET = "whsec_bm90IGEgc2VjcmV0OiBpdCBzdGFuZHMgaW4gdGhlIHNvdXJjZXM="
+CHANGES = {("instance", True), ("instance", False), ("project", False)}
 SEPARATOR = b"\0"
 """Between the parts of an input, for targets that take several."""
 
@@ -140,6 +147,57 @@ class _Requests:
         assert named in {header, project, default, host_name.removesuffix(".example.com")}
 
 
+def webhook(data: bytes) -> None:
+    """Check that no delivery passes unsigned, and that an event names a proper id or is refused."""
+    delivery_id, timestamp, signature, body = (*data.split(SEPARATOR, 3), b"", b"", b"", b"")[:4]
+    headers = {
+        "webhook-id": delivery_id.decode("latin-1"),
+        "webhook-timestamp": timestamp.decode("latin-1"),
+        "webhook-signature": signature.decode("latin-1"),
+    }
+    with suppress(NotSigned):
+        verify(headers, body, [WEBHOOK_SECRET], NOW)
+        raise AssertionError("a delivery that was not signed has passed")
+    try:
+        change = parse(body)
+    except ValueError:
+        return
+    assert change is None or get_settings().id_regex.fullmatch(change.id)
+    assert change is None or (change.kind, change.expires) in CHANGES
+
+
+def stream(data: bytes) -> None:
+    """Check that a stream says the same in whatever pieces it comes, and holds no more than may be.
+
+    The first byte is the size of the pieces. The limits are small, so that inputs reach them.
+    """
+    size, wire = data[0] + 1 if data else 1, data[1:]
+    with patch.multiple(stream_parser, LIMIT=48, _ENDLESS=96):
+        whole = _events([wire])
+        pieces = _events([wire[at : at + size] for at in range(0, len(wire), size)])
+    assert whole == pieces
+    assert all(isinstance(each, type) or len(each.data) <= 48 for each in whole)
+
+
+def _events(chunks: list[bytes]) -> list[Any]:
+    """Return the events of a stream, and the error that ends it where there is one."""
+    parser, events = stream_parser.Parser(), list[Any]()
+    try:
+        for chunk in chunks:
+            for event in parser.feed(chunk):
+                events.append(event)  # not `extend`: some come before the error
+    except stream_parser.Endless:
+        events.append(stream_parser.Endless)
+    return events
+
+
 def targets() -> dict[str, Callable[[bytes], None]]:
     """Return the targets by name, ready to be fed."""
-    return {"document": document, "entry": _Entries(), "answer": answer, "request": _Requests()}
+    return {
+        "answer": answer,
+        "document": document,
+        "entry": _Entries(),
+        "request": _Requests(),
+        "stream": stream,
+        "webhook": webhook,
+    }
