@@ -79,7 +79,11 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": DATA_DIR / "config_service.sqlite3",
-        "OPTIONS": {"transaction_mode": "IMMEDIATE"},  # writers queue instead of failing
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",  # writers queue instead of failing
+            # Senders and listeners look all the time, and must not keep a writer waiting.
+            "init_command": "PRAGMA journal_mode=WAL",
+        },
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
