@@ -40,7 +40,11 @@ class Changes(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.service = Service()
         # The failures of one instance would otherwise keep it from being asked for.
-        options = {"BREAKER_FAILURES": 10**6, "MISS_BUDGET": None, "RETRY_INTERVAL": 1e-6}
+        options: dict[str, Any] = {
+            "BREAKER_FAILURES": 10**6,
+            "MISS_BUDGET": None,
+            "RETRY_INTERVAL": 1e-6,
+        }
         self.stack.enter_context(site(service=self.service, **options))
         caches["default"].clear()
         self.version = 0
