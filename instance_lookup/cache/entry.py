@@ -239,7 +239,7 @@ def read_document(kind: Kind[D], asked: str, body: bytes) -> Accepted[D]:
     body = SecretBytes(body.removeprefix(BOM_UTF8))  # hidden where tracebacks show local variables
     try:
         document, left_out = _decoded(kind.decode_document, Raw(body.decode()))
-        twice = _names_twice(body)
+        twice = names_twice(body)
     except UnicodeDecodeError:
         problem = "not UTF-8"
     except Exception as exc:  # noqa: BLE001  # a CONFIG_CLASS may raise anything
@@ -259,7 +259,7 @@ def _decoded(decoder: msgspec.json.Decoder[T], raw: Raw) -> tuple[T, tuple[LeftO
         return decode_leniently(decoder, raw)
 
 
-def _names_twice(body: bytes) -> bool:
+def names_twice(body: bytes) -> bool:
     """Tell whether an object gives two values for one name: readers do not agree which counts."""
     twice = False
 

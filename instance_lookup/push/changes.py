@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from instance_lookup.cache.entry import names_twice
 from instance_lookup.conf import get_settings
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def parse(body: bytes) -> Change | None:
     """
     try:
         event = msgspec.json.decode(body, type=_Event)
-        twice = _names_twice(body)
+        twice = names_twice(body)
     except RecursionError:
         raise ValueError("not an event: nested too deeply") from None
     except (msgspec.MsgspecError, ValueError) as exc:
@@ -89,19 +89,6 @@ def _id_in(data: _Data, kind: str, event_type: str) -> str:
     if not get_settings().id_regex.fullmatch(found):
         raise ValueError(f"data of {event_type!r}: {kind}_id is {found[:100]!r}, which is no id")
     return found
-
-
-def _names_twice(body: bytes) -> bool:
-    """Tell whether an object gives two values for one name."""
-    twice = False
-
-    def look(pairs: list[tuple[str, object]]) -> None:
-        nonlocal twice
-        twice = twice or len(dict(pairs)) < len(pairs)
-
-    # Numbers as text: Python reads no integer of more than 4,300 digits.
-    json.loads(body, object_pairs_hook=look, parse_int=str, parse_float=str)
-    return twice
 
 
 def _said(exc: Exception) -> str:
