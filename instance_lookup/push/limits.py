@@ -28,6 +28,8 @@ class Limits:
         self._alias = alias
         self._over: Expiring[bool] = Expiring(WINDOW)
         """The keys of counts that are over: a flood costs the cache no more commands."""
+        self.failure = ""
+        """Why the last delivery could not be counted: the class of an error. Empty: it was."""
 
     def wait(self, sort: str, source: str, now: float) -> int:
         """Count a delivery; return 0, or the seconds for which that source has to wait.
@@ -44,9 +46,12 @@ class Limits:
 
     def _count(self, key: str) -> int:
         try:
-            return key_values[self._alias].count(key, 2 * WINDOW)
-        except Exception:  # noqa: BLE001  # whatever the backend raises
+            number = key_values[self._alias].count(key, 2 * WINDOW)
+        except Exception as exc:  # noqa: BLE001  # whatever the backend raises
+            self.failure = type(exc).__name__
             return 0
+        self.failure = ""
+        return number
 
 
 def _network(source: str) -> bytes:

@@ -66,7 +66,8 @@ class Receiver:
             reason = str(exc)
             if wait := self._limits.wait("unsigned", source, now):
                 return self._limited("unsigned", source, wait)
-            self._note("signatures", f"was refused: {reason}", source)
+            # Each reason counts as news: who corrects the secret sees that the clock is off, too.
+            self._note("signatures", f"was refused: {reason}", source, news=reason)
             return Answer("unsigned", 401, reason)
         if wait := self._limits.wait("signed", source, now):
             return self._limited("signed", source, wait)
@@ -76,7 +77,7 @@ class Receiver:
         except ValueError as exc:
             self._note("events", f"has a good signature, but is of no use: {exc}", source)
             return Answer("malformed", 400, str(exc))
-        self._health.ok("events")
+        self._health.ok("events", "The webhook got an event that it can read.")
         if change is None:
             return Answer("ignored", 202)
         return self._deliver(delivery_id, partial(apply, change, get_resolver()))
@@ -93,24 +94,39 @@ class Receiver:
             )
             return Answer("unavailable", 503, "The cache failed. Deliver it again.", _LATER)
         self._health.ok("cache")
+        self._look_at_counts()
         if delivered is Delivery.PENDING:
             detail = "It is being worked on. Deliver it again to learn what came of it."
             return Answer("pending", 503, detail, _SOON)
         return Answer(delivered.value, 204)
+
+    def _look_at_counts(self) -> None:
+        """Log that a cache which works does not count; one that is down has its own line."""
+        if failure := self._limits.failure:
+            self._health.failed(
+                failure,
+                f"The cache {self._settings.cache_alias!r} does not count deliveries to the webhook"
+                f" ({failure}): their number has no limit. On Redis its user needs INCR, see"
+                " docs/security.md.",
+                part="counts",
+            )
+        else:
+            self._health.ok("counts", "Deliveries to the webhook are counted again.")
 
     def _limited(self, sort: str, source: str, wait: int) -> Answer:
         limit = f"more than {LIMITS[sort]} {sort} ones came from there in a minute"
         self._note(f"the number of {sort} ones", f"was refused: {limit}", source)
         return Answer("limited", 429, "Too many deliveries.", wait)
 
-    def _note(self, part: str, what: str, source: str) -> None:
+    def _note(self, part: str, what: str, source: str, news: str = "") -> None:
         """Log what is wrong with a delivery, unless the log had that a moment ago.
 
         Without that, forged deliveries between real ones would be a change of state each time.
+        ``news``, one of a few texts, is what makes a line different from others of that ``part``.
         """
-        if self._told.get(part):
+        if self._told.get(told := f"{part} {news}"):
             return
-        self._told.put(part, value=True)
+        self._told.put(told, value=True)
         self._health.changes(part, None)  # so that it is news again: the last line is long ago
         self._health.failed(
             "wrong",

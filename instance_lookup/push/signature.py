@@ -50,8 +50,9 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now:
     given = headers.get("webhook-signature", "")
     if not given or len(given) > _LONGEST:
         raise NotSigned("webhook-signature is missing or too long")
-    if abs(now - int(timestamp)) > TOLERANCE:
-        raise NotSigned(f"webhook-timestamp is more than {TOLERANCE} s off our clock")
+    if abs(off := int(timestamp) - now) > TOLERANCE:
+        way = "ahead of" if off > 0 else "behind"
+        raise NotSigned(f"webhook-timestamp is more than {TOLERANCE} s {way} our clock")
     # An id may hold dots, so that two deliveries could be signed as one text. Only for one of them
     # is the body, behind the last dot that counts, a JSON object.
     signed = f"{delivery_id}.{timestamp}.".encode() + body

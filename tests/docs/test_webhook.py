@@ -16,7 +16,7 @@ from openapi_schema_validator import OAS31Validator
 from instance_lookup.endpoints.webhook import MOST_BYTES
 from instance_lookup.push.changes import TYPES, Change, parse
 from instance_lookup.push.limits import LIMITS
-from instance_lookup.push.signature import TOLERANCE, verify
+from instance_lookup.push.signature import TOLERANCE, NotSigned, sign, verify
 from tests.support.documents import ROOT, Site, blocks, table
 from tests.support.webhook import OTHER, SECRET, event
 
@@ -58,6 +58,31 @@ def test_page_has_the_bounds() -> None:
     assert f"A body has {MOST_BYTES:,} bytes" in SECTION
     assert f"more than {LIMITS['signed']:,} signed, or {LIMITS['unsigned']} unsigned" in SECTION
     assert TOLERANCE == 5 * 60
+
+
+def test_page_has_every_reason() -> None:
+    """Who reads in the log why a delivery was refused finds what to do about it."""
+    page = (ROOT / "docs" / "operations" / "troubleshooting.md").read_text(encoding="utf-8")
+    body, now, reasons = b"{}", 1_800_000_000, []
+    for secret, timestamp, dropped in (
+        (OTHER, now, ""),
+        (SECRET, now - 301, ""),
+        (SECRET, now + 301, ""),
+        (SECRET, now, "webhook-id"),
+        (SECRET, now, "webhook-signature"),
+    ):
+        headers = {
+            "webhook-id": "msg_1",
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": sign(secret, "msg_1", timestamp, body),
+        }
+        headers.pop(dropped, None)
+        with pytest.raises(NotSigned) as raised:
+            verify(headers, body, [SECRET], now)
+        reasons.append(str(raised.value))
+    rows = re.findall(r"^\| – … (.+?) \|", page, re.MULTILINE)
+    phrases = [phrase for row in rows for phrase in row.split("; ")]
+    assert [sum(phrase in reason for phrase in phrases) for reason in reasons] == [1] * 5
 
 
 def test_openapi_has_every_answer() -> None:

@@ -72,8 +72,8 @@ def test_acl_of_the_page_is_enough_and_no_more(
     assert used == allowed
 
 
-def test_acl_without_incr(own_redis_server: RedisServer) -> None:
-    """Where deliveries cannot be counted, they have their effect all the same."""
+def test_acl_without_incr(own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Where deliveries cannot be counted, they have their effect all the same; the log says so."""
     server, config = own_redis_server, near_config("redis", own_redis_server.url(db=1))
     prefix = config["KEY_PREFIX"]
     command = [word for word in words(prefix) if word != "+incr"]
@@ -83,6 +83,9 @@ def test_acl_without_incr(own_redis_server: RedisServer) -> None:
         sent = event("instance.deleted")
         assert deliver(sent).status_code == deliver(sent).status_code == 204
         assert deliver(event(secret=OTHER)).status_code == 401
+    told = [line for line in caplog.messages if "does not count deliveries" in line]
+    assert len(told) == 1
+    assert "needs INCR" in told[0]
 
 
 def _commands_used(server: RedisServer) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING
 
 from django.test import Client
@@ -74,6 +75,41 @@ def test_forged_between_real_ones(caplog: pytest.LogCaptureFixture) -> None:
             receive(event(secret=OTHER, timestamp=NOW))
             receive(event("instance.deleted", timestamp=NOW))
     assert len(lines) == 2
+
+
+def test_each_reason_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Who corrects the secret reads at once that the clock is off, too, and which way."""
+    with site(), logged(caplog) as lines:
+        for _ in range(2):
+            receive(event(secret=OTHER, timestamp=NOW))
+            receive(event(timestamp=NOW - 600))
+            receive(event(timestamp=NOW + 600))
+    assert [re.findall("none of|behind|ahead", line) for line in lines] == [
+        ["none of"],
+        ["behind"],
+        ["ahead"],
+    ]
+
+
+def test_unreadable_events_end(caplog: pytest.LogCaptureFixture) -> None:
+    """The log says in plain words that the sender's events are as they should be again."""
+    with site(), logged(caplog) as lines:
+        receive(event("instance.deleted", timestamp=NOW, instance_id="a b"))
+        receive(event("instance.deleted", timestamp=NOW))
+    assert "which is no id" in lines[0]
+    assert lines[1:] == ["The webhook got an event that it can read."]
+
+
+def test_not_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """A cache that works but does not count, as without INCR, is logged once, and its end."""
+    with site(), faulty_cache() as faults, logged(caplog) as lines:
+        faults.fail("incr")
+        for _ in range(2):
+            assert receive(event("instance.deleted", timestamp=NOW)) == "done"
+        faults.recover()
+        assert receive(event("instance.deleted", timestamp=NOW)) == "done"
+    assert "'default' does not count deliveries to the webhook (ConnectionError)" in lines[0]
+    assert lines[1:] == ["Deliveries to the webhook are counted again."]
 
 
 def test_forged_for_hours(caplog: pytest.LogCaptureFixture) -> None:
