@@ -30,7 +30,7 @@ _REFUSED = "not sealed with ENCRYPTION_KEYS, or not for this place"
 
 
 class Encryption:
-    """Seals with the first of ``keys``, opens with any: put a new key first to rotate.
+    """Seals with the first of ``keys``, opens with any.
 
     What is sealed belongs to a ``place`` and opens nowhere else. It is not encrypted.
     """

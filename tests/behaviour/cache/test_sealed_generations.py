@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +28,7 @@ from tests.support.sealing import (
     EXPIRY,
     KEY,
     KEYS,
+    OTHER_KEY,
     OWN,
     PARAMS,
     Site,
@@ -308,6 +310,19 @@ def test_block_and_its_end(site: Site, call: Twin) -> None:
     assert is_blocked(other)
     site.clock.now += HOUR + 1
     assert not is_blocked(other)
+
+
+def test_block_during_a_rotation(site: Site) -> None:
+    """Rotated as the docs say, each process sees a block that one a step behind or ahead sets."""
+    steps = [[OTHER_KEY], [OTHER_KEY, KEY], [KEY, OTHER_KEY], [KEY]]
+    for one, next_one in pairwise(steps):
+        for setter, seer in ((one, next_one), (next_one, one)):
+            site.process(encryption_keys=setter).block_instance("acme", HOUR)
+            other = site.process(encryption_keys=seer)
+            assert is_blocked(other)
+            assert is_blocked(site.process(encryption_keys=setter))
+            other.unblock_instance("acme")
+            assert not is_blocked(site.process(encryption_keys=setter))
 
 
 def test_block_without_a_key(site: Site, writer: Writer) -> None:
