@@ -140,12 +140,20 @@ ALARMS: dict[str, list[dict[str, str]]] = {
         of_site("denied_total", "0+120x30", by="policy"),
         of_site("requests_total", "0+600x30", source="none", outcome="access_denied"),
     ],
+    "InstanceLookupCacheDistrusted": [of_site("rejected_total", "0+1x30", reason="generation")],
+    "InstanceLookupDeliveriesRefused": [
+        of_site("webhook_deliveries_total", "0+2x30", outcome="unsigned"),
+        of_site("webhook_deliveries_total", "7x30", outcome="done"),
+    ],
 }
 FAILING_CALLS = [
     of_site("service_requests_total", "0+60x30", outcome="timeout"),
     of_site("service_requests_total", "0+30x30", outcome="ok"),
 ]
 HEALTHY = [
+    of_site("rejected_total", "0+5x30", reason="outdated"),
+    of_site("webhook_deliveries_total", "0+2x30", outcome="unsigned"),
+    of_site("webhook_deliveries_total", "0+60x30", outcome="done"),
     of_site("breaker_state", "0x30"),
     of_site("subscription_up", "1x30"),
     of_site("stale_runway_seconds_bucket", "3x30", le="600.0"),
