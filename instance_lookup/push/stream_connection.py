@@ -53,7 +53,11 @@ class Cause(NamedTuple):
 
 PASSING = Cause("It is tried again by itself.")
 CREDENTIAL = Cause("Check CONFIG_SERVICE_TOKEN, and that it may read the stream.", logging.ERROR)
-NONE = Cause("If the service has none, leave CONFIG_SERVICE_STREAM out.", pause=RARELY)
+NONE = Cause(
+    "Check the path in CONFIG_SERVICE_STREAM. If the service has no stream, leave"
+    " CONFIG_SERVICE_STREAM out; it is asked again every 15 minutes.",
+    pause=RARELY,
+)
 REDIRECT = Cause("Redirects are not followed: check CONFIG_SERVICE_URL and CONFIG_SERVICE_STREAM.")
 PROXY = Cause("Check CONFIG_SERVICE_PROXY, and the proxy.")
 SILENT = Cause(

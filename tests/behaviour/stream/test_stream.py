@@ -424,6 +424,7 @@ def test_service_without_a_stream(site: StreamServer, caplog: pytest.LogCaptureF
         version()
     assert site.asked == 1
     assert len(lines(caplog)) == 1
+    assert "Check the path in CONFIG_SERVICE_STREAM." in lines(caplog)[0]
     assert "leave CONFIG_SERVICE_STREAM out" in lines(caplog)[0]
     assert stream._term is held  # it keeps the lease: others need not ask as well
 
