@@ -40,7 +40,7 @@ def test_index_has_every_extra() -> None:
     """Each integration has a row with its extra, by the name that pip takes."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     shown = {row.split("|")[-2].strip(" `") for row in ROWS} - {"–"}
-    others = {"redis", "drf", "encryption", "all"}
+    others = {"redis", "drf", "all"}
     assert shown == set(project["optional-dependencies"]) - others
 
 
