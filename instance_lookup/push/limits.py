@@ -5,7 +5,9 @@ from __future__ import annotations
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
 
+from instance_lookup.cache.health import CACHE_SKIPPED
 from instance_lookup.cache.keyvalue import key_values
+from instance_lookup.resilience.breaker import Breaker
 from instance_lookup.resilience.expiring import Expiring
 
 WINDOW = 60
@@ -21,7 +23,8 @@ class Limits:
     """Counts deliveries in one cache alias.
 
     As exact as that counts: database and file-based caches lose some of those that come at the same
-    moment. A cache that fails counts nothing, and then no delivery has an effect either.
+    moment. A cache that fails counts nothing, and then no delivery has an effect either. It is left
+    alone for a while: forged ones that waited for it would take the threads of all coroutines.
     """
 
     def __init__(self, alias: str) -> None:
@@ -30,6 +33,7 @@ class Limits:
         """The keys of counts that are over: a flood costs the cache no more commands."""
         self.failure = ""
         """Why the last delivery could not be counted: the class of an error. Empty: it was."""
+        self._breaker = Breaker(failures=1, reset=CACHE_SKIPPED, probe=CACHE_SKIPPED)
 
     def wait(self, sort: str, source: str, now: float) -> int:
         """Count a delivery; return 0, or the seconds for which that source has to wait.
@@ -45,11 +49,15 @@ class Limits:
         return WINDOW - second
 
     def _count(self, key: str) -> int:
+        if not self._breaker.enter():
+            return 0
         try:
             number = key_values[self._alias].count(key, 2 * WINDOW)
         except Exception as exc:  # noqa: BLE001  # whatever the backend raises
+            self._breaker.failed()
             self.failure = type(exc).__name__
             return 0
+        self._breaker.succeeded()
         self.failure = ""
         return number
 

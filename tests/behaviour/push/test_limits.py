@@ -9,9 +9,11 @@ import pytest
 from django.core.cache import caches
 from django.db import connections
 
+from instance_lookup.cache.health import CACHE_SKIPPED
 from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.push.limits import LIMITS, Limits
 from instance_lookup.testing import faulty_cache
+from tests.support.monotonic import Monotonic
 from tests.support.webhook import NOW
 
 if TYPE_CHECKING:
@@ -101,9 +103,17 @@ def test_flood_costs_the_cache_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert faults.calls.count("get") + faults.calls.count("incr") == 3
 
 
-def test_cache_down() -> None:
-    """A cache that cannot count limits no one."""
+def test_cache_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that cannot count limits no one, and a flood waits for it once, until it is back."""
+    monkeypatch.setitem(LIMITS, "unsigned", 1)
     with faulty_cache() as faults:
-        faults.fail()
         limits = Limits("default")
+        clock = Monotonic(limits)
+        faults.fail()
+        before = len(faults.calls)
         assert not any(limits.wait("unsigned", "", NOW) for _ in range(100))
+        assert len(faults.calls) == before + 1
+        faults.recover()
+        assert not any(limits.wait("unsigned", "", NOW) for _ in range(100))
+        clock.now += CACHE_SKIPPED
+        assert [bool(limits.wait("unsigned", "", NOW)) for _ in range(3)] == [False, True, True]
