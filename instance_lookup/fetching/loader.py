@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 D = TypeVar("D", bound=Struct)
 
+AFTER_CHANGES = 16
+"""Fetches under way from which on a change begins no more. Callers need the room, and the service
+may change thousands in one go."""
+
 
 class Loader(Generic[D]):
     """Loads the documents of one kind, from the cache or from the Config Service."""
@@ -185,11 +189,13 @@ class Loader(Generic[D]):
 
         It is where the cache holds a document that is younger than its ttl: it was fetched for a
         caller, or warmed, in that time. Blocks for one look at the cache. Does nothing where
-        ``REFRESH_AHEAD`` is off: then the next caller fetches.
+        ``REFRESH_AHEAD`` is off, or much is being fetched: then the next caller fetches.
         """
+        if self._settings.refresh_ahead is None or self.flights >= AFTER_CHANGES:
+            return
         reading = self._cache.read_shared(asked)
         entry = reading.entry
-        if entry is None or entry.document is None or self._settings.refresh_ahead is None:
+        if entry is None or entry.document is None:
             return
         if time() - entry.cached_at < entry.ttl:
             # Patient: another process may still be fetching what was before the change.

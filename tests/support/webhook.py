@@ -21,6 +21,7 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from threading import Event
 
     import pytest
 
@@ -41,9 +42,12 @@ class Service(Interrupted):
         self.instances = {"acme": acme("first"), "other": acme("x", instance_id="other")}
         self.asked: list[str] = []
         self.is_down = False
+        self.waits_for: Event | None = None
 
     def get_instance(self, instance_id: str, query: Query) -> Document | NotModified:
         self.asked.append(instance_id)
+        if self.waits_for is not None:
+            self.waits_for.wait(30)
         if self.is_down:
             raise DOWN
         return super().get_instance(instance_id, query)

@@ -9,10 +9,11 @@ import pytest
 from django.db import connections
 
 from instance_lookup import ConfigServiceUnavailable, InstanceResolver, Source, get_resolver
+from instance_lookup.fetching.loader import AFTER_CHANGES
 from instance_lookup.signals import instance_invalidated
 from tests.support.caches import use_cache
 from tests.support.insides import under_way
-from tests.support.lookups import bucket, project
+from tests.support.lookups import acme, asks, bucket, project
 from tests.support.near import settled
 from tests.support.waiting import wait_until
 from tests.support.webhook import (
@@ -139,6 +140,26 @@ def test_update_of_what_was_used_long_ago(
         deliver(event())
         assert not under_way(get_resolver())
         assert service.asked == ["acme"]
+
+
+def test_many_updates_in_one_go(service: Service) -> None:
+    """However many instances change, the service is asked for a few ahead; callers find room."""
+    ids = [f"one-{number}" for number in range(3 * AFTER_CHANGES)]
+    service.instances |= {each: acme("first", instance_id=each) for each in ids}
+    goes_on = threading.Event()
+    with site(service=service):
+        for each in ids:
+            get_resolver().resolve(asks(instance_id=each))
+        service.waits_for = goes_on
+        try:
+            for each in ids:
+                assert deliver(event(instance_id=each)).status_code == 204
+            assert under_way(get_resolver()) == AFTER_CHANGES
+        finally:
+            service.waits_for = None
+            goes_on.set()
+        refreshed()
+        assert get_resolver().resolve(asks(instance_id=ids[-1])).source is Source.SERVICE
 
 
 @pytest.mark.parametrize("event_type", TYPES)
