@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 _REMEMBERED = 2 * TOLERANCE + 60
 """Seconds: a signature can be replayed for twice the tolerance, if the sender's clock is ahead."""
-_UNDER_WAY = 30
-"""Seconds after which an effect that did not end, since its process did, may be tried again."""
+_UNDER_WAY = 10
+"""Seconds after which an effect that did not end, since its process did, may be tried again.
+
+It also ends a mark of nobody: a Redis that hung reads what a client sent it and gave up on. An
+effect that takes longer is had twice, which costs a call of the Config Service.
+"""
 _PENDING, _DONE = "gpending", "gdone"
 """A letter "g" in front, as all that is no JSON: see ``redis_client``."""
 

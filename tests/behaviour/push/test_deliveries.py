@@ -26,7 +26,7 @@ def nothing() -> None:
 
 
 def test_lives() -> None:
-    """What is done is remembered while it can be replayed; what broke off ends in half a minute."""
+    """What is done is remembered while it can be replayed; what broke off ends in ten seconds."""
     lives: list[float | None] = []
 
     def effect() -> None:
@@ -34,7 +34,7 @@ def test_lives() -> None:
 
     assert deliver("msg_1", effect, "default") is Delivery.DONE
     lives.extend(HookedCache.lives.values())
-    assert lives == [30, 660]
+    assert lives == [10, 660]
     assert lives[1] is not None
     assert lives[1] > 2 * TOLERANCE
 
