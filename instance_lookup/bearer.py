@@ -22,14 +22,42 @@ class Request(Protocol):
 R = TypeVar("R", bound=Request)
 
 
-class Credential(SecretText):
+class _Unpickled:
+    """Copies are whole. In a pickle, such as that of a client's response, there is no value."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+
+class Credential(_Unpickled, SecretText):
     """The value of a header; what an HTTP client encodes hides itself as well."""
 
     __slots__ = ()
 
-    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> SecretBytes:
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> CredentialBytes:
         """Return the value as it goes into a request."""
-        return SecretBytes(super().encode(encoding, errors))
+        return CredentialBytes(super().encode(encoding, errors))
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (MASK,)
+
+
+class CredentialBytes(_Unpickled, SecretBytes):
+    """The value of a header, encoded; what an HTTP client decodes to show it hides itself."""
+
+    __slots__ = ()
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> Credential:
+        """Return the value as a hook of a client reads it."""
+        return Credential(super().decode(encoding, errors))
+
+    def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
+        return bytes, (MASK.encode(),)
 
 
 class Bearer:

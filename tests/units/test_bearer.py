@@ -68,6 +68,27 @@ def test_bearer_refuses_pickle(protocol: int) -> None:
         pickle.dumps(config().bearer("render"), protocol)
 
 
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_pickle_of_what_a_client_holds_has_no_key(protocol: int) -> None:
+    """A request, whose answer a project may well keep in a cache, is pickled without the key."""
+    sent = request(auth=config().bearer("render"))
+    header = sent.headers["Authorization"]
+    for each in (sent, header, header.encode()):
+        assert b"SECRET" not in pickle.dumps(each, protocol)
+    kept = pickle.loads(pickle.dumps(sent, protocol))
+    assert kept.headers["Authorization"] == "********"
+
+
+def test_copies_of_a_request_are_sent_with_the_key() -> None:
+    """Who sends a copy of a request sends the key."""
+    sent = request(auth=config().bearer("render"))
+    value, header = f"Bearer {KEY}", sent.headers["Authorization"]
+    for duplicate in (copy.copy, copy.deepcopy):
+        assert duplicate(sent).headers["Authorization"] == value
+        assert duplicate(header) == value
+        assert duplicate(header.encode()) == value.encode()
+
+
 def test_bearer_copies_are_itself() -> None:
     """Copies would forget where the key goes."""
     bearer = config().bearer("render")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -167,3 +169,14 @@ def test_requests_of_httpx_show_no_key() -> None:
     request = CONFIG.bearer("render")(httpx.Request("GET", "https://worker.example"))
     assert request.headers["Authorization"] == f"Bearer {CANARY}"
     assert CANARY not in f"{request!r} {request.headers!r} {request.headers.raw!r}"
+    assert CANARY not in f"{request.headers.items()} {request.headers.multi_items()}"
+
+
+@each_client
+def test_pickled_answer_holds_no_key(worker: ScriptedServer, ca: str, get: Get) -> None:
+    """An answer that is kept in a cache or a session does not take the key along."""
+    answer = get(f"{worker.url}/jobs", CONFIG.bearer("render"), ca)
+    pickled = pickle.dumps(answer)
+    assert CANARY.encode() not in pickled
+    assert pickle.loads(pickled).status_code == 200
+    assert copy.deepcopy(answer.request).headers["Authorization"] == f"Bearer {CANARY}"
