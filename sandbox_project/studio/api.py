@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from instance_lookup import LookupContext, LookupResult, get_resolver
+from instance_lookup.inspection import masked
 from instance_lookup.permissions import HasInstanceFeature, IsInstanceOwnerOrAdmin
 from studio.jobs import route_job
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def standing(request: Any) -> dict[str, Any]:
-    """Return where a request stands, Django's or DRF's: all but the values of the API keys.
+    """Return where a request stands, Django's or DRF's: all but what is secret.
+
+    That is the values of the API keys, and of workers' URLs user, password and query.
 
     Times are in seconds, ``cached_at`` in Unix time. Raises what the lookup raises.
     """
@@ -42,7 +45,7 @@ def standing(request: Any) -> dict[str, Any]:
             name: {"rpm": limit.rpm, "rpm_burst": limit.rpm_burst, "daily": limit.daily}
             for name, limit in config.rate_limits.items()
         },
-        "worker_urls": dict(config.worker_urls),
+        "worker_urls": masked(config)["worker_urls"],
         "key_names": sorted(config.api_keys),
     }
 

@@ -9,12 +9,12 @@ import pytest
 import requests
 from studio.people import OWNER, Visitor
 
-from tests.sandbox.studio import KEY, SECRETS
+from tests.sandbox.studio import KEY, SECRETS, add_instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from config_service.process import ServerProcess
+    from config_service.process import ServerProcess, ServiceAdmin
 
 
 # --- pages -------------------------------------------------------------------------------------
@@ -149,6 +149,18 @@ def test_pages_never_show_a_key(people: dict[str, Visitor], mine: str) -> None:
     answer = people["owner"].instance(X_Instance_ID=mine)
     assert answer.json()["key_names"] == ["render"]
     assert KEY not in answer.text
+
+
+def test_what_is_secret_of_a_worker_is_not_shown(
+    people: dict[str, Visitor], service_admin: ServiceAdmin
+) -> None:
+    """User, password and query of a worker's URL are shown neither by the page nor by the API."""
+    url = "https://user:a-secret@worker.example/jobs?sig=a-secret"
+    name = add_instance(service_admin, worker_urls={"render": url})
+    for path in (f"/instances/{name}/", f"/api/instances/{name}/"):
+        answer = people["owner"].page(path)
+        assert "@worker.example/jobs" in answer.text
+        assert "a-secret" not in answer.text
 
 
 def test_page_is_not_kept_by_the_browser(people: dict[str, Visitor]) -> None:
