@@ -240,15 +240,20 @@ def log() -> Iterator[StringIO]:
             return traced(ei[1])
 
     lines, root = StringIO(), logging.getLogger()
-    handler, level = logging.StreamHandler(lines), root.level
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(Everything("%(name)s %(levelname)s %(message)s"))
+    # Django sets its own to INFO, and SQL is said at DEBUG.
+    loggers = [root, *(logging.getLogger(name) for name in root.manager.loggerDict)]
+    levels = [each.level for each in loggers]
     root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
+    for each in loggers:
+        each.setLevel(logging.DEBUG)
     try:
         yield lines
     finally:
         root.removeHandler(handler)
-        root.setLevel(level)
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
 
 
 def traced(error: BaseException) -> str:

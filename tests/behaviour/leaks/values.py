@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from asgiref.sync import async_to_sync
 from django.conf import settings
-from django.core.management import ManagementUtility
+from django.core.management import ManagementUtility, call_command
 from django.test import RequestFactory, override_settings
 
 from instance_lookup import (
@@ -33,8 +33,8 @@ from instance_lookup.conf import get_settings
 from instance_lookup.context_processors import instance
 from instance_lookup.frozen import SecretDict
 from instance_lookup.request.attributes import attach
-from tests.behaviour.leaks.site import USERS, told, traced, webhook_secret
-from tests.support.near import ALIAS
+from tests.behaviour.leaks.site import USERS, log, told, traced, webhook_secret
+from tests.support.near import ALIAS, near_caches
 from tests.support.secrets import secret
 
 if TYPE_CHECKING:
@@ -282,6 +282,19 @@ def stored(site: Site) -> str:
     with redis.Redis(port=site.redis.port) as client:
         ours = client.scan_iter(f"{settings.CACHES[ALIAS]['KEY_PREFIX']}*")
         return repr({key: client.get(key) for key in ours if client.type(key) == b"string"})
+
+
+def sql(site: Site) -> str:
+    """Return the SQL that Django logs with ``DEBUG``, where the cache is a table."""
+    table = {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "leaks",
+        "KEY_PREFIX": "sql",
+    }
+    with near_caches(**{ALIAS: table}), override_settings(DEBUG=True), log() as seen:
+        call_command("createcachetable")
+        site.use()
+    return seen.getvalue()
 
 
 def monitored(site: Site) -> str:
