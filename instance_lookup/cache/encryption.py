@@ -36,7 +36,7 @@ class Encryption:
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        made = [base64.urlsafe_b64decode(key) for key in keys]
+        made = [SecretBytes(base64.urlsafe_b64decode(key)) for key in keys]
         self._ciphers = [AESGCM(_derived(key, b"entries")) for key in made]
         self._tag_keys = [SecretBytes(_derived(key, b"generations")) for key in made]
         # What the release before wrote. To go with the next minor version.

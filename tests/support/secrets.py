@@ -26,6 +26,7 @@ NAMES = (
     "encryption key",
     "webhook secret",
 )
+_KEYS = ("encryption key", "webhook secret")
 SHORTEST = 8
 """A part of a secret of so many characters is a leak."""
 _RUN = re.compile(rf"[a-z0-9+/=_-]{{{SHORTEST},}}")
@@ -48,18 +49,25 @@ def key_bytes(name: str) -> bytes:
 def leaks(text: str) -> list[str]:
     """Return which secrets a text shows: whole or a part, and how they are spelled.
 
-    Plain in any case, escaped as in URLs and JSON, backwards, as hex digits, and within base64.
+    Plain in any case, escaped as in URLs and JSON, backwards, as hex digits, within base64, and the
+    bytes of a key as ``repr`` shows them.
     """
     plain = text.lower()
     unescaped = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), plain)
     unescaped = f"{unescaped} {unquote_to_bytes(text).decode('latin-1')}".lower()
+    raw = [name for name in _KEYS if any(part in unescaped for part in _raw_parts(name))]
     plain, unescaped = _words(plain), _words(unescaped)
-    return [
+    return [f"{name}, as bytes" for name in raw] + [
         f"{name}, {spelled}"
         for name in NAMES
         for spelled, needles in _needles(name).items()
         if any(needle in (unescaped if spelled == "escaped" else plain) for needle in needles)
     ]
+
+
+@cache
+def _raw_parts(name: str) -> list[str]:
+    return _parts(key_bytes(name).decode("latin-1"))
 
 
 def _words(text: str) -> str:
@@ -71,7 +79,7 @@ def _words(text: str) -> str:
 def _needles(name: str) -> dict[str, list[str]]:
     """Return, for each spelling, texts of which each leak in it has at least one."""
     values = [secret(name).encode()]
-    if name in {"encryption key", "webhook secret"}:
+    if name in _KEYS:
         values = [base64.urlsafe_b64encode(key_bytes(name)), base64.b64encode(key_bytes(name))]
     plain = [part for value in values for part in _parts(value.decode().rstrip("="))]
     codes = [codecs.encode(value, "hex").decode() for value in values]

@@ -6,18 +6,23 @@ import base64
 import hmac
 import zlib
 from base64 import b64encode
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.core.cache import caches
 from django.test import override_settings
 
+from instance_lookup.cache import encryption
 from instance_lookup.cache.codec import Codec, is_former, new_encryption_key
 from instance_lookup.cache.encryption import Encryption
 from instance_lookup.conf import build_settings
+from instance_lookup.frozen import hide
 from tests.support.caches import use_cache
+from tests.support.secrets import key_bytes, leaks
 
 if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
@@ -27,6 +32,24 @@ UNDER = "g0123456789abcdef.gfedcba9876543210."
 BODY = b'{"instance_id": "acme", "api_keys": {"a": "sk-SECRET"}}'
 OLD, NEW = new_encryption_key(), new_encryption_key()
 REFUSED = "not sealed with ENCRYPTION_KEYS"
+
+
+def test_error_of_the_library_shows_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the library lacks a cipher, no local variable of ours shows a key to a tracker."""
+
+    def lacking(key: bytes) -> None:
+        raise UnsupportedAlgorithm("no AES-GCM here")
+
+    monkeypatch.setattr(encryption, "AESGCM", lacking)
+    with pytest.raises(UnsupportedAlgorithm) as caught:
+        Encryption([hide(base64.urlsafe_b64encode(key_bytes("encryption key")).decode())])
+    ours = [
+        frame.f_locals
+        for frame, _ in walk_tb(caught.value.__traceback__)
+        if frame.f_code.co_filename == encryption.__file__
+    ]
+    assert "<32 bytes, not shown>" in repr(ours)
+    assert leaks(repr(ours)) == []
 
 
 def codec(*keys: str, **options: Any) -> Codec:

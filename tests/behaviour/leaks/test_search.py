@@ -53,6 +53,14 @@ def test_search_finds_keys(name: str, encode: object) -> None:
         assert {each.partition(",")[0] for each in leaks(f"<{shown}>")} == {name}
 
 
+@pytest.mark.parametrize("name", ["encryption key", "webhook secret"])
+def test_search_finds_keys_as_bytes(name: str) -> None:
+    """A local variable with the bytes of a key is found, also where it is quoted once more."""
+    shown = repr(key_bytes(name))
+    for text in (shown, repr([shown]), json.dumps(shown)):
+        assert leaks(text) == [f"{name}, as bytes"]
+
+
 @pytest.mark.parametrize("text", ["", "nothing", "API key", json.dumps(NAMES), "A" * 10_000])
 def test_search_finds_nothing_where_nothing_is(text: str) -> None:
     """What is no secret is none, or the search would be turned off one day."""
