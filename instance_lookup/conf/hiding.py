@@ -10,7 +10,7 @@ from django.conf import settings
 from instance_lookup.conf import NAME, on_change
 from instance_lookup.frozen import hide, masked_url
 
-_URLS = ("CONFIG_SERVICE_URL", "CONFIG_SERVICE_PROXY")
+_URLS = ("CONFIG_SERVICE_URL", "CONFIG_SERVICE_PROXY", "CONFIG_SERVICE_STREAM")
 
 
 def hide_urls() -> None:

@@ -43,6 +43,16 @@ def test_refused_url_is_not_shown(url: str) -> None:
         assert "pa55w0rd" not in shown()
 
 
+@pytest.mark.parametrize("stream", ["/stream?key=pa55w0rd", "https://config.example/s?pa55w0rd"])
+def test_query_of_the_stream_is_not_shown(stream: str) -> None:
+    """The query of CONFIG_SERVICE_STREAM may be secret, and is sent as it is."""
+    with override_settings(INSTANCE_LOOKUP={**PLAIN, "CONFIG_SERVICE_STREAM": stream}):
+        assert "pa55w0rd" not in shown()
+        assert repr(get_settings().config_service_stream) == repr(stream)
+    with override_settings(INSTANCE_LOOKUP={**PLAIN, "CONFIG_SERVICE_STREAM": "/stream"}):
+        assert "'/stream'" in shown()
+
+
 def test_hidden_url_is_used_as_it_is() -> None:
     """What is hidden from people is what a resolver and a copy of the settings work with."""
     with override_settings(INSTANCE_LOOKUP={**PLAIN, "CONFIG_SERVICE_PROXY": PROXY}):
