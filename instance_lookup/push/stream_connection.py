@@ -22,6 +22,7 @@ from instance_lookup.backends.base import Query
 from instance_lookup.backends.headers import headers_of
 from instance_lookup.backends.transport import ProxyRefused, root_cause
 from instance_lookup.context import fresh_request_id
+from instance_lookup.frozen import SecretText, hide
 from instance_lookup.push.stream_parser import Endless, Parser
 from instance_lookup.resilience.deadline import Deadline
 
@@ -166,11 +167,14 @@ def connect(backend: HttpConfigService, settings: Settings, last_id: str | None)
 
 
 def url_of(backend: HttpConfigService, settings: Settings) -> str:
-    """Return the URL of the stream: always on the host that the backend asks."""
-    base, given = backend.location, settings.config_service_stream or ""
+    """Return the URL of the stream: always on the host that the backend asks.
+
+    It hides itself, since its query may be secret.
+    """
+    base, given = backend.location, hide(settings.config_service_stream or "")
     if given.startswith("/"):
-        return base + given
-    return urlunsplit((*urlsplit(base)[:2], *urlsplit(given)[2:]))
+        return SecretText(base + given)
+    return SecretText(urlunsplit((*urlsplit(base)[:2], *urlsplit(given[:])[2:])))
 
 
 def _request(
@@ -188,7 +192,7 @@ def _request(
     if last_id:
         headers["Last-Event-ID"] = last_id
     return session.prepare_request(
-        requests.Request("GET", url_of(backend, settings), headers=headers)
+        requests.Request("GET", url_of(backend, settings)[:], headers=headers)
     )
 
 

@@ -154,6 +154,16 @@ def test_url(base: str, given: str, expected: str) -> None:
     assert url_of(HttpConfigService(url=base), settings) == expected
 
 
+@pytest.mark.parametrize("stream", ["/stream?key=s3cret", "https://a.example/stream?key=s3cret"])
+def test_url_hides_itself(stream: str) -> None:
+    """The query may be secret, and the thread that listens has the URL in a local variable."""
+    base = "https://a.example"
+    settings = build_settings({"config_service_url": base, "config_service_stream": stream})
+    url = url_of(HttpConfigService(url=base), settings)
+    assert url == "https://a.example/stream?key=s3cret"
+    assert "s3cret" not in repr(url)
+
+
 def test_url_of_a_backend_with_another_host() -> None:
     """The token of a backend that was built with its own URL goes to no other host."""
     url = "http://a.example/stream"
