@@ -118,9 +118,9 @@ class SealedTokens(Tokens):
         key = getattr(keys, which)
         old = self._newest_of(key, before)
         least = max(_at(old) + 1, self._newest.at(key), self._newest.heard(key))
-        known = 0.0 if asked is None else self._blocks.until(asked)
-        end = max(known, 0.0 if old is None else old.until)
         freed = 0.0 if old is None else old.freed
+        known = 0.0 if asked is None else self._known_end(asked, _at(old) if freed else 0)
+        end = max(known, 0.0 if old is None else old.until)
         if until is None:
             return self._new(keys, which, least=least, until=end, freed=freed)
         # For as long as the block would have lasted: a process that knows of it, and has no look
@@ -227,11 +227,17 @@ class SealedTokens(Tokens):
         if end > time():
             self._blocks.remember(asked, end, at)
             return end, False
-        freed = max((part.at for part in parts if part.freed), default=0)
-        if freed and freed > self._blocks.since(asked):
-            self._blocks.remember(asked, 0.0)
-        known = self._blocks.until(asked)
+        known = self._known_end(asked, max((part.at for part in parts if part.freed), default=0))
         return known, known > 0
+
+    def _known_end(self, asked: str, freed_at: int) -> float:
+        """Return until when an id is blocked as this process knows; 0: it is not.
+
+        It was just read that a block was lifted at ``freed_at`` (Unix milliseconds; 0: it was not).
+        """
+        if freed_at > self._blocks.since(asked):
+            self._blocks.remember(asked, 0.0)
+        return self._blocks.until(asked)
 
 
 def _at(part: Part | None) -> int:

@@ -460,6 +460,20 @@ def test_lifted_block_is_learned_of_late(site: Site, writer: Writer) -> None:
     assert writer.copy(OWN)[OWN].startswith("gfreed")
 
 
+@pytest.mark.parametrize("act", ["invalidate", "expire"])
+def test_lifted_block_is_learned_of_by_a_change(site: Site, act: str, call: Twin) -> None:
+    """A process that saw a block, and then changes the id before it looks, sets no block again."""
+    resolver, other = site.process(), site.process()
+    resolver.block_instance("acme", 24 * HOUR)
+    assert is_blocked(other)
+    site.clock.now += 1
+    resolver.unblock_instance("acme")
+    call(other.cache, act, "acme")
+    assert not is_blocked(site.process())
+    assert not is_blocked(resolver)
+    assert not is_blocked(other)
+
+
 def test_list_of_blocked(site: Site, writer: Writer) -> None:
     """A list of many instances shows the blocks that count, and no others."""
     from instance_lookup.cache.peeks import blocked_among
