@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from instance_lookup.cache.keys import as_token, new_token
+from instance_lookup.push.stream_parser import ID
 
 if TYPE_CHECKING:
     from instance_lookup.cache.keyvalue import KeyValue
@@ -98,7 +99,10 @@ class Bookmark:
         with suppress(Exception):  # whatever the backend raises, or nonsense
             found = self._cache.get(self._key)
             if found is not None:
-                self._known = msgspec.json.decode(found, type=_Place).id or None
+                place = msgspec.json.decode(found, type=_Place).id
+                # What others write there does not get into a header.
+                if not place or ID.fullmatch(place.encode()):
+                    self._known = place or None
         return self._known
 
     def write(self, event_id: str) -> None:

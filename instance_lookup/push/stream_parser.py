@@ -21,7 +21,7 @@ LIMIT = 65_536
 _ENDLESS = 16 * LIMIT
 """Bytes that may be dropped of one event before it counts as one without end."""
 _LINE_END = re.compile(rb"\r\n|\r|\n")
-_ID = re.compile(rb"[!-~]{1,200}")
+ID = re.compile(rb"[!-~]{1,200}")
 """An id goes back in a header, and into the cache."""
 _DIGITS = re.compile(rb"[0-9]{1,9}")
 
@@ -114,7 +114,7 @@ class Parser:
                 self._drop(dropped)
         elif name == b"event":
             self._name = value.decode(errors="replace")
-        elif name == b"id" and (not value or _ID.fullmatch(value)):
+        elif name == b"id" and (not value or ID.fullmatch(value)):
             self._id = value.decode()
         elif name == b"retry" and _DIGITS.fullmatch(value):
             self.retry = int(value) / 1000

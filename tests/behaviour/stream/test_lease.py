@@ -67,6 +67,18 @@ def test_bookmark(cache: KeyValue) -> None:
     assert bookmark.read() is None
 
 
+@pytest.mark.parametrize(
+    "junk", ["4\\r\\nX-User-ID: root", " 4", "\\u6f22", "\\ud800", "4" * 201, "a b"]
+)
+def test_bookmark_that_is_no_id(cache: KeyValue, junk: str) -> None:
+    """What others wrote there goes into no header, and a process that knows better goes on."""
+    bookmark = Bookmark(cache, STREAM)
+    bookmark.write("7")
+    cache.set(bookmark._key, f'{{"id": "{junk}"}}', 60)
+    assert Bookmark(cache, STREAM).read() is None
+    assert bookmark.read() == "7"
+
+
 def test_life(local: KeyValue, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process knows by its own clock when it may have lost the lease."""
     now = [1000.0]
