@@ -32,7 +32,7 @@ _ENVELOPE = 65_536
 """Room for what an entry holds beside the document."""
 UNREADABLE = (
     *(ValueError, TypeError, LookupError, AttributeError, ImportError, EOFError),
-    *(OverflowError, MemoryError, pickle.PickleError, zlib.error),
+    *(OverflowError, MemoryError, RecursionError, pickle.PickleError, zlib.error),
 )
 """What serializers raise on a value that something else wrote; a failing server raises others."""
 

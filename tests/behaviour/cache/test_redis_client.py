@@ -244,6 +244,24 @@ def test_pickle_runs_nothing(cache: RedisClient, tmp_path: Path, protocol: int) 
     assert not (tmp_path / "exploded").exists()
 
 
+def test_json_that_is_too_deep(redis_server: RedisServer) -> None:
+    """One such value counts as absent: the cache is not taken for one that fails."""
+    config = near_config("django-redis", redis_server.url())
+    config["OPTIONS"] = {**config["OPTIONS"], **FORMER["django-redis-json"][1]}
+    with near_caches(instances=config):
+        resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=Service())
+        for key in (ENTRY, *TOKENS[:2]):
+            resolver.resolve(asks())
+            caches[ALIAS].client.get_client(write=True).set(
+                caches[ALIAS].make_key(key), "[" * 200_000
+            )
+            assert resolver.resolve(asks()).source is Source.SERVICE
+            assert resolver.resolve(asks()).source is Source.CACHE
+        assert resolver.get_cache_stats().errors == 0
+        assert resolver.cache.tiers.health.breaker.is_closed
+        caches[ALIAS].clear()
+
+
 # --- connections ----------------------------------------------------------------------------
 
 
