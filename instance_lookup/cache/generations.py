@@ -101,6 +101,8 @@ class Generations:
         ``None``: the cache does not keep it. Raises what the backend raises.
         """
         key, new = getattr(keys, which), self._tokens.new(asked, keys, which, found)
+        if new.end:
+            life = self._life(which, new)
         added = cache.add(key, new.stored, life)
         # Read back: "add" of file-based caches is not atomic, and another process may have won.
         known = self._tokens.value(keys, which, cache.get(key), new.least)

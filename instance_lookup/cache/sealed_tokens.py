@@ -103,7 +103,9 @@ class SealedTokens(Tokens):
         if which == "own":
             expiry = self._authentic(keys.expiry, found[2]) or self._newest.of(keys.expiry)
             least = max(least, 0 if expiry is None else expiry.floor)
-        old = self._newest_of(key, raw)
+        # Where an old part was put back, what this process knows: one that took an old block for
+        # a block has to learn that it is lifted.
+        old = self._newest_of(key, raw) or self._newest.of(key)
         freed, was = 0.0 if old is None else old.freed, self._former(key, raw)
         return self._new(keys, which, least=least, freed=freed, was=was)
 
@@ -116,7 +118,7 @@ class SealedTokens(Tokens):
         the part before it does, or as this process knows.
         """
         key = getattr(keys, which)
-        old = self._newest_of(key, before)
+        old = self._newest_of(key, before) or self._newest.of(key)
         least = max(_at(old) + 1, self._newest.at(key), self._newest.heard(key))
         freed = 0.0 if old is None else old.freed
         known = 0.0 if asked is None else self._known_end(asked, _at(old) if freed else 0)

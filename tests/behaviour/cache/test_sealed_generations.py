@@ -460,6 +460,24 @@ def test_lifted_block_is_learned_of_late(site: Site, writer: Writer) -> None:
     assert writer.copy(OWN)[OWN].startswith("gfreed")
 
 
+@pytest.mark.parametrize("later", [1, 12 * HOUR])
+def test_lifted_block_put_back_for_one_who_believes_it(
+    site: Site, writer: Writer, later: float
+) -> None:
+    """A process that took it for a block does not make it one again once it was refused."""
+    resolver, young = site.process(), site.process()
+    resolver.block_instance("acme", 24 * HOUR)
+    block = writer.copy(OWN, EXPIRY)
+    site.clock.now += 1
+    resolver.unblock_instance("acme")
+    writer.put(block)
+    assert is_blocked(young)
+    assert not is_blocked(resolver)
+    site.clock.now += later
+    assert not is_blocked(young)
+    assert not is_blocked(resolver)
+
+
 @pytest.mark.parametrize("act", ["invalidate", "expire"])
 def test_lifted_block_is_learned_of_by_a_change(site: Site, act: str, call: Twin) -> None:
     """A process that saw a block, and then changes the id before it looks, sets no block again."""
