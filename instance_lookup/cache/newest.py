@@ -16,6 +16,9 @@ _PART = re.compile(
     r"(?:o(?P<floor>[0-9a-f]{12}))?(?:w(?P<was>[0-9a-f]{16}))?"
 )
 
+_IDS = 10_000
+"""Ids of which something is known."""
+
 
 class Part(NamedTuple):
     """A part of a generation that was made with ``ENCRYPTION_KEYS``."""
@@ -69,8 +72,9 @@ class Newest(Guarded):
     def __init__(self, life: float) -> None:
         """Keep each for ``life`` seconds: longer than anything from before it may be served."""
         super().__init__()
-        self._parts: Expiring[Part] = Expiring(life)
-        self._heard: Expiring[int] = Expiring(life)
+        # Of an id there may be two parts.
+        self._parts: Expiring[Part] = Expiring(life, limit=2 * _IDS)
+        self._heard: Expiring[int] = Expiring(life, limit=_IDS)
         # Apart: made-up ids push out none of these.
         self._everything: Part | None = None
         self._everything_heard = 0

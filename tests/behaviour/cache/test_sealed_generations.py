@@ -539,6 +539,19 @@ def test_newest_is_kept() -> None:
         assert (newest.at(key), newest.heard(key)) == (2, 9)
 
 
+def test_newest_of_many_ids() -> None:
+    """Both parts of 10,000 ids are known, and what was heard of each; then the oldest goes."""
+    newest = Newest(60.0)
+    for number in range(10_001):
+        if number == 10_000:
+            assert [newest.at("own:0"), newest.at("expiry:0"), newest.heard("own:0")] == [1, 1, 1]
+        for name in ("own", "expiry"):
+            newest.see(f"{name}:{number}", part(1))
+        newest.hear(f"own:{number}", 1)
+    assert [newest.at("own:0"), newest.at("expiry:0"), newest.heard("own:0")] == [0, 0, 0]
+    assert newest.at("expiry:1") == 1
+
+
 @pytest.mark.parametrize("key", [OWN, EVERYTHING])
 def test_newest_of_two_threads(key: str) -> None:
     """A part that another thread saw between the look and the lock stays."""
