@@ -8,6 +8,7 @@ heard of: someone has put it back. (A failover to a replica that lags does so, t
 from __future__ import annotations
 
 import re
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from instance_lookup.cache.keys import EVERYTHING, as_token
 from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.cache.newest import Newest, Part, new_part
 from instance_lookup.cache.tokens import New, Parts, Tokens, whole
+from instance_lookup.cache.transactions import outside_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,10 +135,15 @@ class SealedTokens(Tokens):
         self, keys: Keys, which: Which, before: object, after: object, *, blocks: bool
     ) -> bool:
         """Tell whether the cache has taken a part: ``after`` was read where ``before`` had been."""
-        if after == before or self.value(keys, which, after) is None:
+        key = getattr(keys, which)
+        part = self._newest_of(key, after)
+        if after == before or part is None:
             return False
-        part = self._newest.of(getattr(keys, which))
-        return part is not None and (not blocks or part.until > 0)
+        # Until a transaction ends its lookups find the part of before, which is no replay then.
+        note = partial(self._newest.see, key, part)
+        outside = outside_transaction(self._alias)
+        note() if outside is None else outside.after(note)
+        return not blocks or part.until > 0
 
     def hear(self, keys: Keys | None) -> None:
         """Note that another process changed what is at ``keys``; ``None``: everything."""

@@ -33,9 +33,20 @@ class OutsideTransaction:
 
         Within a transaction another thread runs it, on a connection of its own; this one waits.
         """
-        if not transaction.get_connection(self._database).in_atomic_block:
+        if not self._is_inside:
             return function(*args, **kwargs)
         return pools.reads.submit(partial(function, *args, **kwargs)).result()
+
+    def after(self, note: Callable[[], object]) -> None:
+        """Call ``note`` when others can see what was just written: after the commit, if any."""
+        if self._is_inside:
+            transaction.on_commit(note, using=self._database)
+        else:
+            note()
+
+    @property
+    def _is_inside(self) -> bool:
+        return transaction.get_connection(self._database).in_atomic_block
 
 
 def outside_transaction(alias: str) -> OutsideTransaction | None:

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db import connection, connections, transaction
 
 from instance_lookup import InstanceResolver, Source
+from instance_lookup.cache.codec import new_encryption_key
 from instance_lookup.cache.transactions import OutsideTransaction, outside_transaction
 from tests.support.caches import use_cache
 from tests.support.doors import Caller, owned_by, serve
@@ -80,6 +81,29 @@ def test_lookup_in_a_transaction_keeps_its_savepoints(resolver: InstanceResolver
             resolver.resolve(asks())
         User.objects.create_user("olga")
     assert User.objects.count() == 1
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("verb", ["invalidate", "expire", "invalidate_all"])
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_change_with_keys_in_a_transaction(
+    service: Service, alias: str, verb: str, *, is_kept: bool
+) -> None:
+    """Until the commit lookups find what was there before; a rollback leaves that."""
+    resolver = InstanceResolver(
+        config_service_backend=service,
+        config_service_timeout=2,
+        cache_alias=alias,
+        encryption_keys=[new_encryption_key()],
+    )
+    resolver.resolve(asks())
+    with within(0.5), transaction.atomic():
+        getattr(resolver.cache, verb)(*([] if verb == "invalidate_all" else ["acme"]))
+        assert resolver.resolve(asks()).source is Source.CACHE
+        transaction.set_rollback(not is_kept)
+    expected = Source.SERVICE if is_kept else Source.CACHE
+    assert resolver.resolve(asks()).source is expected
+    assert resolver.get_cache_stats().rejected == (1 if is_kept and verb == "invalidate_all" else 0)
 
 
 def test_view_under_atomic_requests(
