@@ -46,7 +46,7 @@ class OutsideTransaction:
 
     @property
     def _is_inside(self) -> bool:
-        return transaction.get_connection(self._database).in_atomic_block
+        return bool(transaction.get_connection(self._database).in_atomic_block)
 
 
 def outside_transaction(alias: str) -> OutsideTransaction | None:

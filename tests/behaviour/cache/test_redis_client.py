@@ -252,9 +252,7 @@ def test_json_that_is_too_deep(redis_server: RedisServer) -> None:
         resolver = InstanceResolver(cache_alias=ALIAS, config_service_backend=Service())
         for key in (ENTRY, *TOKENS[:2]):
             resolver.resolve(asks())
-            caches[ALIAS].client.get_client(write=True).set(
-                caches[ALIAS].make_key(key), "[" * 200_000
-            )
+            opened()._client.set(caches[ALIAS].make_key(key), "[" * 200_000)
             assert resolver.resolve(asks()).source is Source.SERVICE
             assert resolver.resolve(asks()).source is Source.CACHE
         assert resolver.get_cache_stats().errors == 0
