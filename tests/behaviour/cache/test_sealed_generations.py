@@ -15,6 +15,7 @@ from instance_lookup.exceptions import InstanceBlocked
 from tests.support.lookups import (
     DOWN,
     Clock,
+    HookedCache,
     Service,
     Twin,
     asks,
@@ -476,6 +477,18 @@ def test_lifted_block_put_back_for_one_who_believes_it(
     site.clock.now += later
     assert not is_blocked(young)
     assert not is_blocked(resolver)
+
+
+def test_lifted_block_is_told_for_as_long_as_it_would_have_lasted() -> None:
+    """Also by the part that replaces what was put back: those who believed that may look late."""
+    with override_settings(CACHES=hooked_caches()):
+        resolver = InstanceResolver(config_service_backend=Service(), encryption_keys=[KEY])
+        resolver.block_instance("acme", 24 * HOUR)
+        block = Writer("default").copy(OWN, EXPIRY)
+        resolver.unblock_instance("acme")
+        Writer("default").put(block)
+        assert not is_blocked(resolver)
+        assert (HookedCache.lives[EXPIRY] or 0) > 23 * HOUR
 
 
 @pytest.mark.parametrize("act", ["invalidate", "expire"])
