@@ -31,8 +31,9 @@ class Limits:
         self._alias = alias
         self._over: Expiring[bool] = Expiring(WINDOW)
         """The keys of counts that are over: a flood costs the cache no more commands."""
-        self.failure = ""
-        """Why the last delivery could not be counted: the class of an error. Empty: it was."""
+        self.failure: str | None = None
+        """Why the last delivery could not be counted: the class of an error. Empty: it was counted.
+        ``None``: that was not tried, as the cache had failed a moment before."""
         self._breaker = Breaker(failures=1, reset=CACHE_SKIPPED, probe=CACHE_SKIPPED)
 
     def wait(self, sort: str, source: str, now: float) -> int:
@@ -50,6 +51,7 @@ class Limits:
 
     def _count(self, key: str) -> int:
         if not self._breaker.enter():
+            self.failure = None
             return 0
         try:
             number = key_values[self._alias].count(key, 2 * WINDOW)

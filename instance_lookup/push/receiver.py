@@ -102,7 +102,9 @@ class Receiver:
 
     def _look_at_counts(self) -> None:
         """Log that a cache which works does not count; one that is down has its own line."""
-        if failure := self._limits.failure:
+        if (failure := self._limits.failure) is None:
+            return
+        if failure:
             self._health.failed(
                 failure,
                 f"The cache {self._settings.cache_alias!r} does not count deliveries to the webhook"

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from django.test import Client
 
 from instance_lookup import get_resolver
+from instance_lookup.cache.health import CACHE_SKIPPED
 from instance_lookup.push import limits
 from instance_lookup.push.receiver import get_receiver
 from instance_lookup.testing import faulty_cache
+from tests.support.monotonic import Monotonic
 from tests.support.webhook import (
     NOW,
     OTHER,
@@ -103,9 +105,11 @@ def test_unreadable_events_end(caplog: pytest.LogCaptureFixture) -> None:
 def test_not_counted(caplog: pytest.LogCaptureFixture) -> None:
     """A cache that works but does not count, as without INCR, is logged once, and its end."""
     with site(), faulty_cache() as faults, logged(caplog) as lines:
+        clock = Monotonic(get_receiver())
         faults.fail("incr")
         for _ in range(2):
             assert receive(event("instance.deleted", timestamp=NOW)) == "done"
+            clock.now += CACHE_SKIPPED
         faults.recover()
         assert receive(event("instance.deleted", timestamp=NOW)) == "done"
     assert "'default' does not count deliveries to the webhook (ConnectionError)" in lines[0]
