@@ -82,18 +82,17 @@ class Codec:
         return self._decompress(stored[2:], is_text=True) if head == _COMPRESSED else stored
 
     def _opened(self, encryption: Encryption, stored: str | bytes, key: str) -> bytes:
-        if is_former(stored):
-            return encryption.open_former(stored)
         data = stored[:].encode(errors="replace") if isinstance(stored, str) else stored
-        form, _, rest = data.partition(b":")
-        generation, _, sealed = rest.partition(b":")
+        form, end = data[: len(_BYTES)], data.find(b":", len(_BYTES) + 1)
+        if form not in (_BYTES, _TEXT):
+            if is_former(stored):
+                return encryption.open_former(stored)
+            raise ValueError("not sealed with ENCRYPTION_KEYS")
+        head, sealed = data[: end + 1], data[end + 1 :]
         if form == _TEXT:
             sealed = _from_base64(sealed)
-        elif form != _BYTES:
-            raise ValueError("not sealed with ENCRYPTION_KEYS")
         # The key in full: of caches that share ENCRYPTION_KEYS none opens another's.
-        place = key_values[self._alias].place(key)
-        return encryption.open(sealed, b"%s:%s:%s" % (form, generation, place))
+        return encryption.open(sealed, head + key_values[self._alias].place(key))
 
     def _decompress(self, packed: str | bytes, *, is_text: bool) -> bytes:
         """Return what was compressed; ``is_text``: and then made text of."""
