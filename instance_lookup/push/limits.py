@@ -70,6 +70,7 @@ def _network(source: str) -> bytes:
         address = ip_address(source)
     except ValueError:  # a Unix socket has no address, or a proxy sent what is none
         return source.encode(errors="surrogatepass")
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
-        return address.packed[:8]
-    return str(address).removeprefix("::ffff:").encode()
+    if isinstance(address, IPv6Address):
+        mapped = address.ipv4_mapped  # of a server that listens to both
+        return address.packed[:8] if mapped is None else mapped.packed
+    return address.packed

@@ -117,6 +117,7 @@ def test_suspended_holder(start: Start, server: StreamServer) -> None:
     assert len(server.open_streams()) == 1
 
 
+@pytest.mark.full
 def test_holder_that_leaves(start: Start, server: StreamServer) -> None:
     """A process that ends as told gives the lease back: no other waits for its end."""
     holder, other = pair(start, server, life=60.0)
@@ -208,6 +209,7 @@ SERVERS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS)
 def test_servers(
     server: StreamServer, redis_server: RedisServer, tmp_path: Path, command: list[str]

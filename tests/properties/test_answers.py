@@ -93,7 +93,7 @@ def assert_of_kind(error: InstanceLookupError, status: int) -> None:
     assert [place for place in places(error) if __name__.rpartition(".")[2] not in place] == []
 
 
-@tried(100)
+@tried(40)
 @given(status=st.sampled_from(STATUSES), headers=headers, body=bodies)
 @example(status=304, headers={"ETag": '"1"'}, body=b"")
 @example(status=200, headers={"ETag": "\xa0\xff"}, body=b'{"instance_id": "ID"}')

@@ -126,7 +126,7 @@ def asks(**named: Any) -> LookupContext:
 
 @STORES
 @pytest.mark.parametrize("options", OPTIONS)
-@tried(25)
+@tried(15)
 @given(act=acts, by_project=st.booleans(), is_down=st.booleans())
 @example(
     act=Act(KEYS[0], lambda stored: stored[ENTRIES[1]], "globex"), by_project=False, is_down=True

@@ -74,7 +74,7 @@ def assert_clear(error: InstanceLookupError) -> None:
 
 
 @pytest.mark.parametrize("options", STORED)
-@tried(50)
+@tried(25)
 @given(sent=configs)
 def test_config_is_what_was_sent(sent: Sent, call: Twin, options: dict[str, Any]) -> None:
     """A document that is taken is the config, at once and out of the cache, field by field."""
@@ -86,7 +86,7 @@ def test_config_is_what_was_sent(sent: Sent, call: Twin, options: dict[str, Any]
     assert (fetched.source, again.source) == (Source.SERVICE, Source.CACHE)
 
 
-@tried(60)
+@tried(25)
 @given(document=documents | json_values)
 @example(document={"instance_id": "acme", "api_keys": {"render": CANARY}, "rate_limits": [CANARY]})
 @example(document={"instance_id": "acme", "api_keys": {"render": [CANARY]}})
@@ -101,7 +101,7 @@ def test_any_document(document: Any, call: Twin) -> None:
         assert dict(result.config.api_keys) == document.get("api_keys", {})
 
 
-@tried(50)
+@tried(25)
 @given(
     document=documents,
     noise=st.binary(max_size=5),
@@ -119,7 +119,7 @@ def test_any_damage(document: Any, noise: bytes, at: float, cut: int, call: Twin
         assert result.config.instance_id == "acme"
 
 
-@tried(50)
+@tried(25)
 @given(body=st.binary().map(CANARY.encode().__add__) | st.binary())
 def test_any_bytes(body: bytes, call: Twin) -> None:
     """Any bytes for a body are a clear failure."""

@@ -31,7 +31,7 @@ SERVERS = pytest.mark.parametrize("is_async", CALLERS)
 @pytest.mark.usefixtures("_site")
 @DOORS
 @SERVERS
-@tried(80)
+@tried(40)
 @given(ask=asks)
 @example(ask=Ask(SAM, header=b"acme"))
 @example(ask=Ask(SAM, path_project=b"shop"))

@@ -30,7 +30,7 @@ def _site(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_site")
 @pytest.mark.parametrize("is_async", CALLERS)
-@tried(100)
+@tried(40)
 @given(ask=asks, door=doors)
 @example(ask=Ask(SAM, header=b"acme"), door="permission")
 @example(ask=Ask(OLGA, header=b"acme", path_instance=b"globex"), door="touch")

@@ -134,6 +134,7 @@ def test_demo_tells_the_story(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.full
 def test_demo_on_redis_stays_until_ctrl_c(tmp_path: Path, redis_server: RedisServer) -> None:
     """With Redis the demo runs until Ctrl-C, all is put back, and the printed curl works."""
     with demo(tmp_path, "--serve", f"--redis={redis_server.url()}") as process:
