@@ -106,6 +106,17 @@ def test_change_with_keys_in_a_transaction(
     assert resolver.get_cache_stats().rejected == (1 if is_kept and verb == "invalidate_all" else 0)
 
 
+@pytest.mark.extras
+def test_change_with_keys_outside_a_transaction(service: Service, alias: str) -> None:
+    """It counts at once."""
+    keys = [new_encryption_key()]
+    options: Any = {"config_service_backend": service, "cache_alias": alias}
+    resolver = InstanceResolver(**options, encryption_keys=keys)
+    resolver.resolve(asks())
+    resolver.cache.invalidate("acme")
+    assert resolver.resolve(asks()).source is Source.SERVICE
+
+
 def test_view_under_atomic_requests(
     alias: str, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import trustme
 from requests.adapters import HTTPAdapter
 
 from instance_lookup.backends.http import HttpConfigService
+from instance_lookup.operations.doctor.wire import why_no_tls
 from tests.behaviour.operations.doctor.support import Service, examined, levels
 from tests.support.servers import ScriptedServer, tunnel
 
@@ -122,6 +123,17 @@ def test_certificate_of_another_host(
 def test_authority_that_is_not_known(service: Service, settings: Settings, ca: trustme.CA) -> None:
     """So is one of an authority that is not trusted."""
     assert "certificate" in no_tls(service, settings, ends_in(ca, 90))
+
+
+def test_answer_that_is_no_tls() -> None:
+    """It is named as OpenSSL does, whatever the timing of the two sides."""
+    sent = ssl.MemoryBIO()
+    sent.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    ours = ssl.create_default_context().wrap_bio(sent, ssl.MemoryBIO(), server_hostname="service")
+    with pytest.raises(ssl.SSLError) as raised:
+        ours.do_handshake()
+    assert why_no_tls(raised.value) == raised.value.reason
+    assert why_no_tls(ConnectionResetError()) is None
 
 
 def test_service_without_tls(service: Service, settings: Settings) -> None:
