@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from enum import StrEnum
-from http.client import HTTPConnection
 from traceback import clear_frames, walk_tb
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,7 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-_HTTP_CLIENT = HTTPConnection.send.__code__.co_filename
+_CARRIERS = frozenset({"http.client", "urllib3.connection", "urllib3.connectionpool"})
+"""Modules whose functions have a request in their hands: its bytes, or, in older releases of
+urllib3, a copy of its headers."""
 
 
 class LookupErrorType(StrEnum):
@@ -141,16 +142,16 @@ def forget_locals(
 
 
 def forget_request(error: BaseException) -> None:
-    """Clear the local variables of ``http.client`` in an error, and in each error behind it.
+    """Clear what HTTP clients leave of a request in an error, and in each error behind it.
 
-    Where it cannot connect, they hold the bytes of the request, and so its credential.
+    Where they cannot connect, their local variables hold its credential.
     """
-    forget_locals(error, _clear_http_client)
+    forget_locals(error, _clear_carriers)
 
 
-def _clear_http_client(trace: TracebackType | None) -> None:
+def _clear_carriers(trace: TracebackType | None) -> None:
     for frame, _ in walk_tb(trace):
-        if frame.f_code.co_filename == _HTTP_CLIENT:
+        if frame.f_globals.get("__name__") in _CARRIERS:
             with suppress(RuntimeError):  # it still runs
                 frame.clear()
 

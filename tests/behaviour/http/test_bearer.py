@@ -158,7 +158,7 @@ def test_error_of_a_call_holds_no_key(fault: str, scheme: str, ca: str, get: Get
 def test_error_of_a_call_would_hold_the_key(ca: str) -> None:
     """The key is there to be found: this is what the middleware takes out."""
     error = failure(by_requests, f"http://127.0.0.1:{free_port()}", ca)
-    assert {place.rpartition(":")[2] for place in places(error)} == {
+    assert {place.rpartition(":")[2] for place in places(error)} >= {
         "HTTPConnection._send_output",
         "HTTPConnection.send",
     }

@@ -137,7 +137,7 @@ async def test_body_of_unknown_length(monkeypatch: pytest.MonkeyPatch) -> None:
                 URL, b"x" * length, content_type="application/json", CONTENT_LENGTH=""
             )
             assert response.status_code == status
-    assert asked == [65_537] * 2
+    assert set(asked) == {65_537}  # once or twice: clients of Django's tests differ
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "٣", "1" * 5000, ""])
