@@ -153,6 +153,7 @@ def test_fleet_makes_one_call(
     assert len(server.received) == 1
 
 
+@pytest.mark.full
 @pytest.mark.extras
 def test_fleet_makes_one_call_a_process_when_the_service_is_slow(
     server: ScriptedServer, fleet: Callable[[float], list[Caller]]

@@ -152,6 +152,7 @@ def test_fork(start: Start, server: StreamServer, fork: str) -> None:
     sees(family, "v3", child=True)
 
 
+@pytest.mark.full
 def test_redis_stopped_and_back(
     start: Start, server: StreamServer, own_redis_server: RedisServer
 ) -> None:

@@ -35,7 +35,7 @@ MODES = [
     pytest.param(
         [*LOADED[loaded], *THREADS[threads]],
         id=f"{loaded}, {threads}",
-        marks=[] if loaded == FORKS or threads == "enable-threads" else [pytest.mark.full],
+        marks=[] if loaded == FORKS and threads != "threads" else [pytest.mark.full],
     )
     for loaded in LOADED
     for threads in THREADS

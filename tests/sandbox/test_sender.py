@@ -150,6 +150,7 @@ def test_retry_after_is_kept_for_all_that_waits(sending: Sending) -> None:
     assert later.at - first.at >= 2
 
 
+@pytest.mark.full
 def test_slow_receiver_is_asked_again_and_holds_up_nobody(sending: Sending) -> None:
     """An answer that takes too long is none; meanwhile others are told."""
     name, slow, end = fresh_id(), sending.receivers["slow"], Event()
