@@ -228,8 +228,8 @@ class SealedTokens(Tokens):
         """Return the Unix time until which an id is blocked (0: it is not), and if that is lost.
 
         ``own`` and ``expiry`` are what is in the cache. A block that this process knows of ends by
-        itself, or by a newer part that says so. Whoever deletes the parts, or has them made by a
-        process that does not know, lifts nothing.
+        itself, or by a newer part that says so. It is not lifted by deleting the parts, nor by a
+        process that does not know of it and makes new ones.
         """
         parts = [part for part in (own, expiry) if part is not None]
         end, at = max(((part.until, part.at) for part in parts), default=(0.0, 0))

@@ -18,11 +18,11 @@ class Parts(NamedTuple):
     """What one look found at the three keys of a generation, as far as it is believed."""
 
     everything: str | None
-    """``None``: unknown, to be written anew."""
+    """``None``: unknown, to be replaced."""
     own: str | None
-    """``None``: unknown, to be written anew."""
+    """``None``: unknown, to be replaced."""
     expiry: str | None
-    """Empty: never expired. ``None``: what is there is not believed, and to be written anew."""
+    """Empty: never expired. ``None``: what is there is not believed, and is to be replaced."""
     blocked_until: float = 0.0
     """Unix time; 0: the id is not blocked."""
     problem: str = ""
@@ -63,7 +63,7 @@ class New(NamedTuple):
 
 
 class Tokens:
-    """Parts are random text, and whoever can write to the cache can set one."""
+    """Parts are random text: all who can write to the cache can set one."""
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks

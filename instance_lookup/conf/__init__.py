@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from os import PathLike, fspath
@@ -214,6 +215,13 @@ def raw_options() -> dict[str, Any]:
     if not isinstance(raw, Mapping):
         raise ImproperlyConfigured(f"{NAME} must be a dict, not {type(raw).__name__}.")
     return SecretDict({str(name).swapcase(): value for name, value in raw.items()})
+
+
+def raw_option(name: str) -> Any:
+    """Return one option, unchecked; ``None``: it is not set, or the settings are no dict."""
+    with suppress(ImproperlyConfigured):  # the checks say what is wrong
+        return raw_options().get(name)
+    return None
 
 
 @cache

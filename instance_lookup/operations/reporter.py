@@ -16,7 +16,6 @@ from threading import Event
 from time import time
 from typing import TYPE_CHECKING
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from instance_lookup import events, registry
@@ -24,7 +23,7 @@ from instance_lookup.backends.headers import version
 from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.concurrency.forks import Guarded, check
 from instance_lookup.concurrency.threads import start_daemon
-from instance_lookup.conf import on_change, raw_options
+from instance_lookup.conf import on_change, raw_option
 from instance_lookup.operations.condition import condition_of
 from instance_lookup.operations.index import write_seen
 from instance_lookup.operations.recorder import Recorder
@@ -42,7 +41,6 @@ from instance_lookup.operations.stored import (
 from instance_lookup.resilience.health import Health
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from threading import Thread
 
     from instance_lookup.cache.keyvalue import KeyValue
@@ -212,10 +210,7 @@ reporter = Reporter()
 def follow_settings() -> None:
     """Report from now on if ``REPORT_STATUS`` is on, and stop if it is not."""
     reporter.stop()
-    options: Mapping[str, object] = {}
-    with suppress(ImproperlyConfigured):  # the checks say what is wrong
-        options = raw_options()
-    if options.get("report_status") is True:
+    if raw_option("report_status") is True:
         events.watch(reporter.watch)
     else:
         events.unwatch(reporter.watch)

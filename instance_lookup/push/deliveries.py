@@ -19,8 +19,8 @@ _REMEMBERED = 2 * TOLERANCE + 60
 _UNDER_WAY = 10
 """Seconds after which an effect that did not end, since its process did, may be tried again.
 
-It also ends a mark of nobody: a Redis that hung reads what a client sent it and gave up on. An
-effect that takes longer is had twice, which costs a call of the Config Service.
+It also ends a mark that no process works on: a Redis that hung reads what a client sent it and gave
+up on. An effect that takes longer is had twice, which costs a call of the Config Service.
 """
 _PENDING, _DONE = "gpending", "gdone"
 """A letter "g" in front, as all that is no JSON: see ``redis_client``."""

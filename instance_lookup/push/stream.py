@@ -23,14 +23,13 @@ from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.concurrency.first_use import first_use
 from instance_lookup.concurrency.forks import Guarded
 from instance_lookup.concurrency.threads import start_daemon
-from instance_lookup.conf import on_change, raw_options
+from instance_lookup.conf import on_change, raw_option
 from instance_lookup.push.stream_connection import url_of
 from instance_lookup.push.stream_lease import RENEW, Bookmark, Lease
 from instance_lookup.push.stream_listener import Term
 from instance_lookup.resilience.health import Health
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from threading import Thread
 
     from instance_lookup.resolver import InstanceResolver
@@ -156,10 +155,7 @@ stream = Stream()
 def follow_settings() -> None:
     """Listen from the next lookup on if ``CONFIG_SERVICE_STREAM`` is set, and stop if it is not."""
     stream.stop()
-    options: Mapping[str, object] = {}
-    with suppress(ImproperlyConfigured):  # the checks say what is wrong
-        options = raw_options()
-    if options.get("config_service_stream") is None:
+    if raw_option("config_service_stream") is None:
         first_use.remove(stream.start)
     else:
         first_use.add(stream.start)
