@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from codecs import BOM_UTF8
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -243,7 +243,8 @@ def read_document(kind: Kind[D], asked: str, body: bytes) -> Accepted[D]:
     except UnicodeDecodeError:
         problem = "not UTF-8"
     except Exception as exc:  # noqa: BLE001  # a CONFIG_CLASS may raise anything
-        problem = problem_of(exc, kind.decode_document.type)
+        read_into: Any = kind.decode_document.type  # a class; stubs may call it any type's form
+        problem = problem_of(exc, read_into)
     else:
         if not twice:
             return Accepted(body, _checked(kind, asked, document), left_out)
