@@ -12,6 +12,8 @@ Each folder's own first lines say what lives there and what does not.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from instance_lookup.cache.instance_cache import InstanceCache
 from instance_lookup.context import LookupContext, RequestMetadata
 from instance_lookup.exceptions import (
@@ -20,6 +22,7 @@ from instance_lookup.exceptions import (
     ConfigServiceUnavailable,
     InstanceLookupError,
     InstanceNotFound,
+    InstanceRequired,
     InvalidContext,
     LookupErrorType,
     MissBudgetSpent,
@@ -37,6 +40,9 @@ from instance_lookup.types import (
 )
 from instance_lookup.users import LookupUser
 
+if TYPE_CHECKING:
+    from instance_lookup.current import acurrent_instance, current_instance, use_instance
+
 __all__ = [
     "AccessDenied",
     "CacheEntry",
@@ -48,6 +54,7 @@ __all__ = [
     "InstanceLookupError",
     "InstanceMetadata",
     "InstanceNotFound",
+    "InstanceRequired",
     "InstanceResolver",
     "InvalidContext",
     "LookupContext",
@@ -58,7 +65,19 @@ __all__ = [
     "RateLimit",
     "RequestMetadata",
     "Source",
+    "acurrent_instance",
     "aresolve_instance",
+    "current_instance",
     "get_resolver",
     "resolve_instance",
+    "use_instance",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import late what knows requests, and with them DRF, which wants settings."""
+    if name in {"acurrent_instance", "current_instance", "use_instance"}:
+        from instance_lookup import current  # noqa: PLC0415
+
+        return getattr(current, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,6 +11,8 @@
     │   └── MissBudgetSpent        429
     └── CacheError                 500  (cache management only, never from ``resolve``)
 
+    InstanceRequired: a mistake in the site's code, and no answer to anyone
+
 The Django bases turn an error that is not caught into the right response.
 """
 
@@ -165,3 +167,7 @@ def _is_being_handled(error: BaseException) -> bool:
     except RuntimeError:
         return True
     return False
+
+
+class InstanceRequired(RuntimeError):
+    """Code asks for the current instance where none is: in no block, task or request."""

@@ -9,6 +9,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.apps import apps
 
 from instance_lookup.exceptions import InstanceLookupError, forget_request
+from instance_lookup.request import current
 from instance_lookup.request.attributes import attach, lookup_for
 from instance_lookup.request.problems import error_response
 
@@ -56,12 +57,20 @@ class InstanceConfigMiddleware:
         state = (attach(request) if known is None else lookup_for(request)).state
         if self._is_async:
             return self._acall(request, state)
-        response: HttpResponseBase = self.get_response(request)
+        outer = current.note(request)
+        try:
+            response: HttpResponseBase = self.get_response(request)
+        finally:
+            current.leave(outer)
         state.leave(response)
         return response
 
     async def _acall(self, request: HttpRequest, state: ResponseState) -> HttpResponseBase:
-        response: HttpResponseBase = await self.get_response(request)
+        outer = current.note(request)
+        try:
+            response: HttpResponseBase = await self.get_response(request)
+        finally:
+            current.leave(outer)
         state.leave(response)
         return response
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.functional import SimpleLazyObject
 
-from instance_lookup.request import current
 from instance_lookup.request.drf import django_request
 from instance_lookup.request.lookup import RequestLookup
 from instance_lookup.request.response import ResponseState
@@ -140,8 +139,6 @@ def attach(request: HttpRequest, original: RequestLookup | None = None) -> Reque
     state = ResponseState(None if original is None else original.state)
     lookup = RequestLookup(request, state)
     request.__dict__["_instance_lookup"] = lookup
-    if current.is_used:
-        current.note(request)
     if not isinstance(request, _InstanceAttributes):
         kind: Any = type(request)  # hashable, whatever the stubs say of it
         request.__class__ = _with_attributes(kind)

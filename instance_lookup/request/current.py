@@ -1,36 +1,58 @@
-"""The request that code runs for, so that log lines can name it.
-
-Nothing is kept until something asks for it, see :func:`use`.
-"""
+"""What code runs for: a request, or a block of ``use_instance``. So log lines can name it."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.core.signals import request_finished, request_started
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-is_used = False
-"""Read it as ``current.is_used``."""
+    from instance_lookup.context import LookupContext
+    from instance_lookup.types import LookupResult
+
+
+class Block:
+    """What one ``use_instance`` has made current."""
+
+    __slots__ = ("context", "is_over", "outer", "request", "result", "user")
+
+    def __init__(self, context: LookupContext, result: LookupResult, user: Any) -> None:
+        self.context = context
+        """Who works in it, and as part of which request."""
+        self.result = result
+        self.user = user
+        """The user as the code gave it: Django's, or a :class:`LookupUser`."""
+        self.request = get()
+        """The request that the block is part of: one that begins inside it has its own instance."""
+        self.outer = _innermost.get()
+        self.is_over = False
+        """True where it ended before a block inside it: in a generator, or in another context."""
+
+
 _request: ContextVar[HttpRequest | None] = ContextVar("instance_lookup_request", default=None)
+_innermost: ContextVar[Block | None] = ContextVar("instance_lookup_block", default=None)
 
 
-def use() -> None:
-    """Keep the request of each context from now on."""
-    global is_used  # noqa: PLW0603
-    is_used = True
-    # Not when the view has answered: Django logs a 404 after that. A thread of a WSGI server goes
-    # on with the next request in the same context, so it is forgotten before that begins, too.
-    request_finished.connect(_forget, dispatch_uid="instance_lookup.request.current")
-    request_started.connect(_forget, dispatch_uid="instance_lookup.request.current")
+def note(request: HttpRequest) -> HttpRequest | None:
+    """Note which request the code of this context, and of its copies, runs for.
 
-
-def note(request: HttpRequest) -> None:
-    """Note which request the code of this context, and of its copies, runs for."""
+    Return the one before: that of a view which has others answered, as a batch does.
+    """
+    outer = _request.get()
     _request.set(request)
+    return outer
+
+
+def leave(outer: HttpRequest | None) -> None:
+    """Note ``outer`` again, now that the request inside it is answered.
+
+    Without one the request stays noted: Django logs a 404 after that, and a response may stream.
+    """
+    if outer is not None:
+        _request.set(outer)
 
 
 def get() -> HttpRequest | None:
@@ -38,5 +60,34 @@ def get() -> HttpRequest | None:
     return _request.get()
 
 
+def block() -> Block | None:
+    """Return the innermost block; ``None``: there is none, or a request has begun inside it."""
+    found = _innermost.get()
+    while found is not None and found.is_over:
+        found = found.outer
+    return found if found is not None and found.request is get() else None
+
+
+def begin(context: LookupContext, result: LookupResult, user: Any) -> Block:
+    """Begin a block in this context, and in what is copied from it."""
+    begun = Block(context, result, user)
+    _innermost.set(begun)
+    return begun
+
+
+def end(begun: Block) -> None:
+    """End a block that has begun."""
+    if _innermost.get() is begun:
+        _innermost.set(begun.outer)
+    else:
+        begun.is_over = True
+
+
 def _forget(**kwargs: object) -> None:
     _request.set(None)
+
+
+# A thread of a WSGI server goes on with the next request in the same context, so it is forgotten
+# before that begins, too.
+request_finished.connect(_forget, dispatch_uid="instance_lookup.request.current")
+request_started.connect(_forget, dispatch_uid="instance_lookup.request.current")

@@ -12,7 +12,7 @@ import pytest
 
 from instance_lookup import exceptions
 from instance_lookup.backends.answers import Reason
-from instance_lookup.exceptions import InstanceLookupError
+from instance_lookup.exceptions import InstanceLookupError, InstanceRequired
 from instance_lookup.fetching import reasons
 from tests.support.documents import ROOT
 
@@ -30,7 +30,7 @@ LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 ERRORS = {
     name
     for name, found in vars(exceptions).items()
-    if isinstance(found, type) and issubclass(found, InstanceLookupError)
+    if isinstance(found, type) and issubclass(found, InstanceLookupError | InstanceRequired)
 }
 OF_CODE = {"RuntimeError", "SynchronousOnlyOperation", "ImproperlyConfigured"}
 SHORTEST = 10

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.test import RequestFactory
 
+from instance_lookup import use_instance
 from instance_lookup.logging import RequestFilter
 from instance_lookup.request import current
 from instance_lookup.request.attributes import attach
 from instance_lookup.signals import instance_resolved
-from tests.support.doors import CALLERS, OLGA, SAM, Caller, owned_by, serve
+from tests.support.doors import CALLERS, OLGA, Caller, owned_by, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,9 +26,8 @@ logger = logging.getLogger("site")
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[Said]:
+def said(caplog: pytest.LogCaptureFixture) -> Iterator[Said]:
     """Returns logger, instance and request of each record so far."""
-    monkeypatch.setattr(current, "is_used", False)
     caplog.set_level(logging.INFO)
     added = RequestFilter()
     caplog.handler.addFilter(added)
@@ -83,8 +83,8 @@ def test_record_of_a_request_without_an_instance(settings: Any, said: Said) -> N
     request = RequestFactory().get("/", headers={"X-Request-ID": "r-2"})
     logger.info("not attached", extra={"request": request})
     logger.info("of another kind", extra={"request": "a socket"})
-    attach(request)
-    logger.info("attached")
+    current.note(request)
+    logger.info("noted")
     assert [each[1:] for each in said()] == [("-", "r-2"), ("-", "-"), ("-", "r-2")]
 
 
@@ -96,16 +96,16 @@ def test_record_of_a_project(settings: Any, said: Said) -> None:
     request: Any = RequestFactory().get("/", headers={"X-Project-ID": "shop"})
     request.user = OLGA
     attach(request)
+    current.note(request)
     logger.info("before")
     assert request.instance_config.instance_id == "acme"
     logger.info("after")
     assert [each[1] for each in said()] == ["-", "acme"]
 
 
-def test_without_the_filter_nothing_is_kept(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no filter is, no request is kept."""
-    monkeypatch.setattr(current, "is_used", False)
-    request: Any = RequestFactory().get("/")
-    request.user = SAM
-    attach(request)
-    assert current.get() is None
+def test_record_of_a_block(service: object, said: Said) -> None:
+    """A record has the ids of the block around it, which stands for no request."""
+    with use_instance("acme", user=OLGA, request_id="job-7"):
+        logger.info("inside")
+    logger.info("outside")
+    assert [each[1:] for each in said()] == [("acme", "job-7"), ("-", "-")]
