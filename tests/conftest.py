@@ -133,6 +133,9 @@ UNTRACED = frozenset({
 NO_SECOND_TRY = frozenset({TESTS / "races"})
 SECOND_TRY = "first failure"
 
+# What needs packages that few sites have: their tests are run with `--integrations`, and no others.
+INTEGRATIONS = frozenset({TESTS / "integrations"})
+
 # The sandbox is a site built with DRF; it and its tests are of one piece.
 EXTRA_DIRECTORIES = frozenset({TESTS / "sandbox"})
 
@@ -177,6 +180,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "Prometheus (tests marked `programs`)",
     )
     parser.addoption(
+        "--integrations",
+        action="store_true",
+        help="run only what needs the group `integrations`: tests/integrations",
+    )
+    parser.addoption(
         "--second-try",
         action="store_true",
         help="run a test that failed once more, and show its first failure at the end: when a "
@@ -207,6 +215,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         or (options.oldest and is_module and not _is_among(OLDEST, collection_path))
         or (options.traced and is_module and _is_among(UNTRACED, collection_path))
         or (options.untraced and is_module and not _is_among(UNTRACED, collection_path))
+        or (is_module and _is_among(INTEGRATIONS, collection_path) != options.integrations)
         or (options.bare and collection_path in EXTRA_DIRECTORIES)
         or (options.bare and is_module and _needs_extra(collection_path))
     )
