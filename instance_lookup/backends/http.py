@@ -21,6 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 from requests.exceptions import ProxyError
 from urllib3.exceptions import HTTPError
 
+from instance_lookup.backends.access_tokens import NoToken
 from instance_lookup.backends.answers import (
     GONE,
     Reason,
@@ -216,8 +217,8 @@ class HttpConfigService(ConfigServiceBackend):
         except _FAULTS as exc:
             details = self._details(exc)
         # Not in the handler: the errors of requests hold the request, and so our token.
-        late = not query.deadline.remaining()
-        raise unavailable(subject, Reason.TIMEOUT if late else Reason.UNREACHABLE, **details)
+        reason = Reason.UNREACHABLE if query.deadline.remaining() else Reason.TIMEOUT
+        raise unavailable(subject, details.pop("reason", reason), **details)
 
     def _path(self, kind: str, name: str, subject: Subject) -> str:
         if kind != "list" and not name:  # most services would answer with the list
@@ -245,6 +246,8 @@ class HttpConfigService(ConfigServiceBackend):
         details: dict[str, Any] = {"error": type(root).__name__}
         if isinstance(root, ProxyRefused):
             details = {"status": root.status}
+        elif isinstance(root, NoToken):
+            details = {"error": str(root), "reason": Reason.CREDENTIAL}
         if self._proxy and isinstance(exc, ProxyError):
             details["proxy"] = address(self._proxy)
         return details

@@ -29,6 +29,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError, ReadTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
 
+from instance_lookup.backends.access_tokens import AccessTokens
 from instance_lookup.backends.sockets import (
     DeadlineSocket,
     DeadlineTLSSocket,
@@ -218,6 +219,23 @@ class DeadlineSession(Session):
         adapter = DeadlineAdapter(pool_connections=1, pool_maxsize=pool_size)
         self.mount("http://", adapter)
         self.mount("https://", adapter)
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
+        """Send the ``request``, with a token where there are :class:`AccessTokens`.
+
+        ``timeout`` (among ``kwargs``, which are those of ``requests``) is for fetching one as well.
+        """
+        tokens = self.auth
+        if not isinstance(tokens, AccessTokens):
+            return super().send(request, **kwargs)
+        deadline = Deadline.after(kwargs["timeout"])
+        tokens.authorize(request, deadline)
+        response = super().send(request, **kwargs | {"timeout": deadline.remaining()})
+        if response.status_code == 401:
+            response.close()
+            tokens.reauthorize(request, deadline)
+            response = super().send(request, **kwargs | {"timeout": deadline.remaining()})
+        return response
 
     def get_redirect_target(self, resp: Response) -> str | None:
         """Find none: even with ``allow_redirects=False`` requests would read its whole body."""

@@ -38,7 +38,9 @@ _MEANINGS = MappingProxyType(
             is_of_one=True,
             is_lasting=True,
         ),
-        "credential": Meaning("Check CONFIG_SERVICE_TOKEN.", is_lasting=True),
+        "credential": Meaning(
+            "Check CONFIG_SERVICE_TOKEN, or where access tokens come from.", is_lasting=True
+        ),
         EVERYTHING_GONE: Meaning(
             "If these instances are really deleted, invalidate them. If not, check"
             " CONFIG_SERVICE_URL and the service.",

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import requests
 from urllib3.exceptions import HTTPError
 
+from instance_lookup.backends.access_tokens import NoToken
 from instance_lookup.backends.answers import retry_after
 from instance_lookup.backends.base import Query
 from instance_lookup.backends.headers import headers_of
@@ -198,6 +199,8 @@ def _request(
 
 def _unreachable(exc: Exception) -> StreamLost:
     root = root_cause(exc)
+    if isinstance(root, NoToken):
+        return StreamLost(str(root), CREDENTIAL)
     what = f"unreachable: {type(root).__name__}"
     if isinstance(root, ProxyRefused):
         what = f"status {root.status}"

@@ -25,6 +25,7 @@ from instance_lookup.conf import Settings
 from tests.support.documents import (
     ALL,
     PAGES,
+    RECIPES,
     STARTS,
     Block,
     Site,
@@ -220,7 +221,9 @@ def run_command(words: list[str]) -> None:
 
 @uses_extras
 @pytest.mark.django_db
-@pytest.mark.parametrize("page", [page for page in PAGES if page != SERVES_FOR_EVER])
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in RECIPES and page != SERVES_FOR_EVER]
+)
 def test_commands_do_what_they_say(
     page: str, production: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

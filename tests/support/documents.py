@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 STARTS = "In your own project"
 """The section whose commands make a site and serve it; test_readme_start.py runs them."""
-PAGES = {path.name: path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+_DOCS = ROOT / "docs"
+RECIPES = {f"recipes/{path.name}": path for path in sorted((_DOCS / "recipes").glob("*.md"))}
+"""Pages with a site of their own each; tests/integrations runs them."""
+PAGES = {path.name: path for path in [ROOT / "README.md", *sorted(_DOCS.glob("*.md"))]} | RECIPES
 
 _COMMENT = re.compile(r"<!-- (file|not run): (.+) -->")
 _SETTINGS = (

@@ -104,6 +104,7 @@ class Wire:
     def with_token(self, token: str) -> Session:
         """Return a session like that of the backend, with another bearer token."""
         other = self._backend.make_session()
+        other.auth = None  # it would have the last word
         other.headers["Authorization"] = f"Bearer {token}"
         return other
 
