@@ -8,15 +8,16 @@ from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 import trustme
 
+from tests.sandbox.service import TOKEN, start_config_service
 from tests.support.servers import Answer, Received, ScriptedServer, tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from instance_lookup.testing import FakeConfigService
     from tests.integrations.recipe import Recipe
 
 DOCUMENT = {"instance_id": "acme", "metadata": {"owner": "1", "name": "Acme"}}
@@ -69,23 +70,42 @@ def server_context(ca: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-def test_proxy_of_a_service_without_tls(
-    build: Callable[..., Recipe], service: FakeConfigService
-) -> None:
-    """The proxy is asked for the whole URL, whatever host that has."""
-    with ScriptedServer(as_json(DOCUMENT)) as proxy:
+def forward(request: Received) -> Answer:
+    """Do what a proxy does with a request for a whole URL: pass it on, and the answer back."""
+    dropped = {"host", "connection", "proxy-authorization"}
+    headers = {name: text for name, text in request.headers.items() if name.lower() not in dropped}
+    with requests.Session() as session:
+        session.trust_env = False
+        got = session.get(request.path, headers=headers, allow_redirects=False, timeout=30)
+    kept = {name: got.headers[name] for name in ("Content-Type", "ETag") if name in got.headers}
+    return Answer(got.status_code, got.content, kept)
+
+
+def test_proxy_of_the_reference_service(build: Callable[..., Recipe], tmp_path: Path) -> None:
+    """The reference Config Service answers through a proxy that is asked for whole URLs."""
+    owners = {"SANDBOX_OWNER_ID": "1", "SANDBOX_OTHER_OWNER_ID": "2"}
+    data_dir = tmp_path / "service"
+    data_dir.mkdir()
+    with (
+        start_config_service(data_dir, env=owners) as service,
+        ScriptedServer(forward) as proxy,
+    ):
         recipe = build(
             "proxy",
-            CONFIG_SERVICE_URL="http://config.internal.example",
+            CONFIG_SERVICE_URL=service.url,
             CONFIG_SERVICE_PROXY=proxy.url,
-            CONFIG_SERVICE_TOKEN="token",
+            CONFIG_SERVICE_TOKEN=TOKEN,
         )
         recipe.seed()
         with recipe.served(asgi=True) as visit:
-            assert visit("where/", user="olga").json() == {"instance": "acme"}
-    (request,) = proxy.received
-    assert request.path == "http://config.internal.example/instances/acme"
-    assert service.requests == []
+            assert visit("where/", "studio-a", user="olga").json() == {"instance": "studio-a"}
+            assert visit("where/", "studio-a", user="sam").status_code == 403
+            of_project = {"X-Project-ID": "film-42"}
+            assert visit("where/", None, user="olga", headers=of_project).status_code == 200
+            assert visit("where/", "nothing", user="olga").status_code == 404
+            proxy.stop()
+            assert visit("where/", "studio-b", user="sam").status_code == 503
+    assert {each.path.startswith(f"{service.url}/") for each in proxy.received} == {True}
 
 
 @pytest.mark.parametrize("asgi", [False, True], ids=["wsgi", "asgi"])

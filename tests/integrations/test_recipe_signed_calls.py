@@ -23,7 +23,6 @@ OTHER = DOCUMENT.replace(b"acme", b"initech")
 THIRD = DOCUMENT.replace(b"acme", b"third")
 CLIENT, PASSWORD = "site", "client-very-secret"
 KEY_ID, KEY = "AKIDEXAMPLE", "aws-very-secret"
-BACKEND = 'INSTANCE_LOOKUP["CONFIG_SERVICE_BACKEND"] = "mysite.'
 
 
 def documents(request: Received) -> Answer:
@@ -60,13 +59,12 @@ def test_access_tokens(build: Callable[..., Recipe], asgi: bool) -> None:
 
     with Issuer() as issuer, ScriptedServer(answer) as service:
         recipe = build(
-            "signed-calls",
+            "access-tokens",
             CONFIG_SERVICE_URL=service.url,
             CONFIG_TOKEN_URL=f"{issuer.url}/token",
             CONFIG_CLIENT_ID=CLIENT,
             CONFIG_CLIENT_SECRET=PASSWORD,
         )
-        recipe.site.replace("mysite/settings.py", {BACKEND + 'aws.SignedConfigService"': ""})
         recipe.seed()
         with recipe.served(asgi=asgi) as visit:
             assert visit("where/", user="olga").json() == {"instance": "acme"}
@@ -92,12 +90,14 @@ def test_access_tokens(build: Callable[..., Recipe], asgi: bool) -> None:
 def test_signature(build: Callable[..., Recipe], asgi: bool) -> None:
     """The service works out the same signature, over who asks as well."""
     wrong: list[Received] = []
+    gateway = {"x-amzn-ErrorType": "InvalidSignatureException"}
 
     def answer(request: Received) -> Answer:
         if request.headers["Authorization"] != signature(request):
             wrong.append(request)
-            return Answer(401)
-        return documents(request)
+        if request.path.endswith("/third"):
+            return Answer(403, b"{}", gateway)
+        return Answer(403, b"{}") if request.path.endswith("/fourth") else documents(request)
 
     with ScriptedServer(answer) as service:
         recipe = build(
@@ -112,6 +112,9 @@ def test_signature(build: Callable[..., Recipe], asgi: bool) -> None:
             assert visit("where/", user="olga").json() == {"instance": "acme"}
             assert visit("where/", "initech", user="olga").status_code == 200
             assert visit("where/", "gone", user="olga").status_code == 404
+            # A 403 of the gateway is an outage, one of the service is about the user.
+            assert visit("where/", "third", user="olga").status_code == 503
+            assert visit("where/", "fourth", user="olga").status_code == 403
         assert wrong == []
     request = service.received[0]
     assert request.headers["X-Amz-Security-Token"] == "session-very-secret"
