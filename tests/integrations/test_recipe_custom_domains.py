@@ -19,12 +19,14 @@ class Domains(dict[str, str]):
         return next((self[each] for each in found if each in self), default)
 
 
-@pytest.fixture
-def visit(build: Callable[..., Recipe], service: FakeConfigService) -> Iterator[Visitor]:
+@pytest.fixture(params=[False, True], ids=["wsgi", "asgi"])
+def visit(
+    request: pytest.FixtureRequest, build: Callable[..., Recipe], service: FakeConfigService
+) -> Iterator[Visitor]:
     service.projects = Domains({"shop.acme.example": "acme", "globex.example": "globex"})
     recipe = build("custom-domains")
     recipe.seed()
-    with recipe.served() as visit:
+    with recipe.served(asgi=request.param) as visit:
         yield visit
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
+from instance_lookup.backends.access_tokens import AccessTokens, NoToken
 from instance_lookup.backends.sockets import connect
 from instance_lookup.backends.transport import ProxyRefused, root_cause
 from instance_lookup.exceptions import forget_locals
@@ -77,7 +78,8 @@ def credential_probes(wire: Wire, instance_id: str) -> Iterator[Finding]:
     """See whether the service gives an instance to a caller without our credential."""
     with wire.without_credential() as bare:
         yield _refused(wire, instance_id, "no credential", bare)
-    if "Authorization" not in wire.session.headers:
+    has_tokens = isinstance(wire.session.auth, AccessTokens)
+    if not has_tokens and "Authorization" not in wire.session.headers:
         yield skipped("wrong credential", "no Authorization header is sent")
         return
     with wire.with_token("not-the-token-of-this-site") as other:
@@ -130,6 +132,8 @@ def _no_answer(wire: Wire, exc: Exception) -> Finding:
         return error(
             "answer", f"the proxy answered {root.status}", "Check user and password of the proxy."
         )
+    if isinstance(root, NoToken):
+        return error("credential", str(root), "Check where access tokens come from.")
     why = f"no answer to a request ({type(root).__name__})"
     return error(
         "answer", why, f"Look into the log of the service; it has {wire.seconds:g} s for an answer."

@@ -16,6 +16,8 @@ from instance_lookup.backends.base import Document, Page
 from instance_lookup.backends.http import HttpConfigService
 from instance_lookup.conf import build_settings
 from instance_lookup.exceptions import ConfigServiceUnavailable
+from instance_lookup.operations.doctor.findings import Level
+from instance_lookup.operations.doctor.transport import credential_probes, reach
 from instance_lookup.operations.doctor.wire import Wire
 from instance_lookup.push.stream_connection import CREDENTIAL, StreamLost, connect
 from tests.behaviour.http.leaks import shown
@@ -375,10 +377,20 @@ def test_stream_is_asked_for_with_a_token(
     assert lost.value.cause is CREDENTIAL
 
 
-def test_doctor_asks_with_another_token(backend: HttpConfigService, service: Service) -> None:
-    """A wrong token that the doctor tries is not replaced by a right one."""
+def test_doctor_sends_a_wrong_token(backend: HttpConfigService, service: Service) -> None:
+    """A wrong token that the doctor tries is sent, and not replaced by a right one."""
     wire = Wire(backend, build_settings({"config_service_url": service.url}))
     assert wire.sends_credential
     assert wire.look("acme").status == 200
-    with wire.with_token("wrong") as session:
-        assert wire.look("acme", session).status == 401
+    found = [(each.probe, each.seen) for each in credential_probes(wire, "acme")]
+    assert found == [("no credential", "refused (401)"), ("wrong credential", "refused (401)")]
+    assert service.tokens == ["1", "e", "e"]
+
+
+def test_doctor_says_that_there_is_no_token(backend: HttpConfigService, issuer: Issuer) -> None:
+    """It is the credential that is missing, not the service."""
+    issuer.fails = refuse
+    wire = Wire(backend, build_settings({"config_service_url": backend.location}))
+    *_, last = reach(wire, "unknown", None)
+    assert (last.probe, last.level) == ("credential", Level.ERROR)
+    assert last.seen == "no access token: LookupError"
