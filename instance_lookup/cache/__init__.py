@@ -4,7 +4,8 @@
 ``near``: ready entries in this process. ``pubsub``: hears and publishes invalidations.
 ``shared``: entries in a Django cache alias. ``reading``: what a look there finds.
 ``generations``: which entries still count. ``tokens``, ``sealed_tokens``, ``newest``: the parts of
-generations, without keys and with them. ``looks``: what a look at all that means.
+generations, without keys and with them. ``proofs``: which of those are believed. ``looks``: what a
+look at all that means.
 ``blocks``: instances that no user gets for a time.
 ``keyvalue``: the commands that a cache is given. ``redis_client``: Redis through its own client,
 with values hidden from instrumentation. ``former``: values that an older release stored.

@@ -5,10 +5,11 @@ A block is a generation of a special form (``keys.new_token``), so every read se
 
 from __future__ import annotations
 
+import logging
 import math
 from datetime import UTC, datetime, timedelta
 from time import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
@@ -16,6 +17,11 @@ from instance_lookup.cache.keys import block_end
 from instance_lookup.conf.validators import complain
 from instance_lookup.exceptions import InstanceBlocked
 from instance_lookup.resilience.expiring import Expiring
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+logger = logging.getLogger("instance_lookup")
 
 _LONGEST = 366 * 86_400
 """Seconds."""
@@ -59,6 +65,21 @@ class Blocks:
             self._ends.put(asked, (until, since))
         else:
             self._ends.drop(asked)
+
+
+def warn_of_block(kind: str, asked: str, parts: Sequence[object]) -> None:
+    """Say so if ``parts``, as found and not believed, would block an id: its block is lost.
+
+    ``kind`` is what kind of thing the id ``asked`` is of.
+    """
+    if (end := block_end(*parts)) > time():
+        logger.warning(
+            "A block of %s %r until %s does not count, since none of ENCRYPTION_KEYS made it: the"
+            " Config Service decides again. If a key was removed, block it again.",
+            kind,
+            asked,
+            moment(end),
+        )
 
 
 def seconds_of(duration: float | timedelta) -> float:

@@ -1,7 +1,8 @@
 """Sealing of cached values, on ``cryptography`` (extra ``encryption``).
 
 Each key of ``ENCRYPTION_KEYS`` is used through two others, made of it by HKDF: one seals values by
-AES-256-GCM, one makes the tags of generations. The first key seals, all open.
+AES-256-GCM, one makes the tags of generations. The first key seals, all open. A third thing made of
+it is its name, which is no secret.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _NONCE = 12
 """Bytes, as NIST SP 800-38D recommends. They are random: hence the bound in docs/security.md."""
 _TAG = 32
 """Hexadecimal digits of a generation's tag: 128 bits."""
+_NAME = 16
+"""Hexadecimal digits of a key's name."""
 _REFUSED = "not sealed with ENCRYPTION_KEYS, or not for this place"
 
 
@@ -39,6 +42,8 @@ class Encryption:
         made = [SecretBytes(base64.urlsafe_b64decode(key)) for key in keys]
         self._ciphers = [AESGCM(_derived(key, b"entries")) for key in made]
         self._tag_keys = [SecretBytes(_derived(key, b"generations")) for key in made]
+        self.names = [_derived(key, b"name").hex()[:_NAME] for key in made]
+        """What to call the keys where all can read it, in their order."""
         # What the release before wrote. To go with the next minor version.
         self._former = MultiFernet([Fernet(key) for key in keys])
 
@@ -67,10 +72,16 @@ class Encryption:
         """Return the tag that proves that ``data`` is from someone with the first key."""
         return _tag(self._tag_keys[0], data)
 
-    def is_tag(self, tag: str, data: bytes) -> bool:
-        """Tell whether one of the keys made ``tag`` for ``data``."""
+    def key_of(self, tag: str, data: bytes) -> int | None:
+        """Return the place in the list of the key that made ``tag`` for ``data``.
+
+        ``None``: none of them did.
+        """
         given = tag.encode(errors="replace")
-        return any(hmac.compare_digest(_tag(key, data).encode(), given) for key in self._tag_keys)
+        for place, key in enumerate(self._tag_keys):
+            if hmac.compare_digest(_tag(key, data).encode(), given):
+                return place
+        return None
 
 
 def _derived(key: bytes, use: bytes) -> bytes:

@@ -71,6 +71,7 @@ class Generations:
             before = None
             with suppress(*UNREADABLE):
                 before = cache.get(key)
+            self._tokens.learn(cache, [key], [before])  # it may be a block, which goes on
             for _ in range(2):
                 new = self._tokens.renewed(asked, keys, which, before, until)
                 cache.set(key, new.stored, self._life(which, new))

@@ -12,6 +12,7 @@ from instance_lookup.cache.keys import Keys
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from instance_lookup.cache.keyvalue import KeyValue
     from instance_lookup.cache.reading import Peek
     from instance_lookup.cache.shared import SharedTier
 
@@ -33,6 +34,9 @@ def peek_many(tier: SharedTier[D], ids: Sequence[str]) -> dict[str, Peek[D]]:
     if values is None:  # one of them cannot be read: which one?
         return {asked: tier.peek(asked) for asked in keys}
     found = dict(zip(wanted, values, strict=True))
+    parts = {key: found[key] for each in keys.values() for key in each[1:]}
+    with tier.errors.raised_to("read", None, counted=False) as cache:
+        tier.tokens.learn(cache, [*parts], [*parts.values()])  # of all at once
     return {asked: tier.peek(asked, [found[key] for key in each]) for asked, each in keys.items()}
 
 
@@ -46,9 +50,18 @@ def blocked_among(tier: SharedTier[D], ids: Sequence[str]) -> set[str]:
         for start in range(0, len(ids), _AT_ONCE):
             part = ids[start : start + _AT_ONCE]
             keys = [Keys.of(tier.kind, asked) for asked in part]
-            own = cache.get_many([each.own for each in keys])
-            expiry = cache.get_many([each.expiry for each in keys])
+            own, expiry = (
+                _parts(tier, cache, [getattr(each, which) for each in keys])
+                for which in ("own", "expiry")
+            )
             for asked, found in zip(part, zip(keys, own, expiry, strict=True), strict=True):
                 if tier.tokens.look(asked, found[0], [None, *found[1:]]).blocked_until:
                     blocked.add(asked)
     return blocked
+
+
+def _parts(tier: SharedTier[D], cache: KeyValue, keys: Sequence[str]) -> list[object]:
+    """Return what is at the keys of parts of generations, of which none has been looked at."""
+    found = cache.get_many(keys)
+    tier.tokens.learn(cache, keys, found)
+    return found

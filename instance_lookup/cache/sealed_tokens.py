@@ -1,8 +1,9 @@
 """The parts of generations where ``ENCRYPTION_KEYS`` are set: made with a key, or not believed.
 
 A part is stored with a tag, which proves that someone with a key made it for this very place. What
-has none is as absent. So is a part that is older than one that this process has seen, written or
-heard of: someone has put it back. (A failover to a replica that lags does so, too.)
+has none, and no proof beside it (see ``proofs``), is as absent. So is a part that is older than one
+that this process has seen, written or heard of: someone has put it back. (A failover to a replica
+that lags does so, too.)
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from instance_lookup.cache.codec import is_former
 from instance_lookup.cache.entry import CLOCK_SKEW, Generation
 from instance_lookup.cache.generations import MARGIN
 from instance_lookup.cache.keys import EVERYTHING, as_token
-from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.cache.newest import Newest, Part, new_part
+from instance_lookup.cache.proofs import Proofs
 from instance_lookup.cache.tokens import New, Parts, Tokens, whole
 from instance_lookup.cache.transactions import outside_transaction
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from instance_lookup.cache.codec import Codec
     from instance_lookup.cache.encryption import Encryption
     from instance_lookup.cache.keys import Keys, Which
+    from instance_lookup.cache.keyvalue import KeyValue
     from instance_lookup.conf import Settings
 
 _FORMER = re.compile(r"g[0-9a-f]{16}")
@@ -44,12 +46,12 @@ class SealedTokens(Tokens):
         """
         super().__init__(blocks)
         self._alias = alias
-        self._encryption = encryption
+        self._proofs = Proofs(alias, life, encryption)
         self._newest = Newest(life)
 
     def look(self, asked: str, keys: Keys, found: Sequence[object]) -> Parts:
         """Return what was found at the last three of ``keys``, those of the id ``asked``."""
-        everything, own, expiry = map(self._authentic, keys[1:], found)
+        everything, own, expiry = map(self._proofs.authentic, keys[1:], found)
         pairs = zip(found, (everything, own, expiry), strict=True)
         is_forged = any(raw is not None and part is None for raw, part in pairs)
         # Where it is absent, the newest that is known: to delete it is not to undo it.
@@ -103,7 +105,7 @@ class SealedTokens(Tokens):
         raw = found[keys[1:].index(key)]
         least = max(self._newest.at(key), self._newest.heard(key))
         if which == "own":
-            expiry = self._authentic(keys.expiry, found[2]) or self._newest.of(keys.expiry)
+            expiry = self._proofs.authentic(keys.expiry, found[2]) or self._newest.of(keys.expiry)
             least = max(least, 0 if expiry is None else expiry.floor)
         # Where an old part was put back, what this process knows: one that took an old block for
         # a block has to learn that it is lifted.
@@ -150,6 +152,21 @@ class SealedTokens(Tokens):
         at = int((time() - CLOCK_SKEW) * 1000)
         self._newest.hear(EVERYTHING if keys is None else keys.own, at)
 
+    def learn(self, cache: KeyValue, keys: Sequence[str], found: Sequence[object]) -> bool:
+        """Look in the ``cache`` for proofs of parts ``found`` at ``keys`` that are not believed.
+
+        Tell whether one of them is believed now. Raises what the cache raises.
+        """
+        return self._proofs.learn(cache, keys, found)
+
+    def prove(self, cache: KeyValue, keys: Keys, named: str, *, again: bool = True) -> None:
+        """See to it that the parts of a generation are believed when older keys are removed.
+
+        ``named`` is the generation as entries name it. Unless ``again``, what this process has done
+        before is left out. Raises what the ``cache`` raises.
+        """
+        self._proofs.write(cache, keys[1:], named.split("."), again=again)
+
     def comparable(
         self, named: str, keys: Keys, found: Sequence[object], parts: Parts
     ) -> Generation:
@@ -165,7 +182,7 @@ class SealedTokens(Tokens):
         rows = zip(named.split("."), keys[1:], found[1:], parts[:3], parts.compared, strict=False)
         for name, key, raw, value, part in rows:
             names = {self._former(key, raw)}
-            if value is not None and (known := self._authentic(key, raw)):
+            if value is not None and (known := self._proofs.authentic(key, raw)):
                 # In full: a process of that release has stored the entry since.
                 names = {known.was, as_token(raw) or ""}
             compared.append(name if name and name in names else part)
@@ -179,23 +196,12 @@ class SealedTokens(Tokens):
             known = self._newest.of(key)
             floor = max(self._newest.at(keys.own), 0 if known is None else known.floor)
         part = new_part(at, floor=floor, **{"until": 0.0, "freed": 0.0, "was": "", **marks})
-        stored = f"{part.value}t{self._encryption.tag(self._named(key, part.value))}"
+        stored = self._proofs.tagged(key, part.value)
         return New(part.value, stored, part.until or part.freed, least)
 
-    def _authentic(self, key: str, found: object) -> Part | None:
-        text = None if found is None else as_token(found)
-        value, _, tag = (text or "").rpartition("t")
-        part = Part.parse(value)
-        if part is None or not self._encryption.is_tag(tag, self._named(key, value)):
-            return None
-        return part
-
     def _newest_of(self, key: str, found: object) -> Part | None:
-        part = self._authentic(key, found)
+        part = self._proofs.authentic(key, found)
         return None if part is None or part.at < self._newest.at(key) else part
-
-    def _named(self, key: str, value: str) -> bytes:
-        return key_values[self._alias].place(key) + b"\n" + value.encode()
 
     def _former(self, key: str, found: object) -> str:
         """Return a part without a tag that may be of the release before; empty: there is none.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from msgspec import Struct
 
 from instance_lookup import events
-from instance_lookup.cache.blocks import Blocks
+from instance_lookup.cache.blocks import Blocks, warn_of_block
 from instance_lookup.cache.codec import UNREADABLE, Codec
 from instance_lookup.cache.entry import Entry, Freshness, generation_of, pack_missing
 from instance_lookup.cache.errors import CacheErrors
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from instance_lookup.cache.entry import Generation
     from instance_lookup.cache.keys import Which
     from instance_lookup.cache.kinds import Kind
+    from instance_lookup.cache.looks import Known, Seen
     from instance_lookup.cache.stats import Counters
     from instance_lookup.conf import Settings
     from instance_lookup.frozen import SecretBytes
@@ -87,18 +88,23 @@ class SharedTier(Generic[D]):
         found = self._look(keys, asked)
         if found is None:
             found = self._get_readable(keys, asked)
-        parts, entry, problem = self._looks.understood(known, asked, found)
+        parts, entry, problem = self._understood(known, asked, found)
         if problem and not again:
             self._reject(problem)
         if end := parts.blocked_until:
-            if parts.is_block_lost:
-                with suppress(CacheError):  # the id is refused here all the same
+            with suppress(CacheError):  # the id is refused here all the same
+                if parts.is_block_lost:
                     self._generations.renew(asked, keys, "own", end)
+                else:
+                    with self.errors.raised_to("store", asked) as cache:
+                        self.tokens.prove(cache, keys, str(parts.compared), again=False)
             return Reading(parts.compared, None, since, blocked_until=end)
         if (generation := parts.generation) is None:
             del found[0]  # debug pages show local variables, and it holds API keys
             if not mint:
                 return Reading(parts.compared, entry, since, unminted=True)
+            if problem == "generation":
+                warn_of_block(self.kind.name, asked, found[1:])
             generation = self._generations.mint(keys, found, asked)
         return Reading(generation, entry, since)
 
@@ -133,7 +139,7 @@ class SharedTier(Generic[D]):
         found = found or self._look(known.keys, asked, counted=False)
         if found is None:
             return Peek(None, None, unreadable=True)
-        parts, entry, problem = self._looks.understood(known, asked, found)
+        parts, entry, problem = self._understood(known, asked, found, counted=False)
         end = parts.blocked_until
         return Peek(found[0], entry, problem == "entry", end, parts.generation)
 
@@ -142,6 +148,7 @@ class SharedTier(Generic[D]):
         keys = self._known(asked).keys
         with self.errors.raised_to("read", asked) as cache:
             found = cache.get_many([keys.own, keys.expiry])
+            self.tokens.learn(cache, keys[2:], found)
         return self.tokens.look(asked, keys, [None, *found]).blocked_until
 
     def stored_ids(self) -> set[str] | None:
@@ -155,9 +162,12 @@ class SharedTier(Generic[D]):
         if self.blocks.until(asked):
             return
         keys = self._known(asked).keys
+        # With keys it is sealed for its key and generation.
+        named = generation_of(packed) if self._codec.encryption else ""
         with self.errors.raised_to("store", asked) as cache:
-            cache.set(keys.entry, self._encoded(keys, packed), self._entry_life)
+            cache.set(keys.entry, self._codec.encode(packed, keys.entry, named), self._entry_life)
             cache.touch(keys.own, self._generations.known_life)
+            self.tokens.prove(cache, keys, named)
 
     @told("write")
     def write_missing(self, asked: str, *, generation: Generation, asked_at: float) -> bool | None:
@@ -183,7 +193,8 @@ class SharedTier(Generic[D]):
             missing = pack_missing(self.kind, asked, new, cached_at=asked_at, ttl=ttl)
             cache.set(keys.own, token.stored, self._generations.unknown_life)
             self.tokens.value(keys, "own", token.stored)  # from now on it is the newest
-            cache.set(keys.entry, self._encoded(keys, missing), math.ceil(ttl))
+            cache.set(keys.entry, self._codec.encode(missing, keys.entry, str(new)), math.ceil(ttl))
+            self.tokens.prove(cache, keys, str(new))
             return True
 
     @told("invalidate")
@@ -224,10 +235,16 @@ class SharedTier(Generic[D]):
         """Note that another process changed what is at the keys of an id (``None``: of all)."""
         self.tokens.hear(None if asked is None else Keys.of(self.kind, asked))
 
-    def _encoded(self, keys: Keys, packed: SecretBytes) -> str | bytes:
-        """Return what to store of an entry: with keys it is sealed for its key and generation."""
-        generation = generation_of(packed) if self._codec.encryption else ""
-        return self._codec.encode(packed, keys.entry, generation)
+    def _understood(
+        self, known: Known[D], asked: str, found: list[Any], *, counted: bool = True
+    ) -> Seen[D]:
+        """Return what it means that this was ``found``, also after a key was removed."""
+        seen = self._looks.understood(known, asked, found)
+        if seen.parts.problem != "generation":
+            return seen
+        with self.errors.raised_to("read", asked, counted=counted) as cache:
+            has_learned = self.tokens.learn(cache, known.keys[1:], found[1:])
+        return self._looks.understood(known, asked, found) if has_learned else seen
 
     def _look(self, keys: Sequence[str], asked: str, *, counted: bool = True) -> list[Any] | None:
         """Return the value of each key; ``None``: one of them cannot be read."""

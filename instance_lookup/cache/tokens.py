@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from instance_lookup.cache.blocks import Blocks
     from instance_lookup.cache.keys import Keys, Which
+    from instance_lookup.cache.keyvalue import KeyValue
 
 
 class Parts(NamedTuple):
@@ -119,6 +120,20 @@ class Tokens:
 
     def hear(self, keys: Keys | None) -> None:
         """Note that another process changed what is at ``keys``; ``None``: everything."""
+
+    def learn(self, cache: KeyValue, keys: Sequence[str], found: Sequence[object]) -> bool:
+        """Look in the ``cache`` for proofs of parts ``found`` at ``keys`` that are not believed.
+
+        Tell whether one of them is believed now. Raises what the cache raises.
+        """
+        return False
+
+    def prove(self, cache: KeyValue, keys: Keys, named: str, *, again: bool = True) -> None:
+        """See to it that the parts of a generation are believed when older keys are removed.
+
+        ``named`` is the generation as entries name it. Unless ``again``, what this process has done
+        before is left out. Raises what the ``cache`` raises.
+        """
 
     def comparable(
         self, named: str, keys: Keys, found: Sequence[object], parts: Parts

@@ -84,6 +84,7 @@ class Clock:
         "cache.shared",
         "cache.looks",
         "cache.sealed_tokens",
+        "cache.proofs",
         "fetching.loader",
         "fetching.fetcher",
         "fetching.leased_fetcher",

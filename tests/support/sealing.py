@@ -10,7 +10,8 @@ from django.core.cache import caches
 from instance_lookup import InstanceResolver, events
 from instance_lookup.cache.codec import new_encryption_key
 from instance_lookup.cache.keyvalue import key_values
-from tests.support.lookups import Clock, Service, acme, bucket
+from instance_lookup.exceptions import InstanceBlocked
+from tests.support.lookups import Clock, Service, acme, asks, bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ KEY, OTHER_KEY = new_encryption_key(), new_encryption_key()
 ENTRY, OWN = "instance_config:acme", "instance_generation:acme"
 EVERYTHING, EXPIRY = "instance_generation", "instance_expiry:acme"
 KEYS = (ENTRY, EVERYTHING, OWN, EXPIRY)
+HOUR = 3_600.0
 PARAMS = [
     "locmem",
     pytest.param("redis", marks=pytest.mark.extras),
@@ -101,6 +103,15 @@ def version(resolver: InstanceResolver) -> str:
 def answer(resolver: InstanceResolver) -> tuple[str, Source]:
     """Look up, and return which version came from where."""
     return bucket(resolver)
+
+
+def is_blocked(resolver: InstanceResolver, asked: str = "acme") -> bool:
+    """Look up, and tell whether the instance is blocked."""
+    try:
+        resolver.resolve(asks(instance_id=asked))
+    except InstanceBlocked:
+        return True
+    return False
 
 
 def _plain(value: Any) -> Any:

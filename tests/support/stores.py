@@ -35,7 +35,7 @@ def make_store(**options: Any) -> Store:
 
 def provide_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """Yield a store on an empty :class:`HookedCache`, at ``NOW`` by the clock."""
-    for module in ("shared", "looks", "sealed_tokens"):
+    for module in ("shared", "looks", "sealed_tokens", "proofs"):
         monkeypatch.setattr(f"instance_lookup.cache.{module}.time", lambda: NOW)
     HookedCache.lives.clear()
     with override_settings(CACHES=hooked_caches()):

@@ -6,6 +6,7 @@ import pytest
 
 from instance_lookup import InstanceResolver
 from tests.support.lookups import VARIANT_PARAMS, Clock, Service, provide_variant
+from tests.support.sealing import Site, Writer, provide_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,3 +27,15 @@ def service() -> Service:
 @pytest.fixture
 def resolver(clock: Clock, alias: str, service: Service) -> InstanceResolver:
     return InstanceResolver(cache_alias=alias, config_service_backend=service)
+
+
+@pytest.fixture
+def site(alias: str, clock: Clock) -> Iterator[Site]:
+    """Processes with ENCRYPTION_KEYS on the cache ``alias``."""
+    yield from provide_site(alias, clock)
+
+
+@pytest.fixture
+def writer(alias: str) -> Writer:
+    """One who can write to that cache, and has no key."""
+    return Writer(alias)

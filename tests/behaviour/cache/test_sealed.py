@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -21,30 +21,14 @@ from tests.support.sealing import (
     ENTRY,
     EVERYTHING,
     EXPIRY,
-    KEY,
-    OTHER_KEY,
     OWN,
     Site,
     Writer,
     answer,
-    provide_site,
     version,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.extras
-
-
-@pytest.fixture
-def site(alias: str, clock: Clock) -> Iterator[Site]:
-    yield from provide_site(alias, clock)
-
-
-@pytest.fixture
-def writer(alias: str) -> Writer:
-    return Writer(alias)
 
 
 def test_hit_is_a_hit(site: Site, call: Twin) -> None:
@@ -171,21 +155,6 @@ def test_old_entry_put_back(site: Site, writer: Writer, verb: str, call: Twin) -
     assert [version(each) for each in (other, resolver)] == ["second", "second"]
     # An expired copy is a copy, for the case that the service fails: it is not refused.
     assert site.rejections == ([] if verb == "expire" else ["outdated"])
-
-
-def test_rotation(site: Site, writer: Writer) -> None:
-    """A new key first, then the old one removed: no error, no lookup of the service in between."""
-    before, between = site.process(encryption_keys=[OTHER_KEY]), site.process(
-        encryption_keys=[KEY, OTHER_KEY]
-    )  # fmt: skip
-    assert answer(before) == ("first", Source.SERVICE)
-    assert answer(between) == ("first", Source.CACHE)
-    assert answer(before) == ("first", Source.CACHE)
-    after = site.process()
-    assert answer(after) == ("first", Source.SERVICE)
-    assert answer(between) == ("first", Source.CACHE)
-    assert answer(before) == ("first", Source.SERVICE)
-    assert set(site.rejections) == {"generation"}
 
 
 def test_rolling_change_to_keys_and_back(site: Site, writer: Writer) -> None:

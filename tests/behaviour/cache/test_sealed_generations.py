@@ -14,7 +14,6 @@ from instance_lookup.cache.sealed_tokens import SealedTokens
 from instance_lookup.exceptions import InstanceBlocked
 from tests.support.lookups import (
     DOWN,
-    Clock,
     HookedCache,
     Service,
     Twin,
@@ -27,6 +26,7 @@ from tests.support.sealing import (
     ENTRY,
     EVERYTHING,
     EXPIRY,
+    HOUR,
     KEY,
     KEYS,
     OTHER_KEY,
@@ -35,7 +35,7 @@ from tests.support.sealing import (
     Site,
     Writer,
     answer,
-    provide_site,
+    is_blocked,
     version,
 )
 
@@ -44,22 +44,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.extras
-HOUR = 3_600.0
 
 
 @pytest.fixture(params=PARAMS)
 def alias(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     yield from provide_variant(request, tmp_path)
-
-
-@pytest.fixture
-def site(alias: str, clock: Clock) -> Iterator[Site]:
-    yield from provide_site(alias, clock)
-
-
-@pytest.fixture
-def writer(alias: str) -> Writer:
-    return Writer(alias)
 
 
 def changed(site: Site, resolver: InstanceResolver, verb: str, call: Twin) -> None:
@@ -277,14 +266,6 @@ def test_generation_that_is_evicted_on_a_machine_behind(site: Site, writer: Writ
 
 
 # --- blocks
-
-
-def is_blocked(resolver: InstanceResolver) -> bool:
-    try:
-        resolver.resolve(asks())
-    except InstanceBlocked:
-        return True
-    return False
 
 
 def forgets(*resolvers: InstanceResolver) -> None:

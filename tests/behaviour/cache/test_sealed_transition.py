@@ -16,7 +16,7 @@ from instance_lookup.cache.entry import Generation, pack
 from instance_lookup.cache.keys import new_token
 from instance_lookup.cache.kinds import PROJECT, instance_kind
 from instance_lookup.types import InstanceConfig
-from tests.support.lookups import DOWN, Clock, Twin, acme, asks, project, provide_variant
+from tests.support.lookups import DOWN, Twin, acme, asks, project, provide_variant
 from tests.support.sealing import (
     ENTRY,
     EVERYTHING,
@@ -28,7 +28,6 @@ from tests.support.sealing import (
     Site,
     Writer,
     answer,
-    provide_site,
     version,
 )
 
@@ -43,16 +42,6 @@ KIND = instance_kind(InstanceConfig)
 @pytest.fixture(params=PARAMS)
 def alias(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     yield from provide_variant(request, tmp_path)
-
-
-@pytest.fixture
-def site(alias: str, clock: Clock) -> Iterator[Site]:
-    yield from provide_site(alias, clock)
-
-
-@pytest.fixture
-def writer(alias: str) -> Writer:
-    return Writer(alias)
 
 
 def entry_before(
