@@ -26,7 +26,7 @@ _COMPRESSED = b"z:"
 _TEXT, _BYTES = b"gcm1t", b"gcm1b"
 """How what is sealed begins: base64, and where the cache takes them, bytes, which are read faster.
 With a ``g``, which no release takes for what a serializer wrote."""
-_FORMER = "gAAAA"
+_FORMER = frozenset({"gAAAA", b"gAAAA"})
 """How what the release before encrypted begins. It is read until the next minor version."""
 _ENVELOPE = 65_536
 """Room for what an entry holds beside the document."""
@@ -70,29 +70,35 @@ class Codec:
 
         With encryption on, plain entries are refused: any writer to the cache could forge them.
         """
-        if self.encryption is None and type(stored) is str and stored[:1] == "{":
-            return stored
-        if not isinstance(stored, str | bytes):
-            raise ValueError(f"a cached {type(stored).__name__}, not text")
-        if self.encryption:
+        if self.encryption is not None:
             data = self._opened(self.encryption, stored, key)
             is_packed = data[:2] == _COMPRESSED
             return self._decompress(data[2:], is_text=is_former(stored)) if is_packed else data
+        if type(stored) is str and stored[:1] == "{":
+            return stored
+        if not isinstance(stored, str | bytes):
+            raise _no_text(stored)
         head = stored[:2].encode() if isinstance(stored, str) else stored[:2]
         return self._decompress(stored[2:], is_text=True) if head == _COMPRESSED else stored
 
-    def _opened(self, encryption: Encryption, stored: str | bytes, key: str) -> bytes:
-        data = stored[:].encode(errors="replace") if isinstance(stored, str) else stored
-        form, end = data[: len(_BYTES)], data.find(b":", len(_BYTES) + 1)
-        if form not in (_BYTES, _TEXT):
-            if is_former(stored):
-                return encryption.open_former(stored)
+    def _opened(self, encryption: Encryption, stored: object, key: str) -> bytes:
+        if isinstance(stored, bytes):
+            data = stored
+        elif isinstance(stored, str):
+            data = stored[:].encode(errors="replace")
+        else:
+            raise _no_text(stored)
+        form, start = data[: len(_BYTES)], data.find(b":", len(_BYTES) + 1) + 1
+        if form == _BYTES:
+            sealed = memoryview(data)[start:]  # a copy of it would take longer than to open it
+        elif form == _TEXT:
+            sealed = memoryview(_from_base64(data[start:]))
+        elif is_former(stored):
+            return encryption.open_former(data)
+        else:
             raise ValueError("not sealed with ENCRYPTION_KEYS")
-        head, sealed = data[: end + 1], data[end + 1 :]
-        if form == _TEXT:
-            sealed = _from_base64(sealed)
         # The key in full: of caches that share ENCRYPTION_KEYS none opens another's.
-        return encryption.open(sealed, head + key_values[self._alias].place(key))
+        return encryption.open(sealed, data[:start] + key_values[self._alias].place(key))
 
     def _decompress(self, packed: str | bytes, *, is_text: bool) -> bytes:
         """Return what was compressed; ``is_text``: and then made text of."""
@@ -114,8 +120,11 @@ def new_encryption_key() -> str:
 
 def is_former(stored: object) -> bool:
     """Tell whether a value has the form in which the release before encrypted."""
-    head = stored[: len(_FORMER)] if isinstance(stored, str | bytes) else ""
-    return head in (_FORMER, _FORMER.encode())
+    return isinstance(stored, str | bytes) and stored[:5] in _FORMER
+
+
+def _no_text(stored: object) -> ValueError:
+    return ValueError(f"a cached {type(stored).__name__}, not text")
 
 
 def _from_base64(text: bytes) -> bytes:

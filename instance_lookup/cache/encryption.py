@@ -52,16 +52,17 @@ class Encryption:
         nonce = os.urandom(_NONCE)
         return nonce + self._ciphers[0].encrypt(nonce, data, place)
 
-    def open(self, sealed: bytes, place: bytes) -> bytes:
+    def open(self, sealed: memoryview, place: bytes) -> bytes:
         """Return what was sealed. Raise ``ValueError`` for what no key sealed for ``place``."""
+        nonce, data = sealed[:_NONCE], sealed[_NONCE:]
         for cipher in self._ciphers:
             try:
-                return cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], place)
+                return cipher.decrypt(nonce, data, place)
             except (InvalidTag, ValueError):  # too short is a ValueError
                 continue
         raise ValueError(_REFUSED)
 
-    def open_former(self, token: str | bytes) -> bytes:
+    def open_former(self, token: bytes) -> bytes:
         """Return what the release before encrypted. Raise ``ValueError`` for anything else."""
         try:
             return self._former.decrypt(token)

@@ -96,6 +96,8 @@ class Looks(Generic[D]):
         now = self._tokens.comparable(entry.generation, known.keys, found, parts)
         counting = entry.under(now, self._stale_max_age, time())
         if counting is not None and is_short and is_known:
-            known.last = _Look([*map(hide, found)], parts, counting)
-        is_outdated = is_sealed and is_known and not entry.is_of(now)
+            # What is sealed shows nothing.
+            kept = found[:] if is_sealed else [*map(hide, found)]
+            known.last = _Look(kept, parts, counting)
+        is_outdated = counting is None and is_sealed and is_known and not entry.is_of(now)
         return Seen(parts, counting, parts.problem or ("outdated" if is_outdated else ""))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from instance_lookup.cache.keys import EVERYTHING
 from instance_lookup.concurrency.forks import Guarded
 from instance_lookup.resilience.expiring import Expiring
+
+if TYPE_CHECKING:
+    from instance_lookup.cache.keys import Keys
 
 _PART = re.compile(
     r"(?:g(?P<verb>until|freed)(?P<end>[0-9]{1,12}))?g(?P<at>[0-9a-f]{12})[0-9a-f]{16}"
@@ -18,6 +21,7 @@ _PART = re.compile(
 
 _IDS = 10_000
 """Ids of which something is known."""
+_NEVER = (0.0, 0)
 
 
 class Part(NamedTuple):
@@ -91,6 +95,25 @@ class Newest(Guarded):
     def heard(self, key: str) -> int:
         """Return the moment before which nothing at a key counts, as told; 0: nothing was told."""
         return self._everything_heard if key == EVERYTHING else self._heard.get(key) or 0
+
+    def is_newest(self, keys: Keys, moments: tuple[int, int, int]) -> bool:
+        """Tell whether nothing newer is known than the parts at ``keys`` made at these ``moments``.
+
+        They are in Unix milliseconds; 0: there is no such part. Each hit asks, so this looks at no
+        clock: what is too old to be kept may still count here, and then the parts are checked in
+        full.
+        """
+        everything, own, expiry = moments
+        parts, heard = self._parts.items, self._heard.items
+        newest_own, newest_expiry = parts.get(keys.own), parts.get(keys.expiry)
+        return (
+            everything >= self._everything_heard
+            and (self._everything is None or everything >= self._everything.at)
+            and (newest_own is None or own >= newest_own[1].at)
+            and (newest_expiry is None or expiry >= newest_expiry[1].at)
+            # What was heard of may be a change of either part.
+            and (not heard or max(own, expiry) >= heard.get(keys.own, _NEVER)[1])
+        )
 
     def see(self, key: str, part: Part) -> None:
         """Keep a part that was read or written, unless a newer one is known."""

@@ -80,7 +80,7 @@ class SealedTokens(Tokens):
 
         Also if it was blocked since: a block is remembered for longer than the parts are.
         """
-        return not (self._outdated(keys, moments, 0) or self._blocks.until(asked))
+        return self._newest.is_newest(keys, moments) and not self._blocks.until(asked)
 
     def value(self, keys: Keys, which: Which, found: object, least: int = 0) -> str | None:
         """Return the part ``which`` as entries name it, of what was ``found`` at its key.

@@ -211,6 +211,17 @@ def test_deleted_expiry(site: Site, writer: Writer) -> None:
     assert answer(resolver) == ("first", Source.STALE_CACHE)
 
 
+def test_deleted_expiry_of_what_was_looked_at(site: Site, writer: Writer) -> None:
+    """Nor where the cache then holds what the process found at its last look before."""
+    resolver = site.process()
+    for _ in range(2):
+        version(resolver)
+    site.service.failure = DOWN
+    resolver.cache.expire("acme")
+    writer.delete(EXPIRY)
+    assert answer(resolver) == ("first", Source.STALE_CACHE)
+
+
 def test_clock_that_is_behind(site: Site, writer: Writer) -> None:
     """An invalidation by a machine whose clock is an hour behind counts, and is no replay."""
     resolver, other = site.process(), site.process()
