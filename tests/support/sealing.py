@@ -11,7 +11,7 @@ from instance_lookup import InstanceResolver, events
 from instance_lookup.cache.codec import new_encryption_key
 from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.exceptions import InstanceBlocked
-from tests.support.lookups import Clock, Service, acme, asks, bucket
+from tests.support.lookups import VARIANTS, Clock, Service, acme, asks, bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +26,16 @@ HOUR = 3_600.0
 PARAMS = [
     "locmem",
     pytest.param("redis", marks=pytest.mark.extras),
-    pytest.param("django-redis", marks=pytest.mark.extras),
+    pytest.param("django-redis", marks=[pytest.mark.extras, pytest.mark.full]),
 ]
 """Kinds of cache for tests of what no kind does in its own way."""
+_QUICK = ("locmem", "redis", "django-redis-json")
+FORMS = [
+    pytest.param(name, marks=[pytest.mark.extras, *([] if name in _QUICK else [pytest.mark.full])])
+    for name in VARIANTS
+]
+"""Every kind of cache, but for a full run one of each form that values have: text, bytes, and what
+a serializer would read."""
 
 
 class Site:

@@ -21,6 +21,7 @@ from tests.support.sealing import (
     ENTRY,
     EVERYTHING,
     EXPIRY,
+    FORMS,
     OWN,
     Site,
     Writer,
@@ -63,6 +64,7 @@ def flipped(text: str | bytes, at: int) -> str | bytes:
     return changed.decode() if isinstance(text, str) else bytes(changed)
 
 
+@pytest.mark.parametrize("alias", FORMS, indirect=True)
 @pytest.mark.parametrize(
     "damage",
     [
@@ -135,6 +137,7 @@ def test_entry_of_the_other_kind(site: Site, writer: Writer) -> None:
     assert site.rejections == ["generation", "entry"]
 
 
+@pytest.mark.parametrize("alias", FORMS, indirect=True)
 @pytest.mark.parametrize("verb", ["invalidate", "expire", "invalidate_all", "gone"])
 def test_old_entry_put_back(site: Site, writer: Writer, verb: str, call: Twin) -> None:
     """An entry from before an invalidation, an expiry or a 404 is not served again."""
@@ -173,6 +176,7 @@ def test_rolling_change_to_keys_and_back(site: Site, writer: Writer) -> None:
             assert version(each) == f"version {number}, all"
 
 
+@pytest.mark.parametrize("alias", FORMS, indirect=True)
 @pytest.mark.parametrize("junk", ["", "no token!", "g0123456789abcdef", "gone" * 99])
 @pytest.mark.parametrize("key", [EVERYTHING, OWN, EXPIRY])
 def test_junk_for_a_generation(site: Site, writer: Writer, key: str, junk: str) -> None:

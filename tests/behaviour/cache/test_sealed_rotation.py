@@ -121,7 +121,7 @@ def test_old_key_is_removed(site: Site, call: Twin) -> None:
 @pytest.mark.parametrize("verb", ["invalidate", "invalidate_all", "gone"])
 @pytest.mark.parametrize("keys", [ADDED, FIRST, NEW])
 def test_invalidated_during_a_rotation(
-    site: Site, writer: Writer, verb: str, keys: list[str], call: Twin
+    site: Site, writer: Writer, verb: str, keys: list[str]
 ) -> None:
     """What a process with any of the keys invalidated stays so, for each of the others."""
     carried(site)
@@ -132,11 +132,11 @@ def test_invalidated_during_a_rotation(
     if verb == "gone":
         kept = site.service.instances.pop("acme")
         with pytest.raises(InstanceNotFound):
-            call(acts, "refresh", "acme")
+            acts.refresh("acme")
         site.service.instances["acme"] = kept
         site.clock.now += 31  # "does not exist" is remembered for 30 s
     else:
-        call(acts.cache, verb, *(["acme"] if verb == "invalidate" else []))
+        getattr(acts.cache, verb)(*(["acme"] if verb == "invalidate" else []))
     assert version(site.process(encryption_keys=FIRST)) == "second"
     assert version(after) == "second"
     writer.restore(before)  # its proofs are there
@@ -145,10 +145,10 @@ def test_invalidated_during_a_rotation(
 
 
 @pytest.mark.parametrize("keys", [ADDED, FIRST, NEW])
-def test_expired_during_a_rotation(site: Site, keys: list[str], call: Twin) -> None:
+def test_expired_during_a_rotation(site: Site, keys: list[str]) -> None:
     """What was expired is asked about again, and carries the site through an outage."""
     carried(site)
-    call(site.process(encryption_keys=keys).cache, "expire", "acme")
+    site.process(encryption_keys=keys).cache.expire("acme")
     site.service.failure = DOWN
     assert answer(site.process(encryption_keys=FIRST)) == ("first", Source.STALE_CACHE)
     if keys is not ADDED:  # then the mark is of the old key, and no entry was stored under it
