@@ -224,6 +224,17 @@ def test_proof_at_another_place(site: Site, writer: Writer) -> None:
     assert answer(site.process(encryption_keys=NEW)) == ("first", Source.SERVICE)
 
 
+def test_made_up_where_another_was_believed(site: Site, writer: Writer) -> None:
+    """A process that believes a part by its proof believes no other one at that key."""
+    carried(site)
+    after = site.process(encryption_keys=NEW)
+    assert answer(after) == ("first", Source.CACHE)
+    made_up = f"g{int(site.clock.now * 1000):012x}{'0' * 16}"
+    writer.put({OWN: f"{made_up}t{'0' * 32}"})
+    assert answer(after) == ("first", Source.SERVICE)
+    assert site.rejections == ["generation"]
+
+
 def test_proof_without_the_key(site: Site, writer: Writer) -> None:
     """A key that goes, and one that was never there, prove nothing to those without them."""
     carried(site)
