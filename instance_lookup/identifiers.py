@@ -171,6 +171,23 @@ class SubdomainIdentifier(Identifier):
         return InstanceRef(label)
 
 
+@dataclass(frozen=True)
+class QueryIdentifier(Identifier):
+    """The query parameter ``name``, for browsers: their WebSocket API cannot send a header.
+
+    Sent twice it is refused, as a header is. What a query holds is in access logs: an id may be
+    there, a token may not.
+    """
+
+    name: str = "instance_id"
+    explicit = True
+
+    def identify(self, context: LookupContext, request: HttpRequest | None = None) -> Ref | None:
+        """Return the instance that the query names."""
+        values = [] if request is None else request.GET.getlist(self.name)
+        return InstanceRef(",".join(values)) if values else None
+
+
 def about(ref: Ref) -> dict[str, str]:
     """Return what is named, for the details of an error."""
     kind = "instance_id" if isinstance(ref, InstanceRef) else "project_id"
