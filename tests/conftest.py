@@ -38,6 +38,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # contract in pyproject.toml allows to import an optional dependency belong here, so that a wrong
 # import in any other module fails the environment `bare`.
 EXTRAS = frozenset({
+    "channels",
     "cryptography",
     "debug_toolbar",
     "django_redis",
@@ -64,6 +65,7 @@ EXTRAS = frozenset({
     "tests.properties.drf_urls",
     "trustme",
     "valkey",
+    "websockets",
 })  # fmt: skip
 
 TESTS = Path(__file__).parent
