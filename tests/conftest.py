@@ -65,7 +65,6 @@ EXTRAS = frozenset({
     "tests.properties.drf_urls",
     "trustme",
     "valkey",
-    "websockets",
 })  # fmt: skip
 
 TESTS = Path(__file__).parent
