@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.http.response import HttpResponseBase
 from django.urls import URLPattern
 
 from instance_lookup.exceptions import (
@@ -41,6 +42,9 @@ logger = logging.getLogger("instance_lookup")
 
 CLOSE_CODES = 4000
 """A socket is closed with this plus the error's HTTP status: 4400, 4403, 4404, 4429, 4503."""
+
+
+_BEGINNINGS = {"websocket.accept", "websocket.http.response.start", "http.response.start"}
 
 
 class InstanceConfigMiddleware:
@@ -119,7 +123,7 @@ class _Connection:
         """True once the socket is accepted, or the head of a response was sent."""
         self._is_over = False
         """True once the client has left, or the application has closed the socket."""
-        self._is_refused = False
+        self._refused: InstanceLookupError | None = None
         self._taken: Message | None = None
         """A message of the client that the application has not got yet."""
 
@@ -155,12 +159,12 @@ class _Connection:
     async def send(self, message: Message) -> None:
         """Send what the application says, unless the connection was refused."""
         kind = message["type"]
-        if self._is_refused or (kind == "websocket.send" and await self._refusal()):
+        if self._refused or (kind == "websocket.send" and await self._refusal()):
             return  # the application learns of it by its next message, websocket.disconnect
-        if kind == "websocket.close":
-            self._is_over = True
-        elif not kind.endswith(".body"):
-            self._has_begun = True
+        if kind == "http.response.start":
+            message = self._private(message)
+        self._has_begun = self._has_begun or kind in _BEGINNINGS
+        self._is_over = self._is_over or kind == "websocket.close"
         await self._send(message)
 
     async def _begin(self) -> None:
@@ -173,8 +177,8 @@ class _Connection:
 
     async def _refusal(self) -> InstanceLookupError | None:
         """Return why the user may not go on, once the socket is closed for that."""
-        if not self._watch or self._is_over:
-            return None
+        if self._refused or self._is_over or not self._watch:
+            return self._refused
         try:
             await self._lookup.aget()
         except ConfigServiceUnavailable:
@@ -185,14 +189,30 @@ class _Connection:
         return None
 
     async def _refuse(self, error: InstanceLookupError) -> None:
-        if self._is_refused or self._is_over:
+        if self._refused or self._is_over:
             return
-        self._is_refused = True
+        self._refused = error
         logger.info("Ended a connection with %d: %s", _end(error)["code"], error)
         if self._can_respond and not self._has_begun:
             await self._respond(error)
         else:  # before it is accepted, servers answer a handshake with 403
             await self._send({"type": "websocket.close"} | _end(error))
+
+    def _private(self, message: Message) -> Message:
+        """Return the head of a response, which no cache gives to others if it is of a tenant."""
+        state = self._lookup.state
+        state.start()
+        if not state.is_touched:
+            return message
+        response, others = HttpResponseBase(status=message["status"]), []
+        del response.headers["Content-Type"]
+        for name, value in message.get("headers", ()):
+            if name.lower() in {b"vary", b"cache-control"}:
+                response.headers[name.decode("latin-1")] = value.decode("latin-1")
+            else:
+                others.append((name, value))
+        state.finish(response)
+        return {**message, "headers": [*others, *_encoded(response.items())]}
 
     async def _respond(self, error: InstanceLookupError) -> None:
         body = json.dumps(problem(self._lookup.request, error)).encode()
@@ -202,10 +222,14 @@ class _Connection:
         start = {
             "type": f"{prefix}.start",
             "status": error.status_code,
-            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+            "headers": _encoded(headers.items()),
         }
         await self._send(start)
         await self._send({"type": f"{prefix}.body", "body": body})
+
+
+def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 def _end(error: InstanceLookupError) -> dict[str, Any]:

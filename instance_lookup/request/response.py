@@ -76,6 +76,10 @@ class ResponseState(Struct, eq=False):
         if self._response is not None:  # a middleware outside of ours reads the instance first
             self.finish(self._response)
 
+    def start(self) -> None:
+        """Note that the headers are sent: from now on it is too late to touch."""
+        self._started = True
+
     def finish(self, response: HttpResponseBase) -> None:
         """Give a response the headers that it needs so far. May be called again."""
         if not self.touched:
@@ -126,11 +130,11 @@ class ResponseState(Struct, eq=False):
             response.streaming_content = chain(self._noting_start(), content)
 
     def _noting_start(self) -> Iterator[bytes]:
-        self._started = True
+        self.start()
         yield from ()
 
     async def _anoting_start(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        self._started = True
+        self.start()
         async for part in content:
             yield part
 

@@ -67,7 +67,7 @@ class ScopeLookup(RequestLookup, eq=False):
         try:
             return RequestLookup.get(self)
         except SuspiciousOperation as exc:
-            raise InvalidContext(str(exc)) from exc
+            raise _refusal(exc) from exc
 
     async def aget(self) -> LookupResult:
         """Return the answer without blocking the event loop. Raises as :meth:`get`."""
@@ -75,7 +75,7 @@ class ScopeLookup(RequestLookup, eq=False):
         try:
             return await RequestLookup.aget(self)
         except SuspiciousOperation as exc:
-            raise InvalidContext(str(exc)) from exc
+            raise _refusal(exc) from exc
 
     async def aconfig(self) -> InstanceConfig:
         """Return the configuration, without blocking the event loop. Raises as :meth:`get`."""
@@ -101,6 +101,11 @@ def lookup_of_scope(scope: MutableMapping[str, Any], application: Any) -> ScopeL
     lookup = ScopeLookup(request, ResponseState())
     request.__dict__["_instance_lookup"] = lookup
     return lookup
+
+
+def _refusal(error: SuspiciousOperation) -> InvalidContext:
+    """Return what stands for the 400 that Django's handler would answer, without its reasons."""
+    return InvalidContext(f"The request is refused: {type(error).__name__}.")
 
 
 def _anonymous() -> Any:

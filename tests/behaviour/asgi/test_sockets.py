@@ -149,6 +149,25 @@ async def test_stale_copy_serves_an_open_socket(service: DictConfigService, cloc
         await socket.leave()
 
 
+async def test_closed_socket_stays_closed(service: DictConfigService) -> None:
+    """What the client sent before it heard of the end goes nowhere, even if they may again."""
+    heard: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await _block(service)
+        await send({"type": "websocket.send", "text": "secret"})
+        await get_resolver().aunblock_instance("acme")
+        heard.append(await receive())
+
+    wrapped = InstanceConfigMiddleware(application, watch=True)
+    async with opened(wrapped, scope_of("acme", user=OLGA)) as socket:
+        assert await socket.say() == close(**DENIED)
+        await socket.ended()
+    assert heard == [{"type": "websocket.disconnect"} | DENIED]
+
+
 async def test_user_who_was_deactivated_is_closed_out(service: DictConfigService) -> None:
     user = Somebody("olga")
     async with opened(
@@ -345,14 +364,56 @@ async def test_http_is_answered(service: DictConfigService, application: Any) ->
 
 
 @pytest.mark.usefixtures("service")
-async def test_error_too_late_for_an_answer_is_raised() -> None:
+async def test_caches_are_told_whose_page_it_is() -> None:
+    """As the responses of views, those of an application that has read the instance are private."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"Vary", b"Cookie"), (b"content-type", b"text/plain")]
+        if scope["path"] == "/tenant":
+            await scope["instance_config"]()
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    found = {}
+    for path in ("/tenant", "/public"):
+        scope = scope_of("acme", kind="http", user=OLGA, path=path)
+        client = Socket(InstanceConfigMiddleware(application), scope)
+        found[path] = sorted((await client.take())["headers"])
+        await client.ended()
+    assert found == {
+        "/tenant": [
+            (b"cache-control", b"private"),
+            (b"content-type", b"text/plain"),
+            (b"vary", b"Cookie, X-Instance-ID, X-Project-ID"),
+        ],
+        "/public": [(b"Vary", b"Cookie"), (b"content-type", b"text/plain")],
+    }
+
+
+@pytest.mark.usefixtures("service")
+async def test_instance_is_read_before_the_response_begins() -> None:
+    """Else its headers would lack what keeps it from others."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await scope["instance_config"]()
+
+    client = Socket(InstanceConfigMiddleware(application), scope_of("acme", kind="http", user=OLGA))
+    await client.take()
+    with pytest.raises(RuntimeError, match="streams already"):
+        await client.ended()
+
+
+async def test_error_too_late_for_an_answer_is_raised(service: DictConfigService) -> None:
     """The response has begun: the server has to cut it off, or its client takes it for whole."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
+        await scope["instance_config"]()
         await send({"type": "http.response.start", "status": 200, "headers": []})
+        await _revoke(service)
         await scope["instance_config"]()
 
-    client = Socket(InstanceConfigMiddleware(application), scope_of("acme", kind="http", user=SAM))
+    client = Socket(InstanceConfigMiddleware(application), scope_of("acme", kind="http", user=OLGA))
     assert (await client.take())["status"] == 200
     with pytest.raises(AccessDenied, match="acme"):
         await client.ended()
