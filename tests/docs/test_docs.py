@@ -82,7 +82,7 @@ def test_page_about_testing(tmp_path: Path) -> None:
 
 
 def test_identifiers(build: Callable[[str, str], Site]) -> None:
-    """The query, the host and the URL name an instance, and must not disagree."""
+    """The query, the host and the URL name an instance, and must not disagree; a cookie is last."""
     with build("extending.md", "Identifiers").running():
         call_command("check")
         views, urls = import_module("mysite.views"), import_module("mysite.urls")
@@ -95,6 +95,10 @@ def test_identifiers(build: Callable[[str, str], Site]) -> None:
         assert owner.get("/where/", headers=HEADER | {"host": "www.example.com"}).status_code == 200
         assert owner.get("/where/?instance=other", headers=host).status_code == 400
         assert owner.get("/where/?instance=", headers=HEADER).status_code == 400
+        assert owner.get("/where/").status_code == 400
+        owner.cookies["last_instance"] = "acme"
+        assert owner.get("/where/").status_code == 200
+        assert owner.get("/where/?instance=other").status_code == 404
 
 
 def test_policies(build: Callable[[str, str], Site]) -> None:

@@ -16,6 +16,7 @@ from instance_lookup.identifiers import (
     PathIdentifier,
     ProjectIdentifier,
     ProjectRef,
+    QueryIdentifier,
     SubdomainIdentifier,
     UserDefaultIdentifier,
 )
@@ -129,6 +130,41 @@ def test_subdomain_identifier(host: str, found: str | None, domain: str) -> None
     context = context_of(HTTP_HOST=host)
     ref = SubdomainIdentifier(domain, ignore=("WWW",)).identify(context, context.request)
     assert ref == (None if found is None else InstanceRef(found))
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("/?instance_id=acme", "acme"),
+        ("/?a=1&instance_id=acme&b=2", "acme"),
+        ("/?instance_id=a%2Cb", "a,b"),
+        ("/?instance_id=acme&instance_id=acme", "acme,acme"),
+        ("/?instance_id=", ""),
+        ("/?instance_id", ""),
+        ("/?INSTANCE_ID=acme", None),
+        ("/?tenant=acme", None),
+        ("/", None),
+    ],
+)
+def test_query_identifier(url: str, found: str | None) -> None:
+    """``QueryIdentifier`` takes all that the parameter says; what is no id is refused later."""
+    context = context_of(url)
+    ref = QueryIdentifier().identify(context, context.request)
+    assert ref == (None if found is None else InstanceRef(found))
+    renamed = context_of(url.replace("instance_id", "customer"))
+    assert QueryIdentifier("customer").identify(renamed, renamed.request) == ref
+
+
+def test_query_identifier_of_the_settings() -> None:
+    """It may go in by its path; it is explicit, and no header decides by it."""
+    made = QueryIdentifier.from_settings(SETTINGS)
+    assert (made.name, made.explicit, made.headers) == ("instance_id", True, ())
+    assert made.identify(context_of()) is None
+
+
+def test_query_may_change() -> None:
+    """A view may put another query into its request, so what it names is asked each time."""
+    assert Selector((QueryIdentifier(),), SETTINGS).reads is None
 
 
 def test_subdomain_without_request() -> None:
