@@ -44,6 +44,8 @@ CLOSE_CODES = 4000
 """A socket is closed with this plus the error's HTTP status: 4400, 4403, 4404, 4429, 4503."""
 
 
+_DEEPEST = 32
+"""Middlewares that are looked through for a router; a mock has one behind each, without end."""
 _BEGINNINGS = {"websocket.accept", "websocket.http.response.start", "http.response.start"}
 
 
@@ -192,11 +194,13 @@ class _Connection:
         if self._refused or self._is_over:
             return
         self._refused = error
-        logger.info("Ended a connection with %d: %s", _end(error)["code"], error)
-        if self._can_respond and not self._has_begun:
+        is_response, end = self._can_respond and not self._has_begun, _end(error)
+        code = error.status_code if is_response else end["code"]
+        logger.info("Ended a connection with %d: %s", code, error)
+        if is_response:
             await self._respond(error)
         else:  # before it is accepted, servers answer a handshake with 403
-            await self._send({"type": "websocket.close"} | _end(error))
+            await self._send({"type": "websocket.close"} | end)
 
     def _private(self, message: Message) -> Message:
         """Return the head of a response, which no cache gives to others if it is of a tenant."""
@@ -204,14 +208,14 @@ class _Connection:
         state.start()
         if not state.is_touched:
             return message
-        response, others = HttpResponseBase(status=message["status"]), []
+        response = HttpResponseBase(status=message["status"])
         del response.headers["Content-Type"]
-        for name, value in message.get("headers", ()):
-            if name.lower() in {b"vary", b"cache-control"}:
-                response.headers[name.decode("latin-1")] = value.decode("latin-1")
-            else:
-                others.append((name, value))
+        sent = [(name.lower(), value) for name, value in message.get("headers", ())]
+        for name in (b"vary", b"cache-control"):
+            if found := [value for each, value in sent if each == name]:
+                response.headers[name.decode()] = b", ".join(found).decode("latin-1")
         state.finish(response)
+        others = [pair for pair in sent if pair[0].decode("latin-1") not in response.headers]
         return {**message, "headers": [*others, *_encoded(response.items())]}
 
     async def _respond(self, error: InstanceLookupError) -> None:
@@ -224,7 +228,7 @@ class _Connection:
             "status": error.status_code,
             "headers": _encoded(headers.items()),
         }
-        await self._send(start)
+        await self._send(self._private(start))
         await self._send({"type": f"{prefix}.body", "body": body})
 
 
@@ -247,12 +251,12 @@ def _is_router(application: Any) -> bool:
 
 def _is_router_behind(application: Any) -> bool:
     """Tell whether a ``URLRouter`` stands behind a middleware of Channels."""
-    while not isinstance(application, InstanceConfigMiddleware):
+    for _ in range(_DEEPEST):
+        if application is None or isinstance(application, InstanceConfigMiddleware):
+            return False
         application = getattr(application, "inner", None) or getattr(
             application, "application", None
         )
-        if application is None:
-            return False
         if _is_router(application):
             return True
     return False

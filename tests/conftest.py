@@ -78,6 +78,7 @@ COMPAT = frozenset({
     TESTS / "behaviour" / "drf" / "test_exception_handler.py",
     TESTS / "behaviour" / "drf" / "test_permissions.py",
     TESTS / "races" / "test_races_each_act.py",
+    TESTS / "behaviour" / "asgi" / "test_scopes.py",
     TESTS / "behaviour" / "cache" / "test_cache_contract.py",
     TESTS / "behaviour" / "django" / "test_decorators.py",
     TESTS / "behaviour" / "django" / "test_lookup.py",
@@ -88,6 +89,7 @@ COMPAT = frozenset({
 # What an older version of a dependency could break: the same, and what leans on one, such as the
 # insides of urllib3 and asgiref, or an extra.
 OLDEST = COMPAT | frozenset({
+    TESTS / "behaviour" / "asgi",
     TESTS / "behaviour" / "cache" / "test_documents.py",
     TESTS / "behaviour" / "cache" / "test_redis_client.py",
     TESTS / "behaviour" / "contrib",

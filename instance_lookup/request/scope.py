@@ -28,11 +28,12 @@ class ScopeRequest(ASGIRequest):
 
     def __init__(self, scope: MutableMapping[str, Any], application: Any) -> None:
         """Read headers, path and query of ``scope``; ``application`` stands for the view."""
-        query = scope.get("query_string", b"")
+        query = scope.get("query_string") or b""
         if isinstance(query, bytes):  # not all are UTF-8: then no id matches, and all else works
             query = query.decode(errors="replace")
-        method = scope.get("method", "GET")  # a socket has none; it begins as a GET
-        super().__init__({**scope, "method": method, "query_string": query}, BytesIO())
+        # A socket has no method; it begins as a GET.
+        defaults = {"path": "/", "method": "GET"}
+        super().__init__({**defaults, **scope, "query_string": query}, BytesIO())
         self.scope = scope
         self._application = application
         self.follow()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -147,6 +148,7 @@ def test_middleware_between_is_refused() -> None:
             InstanceConfigMiddleware(between)
     InstanceConfigMiddleware(BaseMiddleware(InstanceConfigMiddleware(router)))
     InstanceConfigMiddleware(BaseMiddleware(AsyncConsumer.as_asgi()))
+    InstanceConfigMiddleware(AsyncMock())  # it has one of whatever it is asked for
 
 
 @CONSUMERS

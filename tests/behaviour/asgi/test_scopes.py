@@ -105,6 +105,7 @@ def route(**kwargs: Any) -> Any:
         pytest.param(scope_of(headers=[(b"host", b"Acme.example.com:80")]), id="subdomain"),
         pytest.param(scope_of("acme", query_string=b"instance_id=acme"), id="twice-the-same"),
         pytest.param(scope_of("acme", url_route=None), id="no-route"),
+        pytest.param({"headers": [(b"x-instance-id", b"acme")]}, id="only-headers"),
     ],
 )
 async def test_scope_names_instance(named: Any, kind: str) -> None:

@@ -1,4 +1,4 @@
-"""Sockets and HTTP: what ends a connection, when, and with which code."""
+"""Sockets: what ends a connection, when, and with which code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import requests
 from asgiref.sync import sync_to_async
 
 from instance_lookup import (
-    AccessDenied,
     CacheError,
     ConfigServiceUnavailable,
     InstanceConfig,
@@ -325,98 +324,6 @@ async def test_server_that_takes_responses_gets_a_problem() -> None:
     assert body["type"] == "websocket.http.response.body"
     assert json.loads(body["body"])["type"] == "urn:instance-lookup:instance-not-found"
     await socket.ended()
-
-
-async def _page(scope: Any, receive: Any, send: Any) -> None:
-    config = await scope["instance_config"]()
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": config.instance_id.encode()})
-
-
-async def _fixed(scope: Any, receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"fixed"})
-
-
-@pytest.mark.parametrize("application", [_page, _fixed])
-async def test_http_is_answered(service: DictConfigService, application: Any) -> None:
-    """Clients of plain ASGI applications get what those of Django's views get."""
-    wrapped = InstanceConfigMiddleware(application, required=application is _fixed, watch=True)
-
-    async def ask(*names: str, **fields: Any) -> tuple[int, dict[bytes, bytes], bytes]:
-        client = Socket(wrapped, scope_of(*names, kind="http", **fields))
-        start, body = await client.take(), await client.take()
-        await client.ended()
-        return start["status"], dict(start["headers"]), body["body"]
-
-    assert (await ask("acme", user=OLGA))[0] == 200
-    assert [(await ask(name, user=SAM))[0] for name in ("acme", "unknown", "a,b")] == [
-        403,
-        404,
-        400,
-    ]
-    await _break(service)
-    status, headers, body = await ask("acme", user=OLGA)
-    assert (status, headers[b"retry-after"], headers[b"cache-control"]) == (503, b"7", b"no-store")
-    assert headers[b"content-length"] == str(len(body)).encode()
-    assert headers[b"content-type"] == b"application/problem+json"
-    assert json.loads(body)["request_id"] == "r-1"
-
-
-@pytest.mark.usefixtures("service")
-async def test_caches_are_told_whose_page_it_is() -> None:
-    """As the responses of views, those of an application that has read the instance are private."""
-
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        headers = [(b"Vary", b"Cookie"), (b"content-type", b"text/plain")]
-        if scope["path"] == "/tenant":
-            await scope["instance_config"]()
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
-
-    found = {}
-    for path in ("/tenant", "/public"):
-        scope = scope_of("acme", kind="http", user=OLGA, path=path)
-        client = Socket(InstanceConfigMiddleware(application), scope)
-        found[path] = sorted((await client.take())["headers"])
-        await client.ended()
-    assert found == {
-        "/tenant": [
-            (b"cache-control", b"private"),
-            (b"content-type", b"text/plain"),
-            (b"vary", b"Cookie, X-Instance-ID, X-Project-ID"),
-        ],
-        "/public": [(b"Vary", b"Cookie"), (b"content-type", b"text/plain")],
-    }
-
-
-@pytest.mark.usefixtures("service")
-async def test_instance_is_read_before_the_response_begins() -> None:
-    """Else its headers would lack what keeps it from others."""
-
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200})
-        await scope["instance_config"]()
-
-    client = Socket(InstanceConfigMiddleware(application), scope_of("acme", kind="http", user=OLGA))
-    await client.take()
-    with pytest.raises(RuntimeError, match="streams already"):
-        await client.ended()
-
-
-async def test_error_too_late_for_an_answer_is_raised(service: DictConfigService) -> None:
-    """The response has begun: the server has to cut it off, or its client takes it for whole."""
-
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        await scope["instance_config"]()
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await _revoke(service)
-        await scope["instance_config"]()
-
-    client = Socket(InstanceConfigMiddleware(application), scope_of("acme", kind="http", user=OLGA))
-    assert (await client.take())["status"] == 200
-    with pytest.raises(AccessDenied, match="acme"):
-        await client.ended()
 
 
 @pytest.mark.usefixtures("service")
