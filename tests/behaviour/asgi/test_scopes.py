@@ -207,6 +207,9 @@ async def test_user_is_the_one_that_the_scope_has_now() -> None:
         for user in (AnonymousUser(), SAM, OLGA):
             scope["user"] = user
             answers.append(await _ask(scope))
+        scope["user"] = SAM
+        with pytest.raises(AccessDenied):
+            await sync_to_async(current_instance)()
         return answers
 
     first, anonymous, sam, again = await within(scope_of("acme", user=OLGA), log_out_and_in)
@@ -240,8 +243,15 @@ async def test_user_context_gets_the_scope_as_a_request(settings: Any) -> None:
     assert await ask(scope_of("acme", session={"user": "olga"})) == "acme"
 
 
-async def test_change_of_the_configuration_is_seen(service: DictConfigService) -> None:
+def by_value(user: Any, request: Any) -> LookupUser:
+    return LookupUser(str(user.pk))
+
+
+@pytest.mark.parametrize("options", [{}, {"USER_CONTEXT": by_value}, {"IDENTIFIERS": IDENTIFIERS}])
+async def test_change_of_the_configuration_is_seen(settings: Any, options: Any) -> None:
     """A socket lives for hours: nothing is kept that the resolver would not answer now."""
+    service = serve(settings, **options)
+    service.instances["acme"] = owned_by(OLGA)
 
     async def change(scope: Any) -> list[Any]:
         answers = [await _ask(scope)]
@@ -289,6 +299,17 @@ async def test_instance_is_current() -> None:
 
     found = await within(scope_of("acme", user=OLGA), current)
     assert found == ["acme", "acme", "acme", "globex", "acme"]
+
+
+@pytest.mark.usefixtures("service")
+async def test_scope_within_a_scope_ends() -> None:
+    """As where one application has others answer parts of a batch."""
+
+    async def current(scope: Any) -> list[str]:
+        inner = await ask(scope_of("globex", user=OLGA))
+        return [inner, (await acurrent_instance()).instance_id]
+
+    assert await within(scope_of("acme", user=OLGA), current) == ["globex", "acme"]
 
 
 @pytest.mark.usefixtures("service")

@@ -239,22 +239,46 @@ async def test_message_outlives_a_receive_that_was_given_up(settings: Any) -> No
     assert [message["text"] for message in heard] == ["kept"]
 
 
-async def test_end_of_the_application_itself_is_left_alone(service: DictConfigService) -> None:
-    """It may close with a code of its own; then nothing is looked up, and nothing else is sent."""
+@pytest.mark.parametrize("by_client", [True, False])
+async def test_nothing_is_sent_after_the_end(service: DictConfigService, by_client: bool) -> None:
+    """Neither after the client's, nor after the application's own, whose code stands."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        if by_client:
+            assert await receive() == GONE
+        else:
+            await send({"type": "websocket.close", "code": 4000})
+        await _revoke(service)
+        await scope["instance_config"]()  # denied: there is no one left to tell
+
+    wrapped = InstanceConfigMiddleware(application, watch=True)
+    async with opened(wrapped, scope_of("acme", user=OLGA)) as socket:
+        if by_client:
+            await socket.put(GONE)
+        else:
+            assert await socket.take() == {"type": "websocket.close", "code": 4000}
+        await socket.ended()
+        assert socket.nothing_sent()
+
+
+@pytest.mark.parametrize("last_words", ["websocket.close", "websocket.send"])
+async def test_socket_is_closed_once(service: DictConfigService, last_words: str) -> None:
+    """What the application does when it hears of the end changes nothing about it."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "websocket.accept"})
         await _revoke(service)
-        await send({"type": "websocket.close", "code": 4000})
-        assert await receive() == GONE
-        await scope["instance_config"]()  # denied: there is no one left to tell
+        assert (await receive())["type"] == "websocket.disconnect"
+        await send({"type": last_words})
+        await scope["instance_config"]()  # denied, as was said
 
-    async with opened(
-        InstanceConfigMiddleware(application, watch=True), scope_of("acme", user=OLGA)
-    ) as socket:
-        assert await socket.take() == {"type": "websocket.close", "code": 4000}
-        await socket.leave()
+    wrapped = InstanceConfigMiddleware(application, watch=True)
+    async with opened(wrapped, scope_of("acme", user=OLGA)) as socket:
+        assert await socket.say() == close(**DENIED)
+        await socket.ended()
         assert socket.nothing_sent()
 
 
@@ -305,13 +329,20 @@ async def test_required_lets_in_those_who_may(service: DictConfigService) -> Non
         await socket.leave()
 
 
-async def test_client_leaves_before_it_is_let_in(service: DictConfigService) -> None:
-    echo = Recorder(hello)
-    socket = Socket(InstanceConfigMiddleware(echo, required=True), scope_of("acme", user=OLGA))
-    await socket.put(GONE)
-    await socket.take()  # the last words of an application that does not look whom it talks to
-    await socket.ended()
-    assert echo.heard == [GONE]
+@pytest.mark.usefixtures("service")
+async def test_client_leaves_before_it_is_let_in() -> None:
+    """The application hears of it, whoever the client was, and no one is answered."""
+    heard: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        heard.append(await receive())
+
+    socket = Socket(
+        InstanceConfigMiddleware(application, required=True), scope_of("acme", user=SAM)
+    )
+    await socket.leave()
+    assert heard == [GONE]
+    assert socket.nothing_sent()
 
 
 @pytest.mark.usefixtures("service")
