@@ -26,6 +26,8 @@ from instance_lookup.exceptions import (
     InvalidContext,
     LookupErrorType,
     MissBudgetSpent,
+    RateLimitExceeded,
+    RateLimitUnavailable,
 )
 from instance_lookup.registry import aresolve_instance, get_resolver, resolve_instance
 from instance_lookup.resolver import InstanceResolver
@@ -63,6 +65,8 @@ __all__ = [
     "LookupUser",
     "MissBudgetSpent",
     "RateLimit",
+    "RateLimitExceeded",
+    "RateLimitUnavailable",
     "RequestMetadata",
     "Source",
     "acurrent_instance",

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial, wraps
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from asgiref.sync import iscoroutinefunction
-from django.http.response import HttpResponseBase
-
 from instance_lookup.concurrency.deferred import call_when_loaded
-from instance_lookup.exceptions import AccessDenied, InstanceLookupError
+from instance_lookup.exceptions import AccessDenied
 from instance_lookup.request.attributes import lookup_for
-from instance_lookup.request.drf import check_after_permissions, django_part, is_drf_view, view_of
-from instance_lookup.request.problems import error_response
+from instance_lookup.request.drf import is_drf_view
+from instance_lookup.request.guard import guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,35 +40,7 @@ def instance_required(view: Any = None, *, policy: Allows | None = None) -> Any:
             "@instance_required around a view of DRF would run before DRF knows the user: put it "
             "below @api_view, on a method by method_decorator, or use permission classes."
         )
-    if iscoroutinefunction(view):
-
-        @wraps(view)
-        async def awrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            lookup = lookup_for(request)
-            try:
-                result = await lookup.aget()
-                await call_when_loaded(partial(_insist, policy, lookup, result.config))
-            except InstanceLookupError as exc:
-                return _answered(request, exc)
-            return _finished(request, await view(request, *args, **kwargs))
-
-        return awrapper
-
-    drf_view = view_of(view)
-
-    @wraps(view)
-    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        try:
-            # Django's request, though the view is DRF's: this is around its dispatch.
-            if drf_view is not None and django_part(request) is request:
-                check_after_permissions(drf_view, partial(_look_up, policy))
-                return _finished(request, view(request, *args, **kwargs))
-            _look_up(policy, request)
-        except InstanceLookupError as exc:
-            return _answered(request, exc)
-        return _finished(request, view(request, *args, **kwargs))
-
-    return wrapper
+    return guard(view, partial(_look_up, policy), partial(_alook_up, policy))
 
 
 class InstanceRequiredMixin:
@@ -86,23 +55,18 @@ class InstanceRequiredMixin:
         ``args`` and ``kwargs`` are what the URL names; the view gets them as they are.
         """
         view: Callable[..., Any] = super().dispatch  # type: ignore[misc]  # of the View beside this mixin
-        if self.view_is_async:  # type: ignore[attr-defined]
-            view = _awaiting(view)
         return instance_required(policy=self.instance_policy)(view)(request, *args, **kwargs)
-
-
-def _awaiting(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``view`` as a coroutine function: ``dispatch`` of an async view is a plain one."""
-
-    async def awaiting(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return await view(request, *args, **kwargs)
-
-    return awaiting
 
 
 def _look_up(policy: Allows | None, request: HttpRequest) -> None:
     lookup = lookup_for(request)
     _insist(policy, lookup, lookup.get().config)
+
+
+async def _alook_up(policy: Allows | None, request: HttpRequest) -> None:
+    lookup = lookup_for(request)
+    result = await lookup.aget()
+    await call_when_loaded(partial(_insist, policy, lookup, result.config))
 
 
 def _insist(policy: Allows | None, lookup: RequestLookup, config: InstanceConfig) -> None:
@@ -111,17 +75,3 @@ def _insist(policy: Allows | None, lookup: RequestLookup, config: InstanceConfig
         lookup.log_refusal(config, partial(lookup.rule, policy, config))
         what = f"instance {config.instance_id!r}"
         raise AccessDenied(f"You may not do this in {what}.", instance_id=config.instance_id)
-
-
-def _answered(request: HttpRequest, error: InstanceLookupError) -> HttpResponseBase:
-    response = error_response(request, error)
-    if response is None:
-        raise error
-    return _finished(request, response)
-
-
-def _finished(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    # The middleware does this too, where there is one; twice does no harm.
-    if isinstance(response, HttpResponseBase):  # else Django says better what is wrong
-        lookup_for(request).state.finish(response)
-    return response

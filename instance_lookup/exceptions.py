@@ -9,6 +9,8 @@
     ├── InstanceNotFound           404  (also an Http404)
     ├── ConfigServiceUnavailable   503
     │   └── MissBudgetSpent        429
+    ├── RateLimitExceeded          429
+    ├── RateLimitUnavailable       503
     └── CacheError                 500  (cache management only, never from ``resolve``)
 
     InstanceRequired: a mistake in the site's code, and no answer to anyone
@@ -43,20 +45,25 @@ class LookupErrorType(StrEnum):
     INSTANCE_NOT_FOUND = "INSTANCE_NOT_FOUND"
     CONFIG_SERVICE_UNAVAILABLE = "CONFIG_SERVICE_UNAVAILABLE"
     MISS_BUDGET_SPENT = "MISS_BUDGET_SPENT"
+    RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
+    RATE_LIMIT_UNAVAILABLE = "RATE_LIMIT_UNAVAILABLE"
     CACHE_ERROR = "CACHE_ERROR"
 
 
 class InstanceLookupError(Exception):
     """Base of every error of this package.
 
-    ``details`` says more for logs and programs; it never holds a secret.
+    ``message`` names the instance. ``retry_after`` is in seconds: when asking again makes sense;
+    ``None``: it makes none, or that is not known. ``details`` say more for logs and programs. None
+    of them holds a secret.
     """
 
     type: ClassVar[LookupErrorType]
     status_code: ClassVar[int]
 
-    def __init__(self, message: str, **details: Any) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, **details: Any) -> None:
         super().__init__(message)
+        self.retry_after = retry_after
         self.details = details
 
     @property
@@ -91,18 +98,10 @@ class InstanceNotFound(InstanceLookupError, Http404):
 
 
 class ConfigServiceUnavailable(InstanceLookupError):
-    """The Config Service gave no usable answer, and no copy may be served.
-
-    ``retry_after`` is in seconds: when asking again makes sense; ``None``: not known. ``message``
-    names the instance, ``details`` are what else is known. Neither may hold a secret.
-    """
+    """The Config Service gave no usable answer, and no copy may be served."""
 
     type = LookupErrorType.CONFIG_SERVICE_UNAVAILABLE
     status_code = 503
-
-    def __init__(self, message: str, *, retry_after: float | None = None, **details: Any) -> None:
-        super().__init__(message, **details)
-        self.retry_after = retry_after
 
 
 class MissBudgetSpent(ConfigServiceUnavailable):
@@ -110,6 +109,20 @@ class MissBudgetSpent(ConfigServiceUnavailable):
 
     type = LookupErrorType.MISS_BUDGET_SPENT
     status_code = 429
+
+
+class RateLimitExceeded(InstanceLookupError):
+    """The instance has used up a rate limit of its configuration."""
+
+    type = LookupErrorType.RATE_LIMIT_EXCEEDED
+    status_code = 429
+
+
+class RateLimitUnavailable(InstanceLookupError):
+    """A call cannot be counted, and ``THROTTLE_FAIL_OPEN`` is off."""
+
+    type = LookupErrorType.RATE_LIMIT_UNAVAILABLE
+    status_code = 503
 
 
 class CacheError(InstanceLookupError):

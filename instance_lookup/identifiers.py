@@ -188,7 +188,7 @@ class QueryIdentifier(Identifier):
         return InstanceRef(",".join(values)) if values else None
 
 
-def about(ref: Ref) -> dict[str, str]:
+def about(ref: Ref) -> dict[str, Any]:
     """Return what is named, for the details of an error."""
     kind = "instance_id" if isinstance(ref, InstanceRef) else "project_id"
     return {kind: id_of(ref)}

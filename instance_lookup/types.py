@@ -24,7 +24,10 @@ from instance_lookup.frozen import (
     hide,
 )
 
-Count = Annotated[int, Meta(ge=0)]
+Rate = Annotated[int, Meta(ge=0, le=100_000_000)]
+"""More a minute no server counts. It also keeps what is counted below 2**53, where the floating
+point numbers of a script in Redis are exact."""
+Daily = Annotated[int, Meta(ge=0, le=1_000_000_000_000)]
 Moment = Annotated[datetime, Meta(tz=True)]
 
 HTTP_URL = (
@@ -74,14 +77,15 @@ def _known_fields(shown: type[Shown]) -> frozenset[str]:
 
 
 class RateLimit(Shown, frozen=True):
-    """How often something may be called."""
+    """How often something may be called. Zero: never."""
 
-    rpm: Count
-    """Calls a minute."""
-    rpm_burst: Count | None = None
-    """Calls in one minute that are let through once in a while."""
-    daily: Count | None = None
-    """Calls a day."""
+    rpm: Rate
+    """Calls a minute that may go on for ever."""
+    rpm_burst: Rate | None = None
+    """Calls that are let through at once after a quiet time, the size of the bucket that ``rpm``
+    fills; ``None``: as many as ``rpm``."""
+    daily: Daily | None = None
+    """Calls a day, of UTC; ``None``: any number."""
 
 
 class InstanceMetadata(Shown, frozen=True, kw_only=True):

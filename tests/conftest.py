@@ -51,6 +51,7 @@ EXTRAS = frozenset({
     "instance_lookup.contrib.health_check",
     "instance_lookup.contrib.debug_toolbar",
     "instance_lookup.permissions",
+    "instance_lookup.throttling.drf",
     "openapi_core",
     "openapi_schema_validator",
     "opentelemetry",
@@ -84,6 +85,8 @@ COMPAT = frozenset({
     TESTS / "behaviour" / "django" / "test_lookup.py",
     TESTS / "behaviour" / "django" / "test_middleware.py",
     TESTS / "behaviour" / "push" / "test_webhook.py",
+    TESTS / "behaviour" / "throttling" / "test_drf.py",
+    TESTS / "behaviour" / "throttling" / "test_views.py",
 })  # fmt: skip
 
 # What an older version of a dependency could break: the same, and what leans on one, such as the

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 import secrets
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from instance_lookup.cache.entry import Generation
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 EVERYTHING = "instance_generation"
 """Key of the generation of all entries, of both kinds."""
+_THROTTLE_KEYS_KEPT = 16_384
 _SAFE = re.compile(r"[!-~]{1,150}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _UNTIL = "guntil"
@@ -55,6 +58,13 @@ def lease_key(kind: Kind[Any], asked: str, under: Generation) -> str:
     # All of it made safe, not the id alone: it is no longer than the keys of generations are, so
     # it fits behind every KEY_PREFIX that they fit behind.
     return f"{kind.name}_lease:{_safe(f'{asked}:{under.everything}.{under.own}')}"
+
+
+@lru_cache(_THROTTLE_KEYS_KEPT)
+def throttle_key(name: str, instance_id: str) -> str:
+    """Return the key under which the calls of an instance are counted, for the limit ``name``."""
+    # What an id may hold is up to the site: without its ":" no two pairs have one key.
+    return f"instance_throttle:{_safe(f'{quote(instance_id)}:{name}')}"
 
 
 def as_token(value: object) -> str | None:

@@ -88,6 +88,11 @@ class DjangoCache:
         """Whether it is Django's ``DummyCache``."""
         return isinstance(caches[self._alias], DummyCache)
 
+    @property
+    def counts_each(self) -> bool:
+        """Whether it adds to a number in one step, so that no ``count`` is lost."""
+        return type(caches[self._alias]).incr is not BaseCache.incr
+
     def place(self, key: str) -> bytes:
         return str(caches[self._alias].make_key(key)).encode()
 
@@ -118,7 +123,7 @@ class DjangoCache:
         return bool(self._call("delete", key))
 
     def count(self, key: str, life: int) -> int:
-        if type(caches[self._alias]).incr is BaseCache.incr:
+        if not self.counts_each:
             # That reads and writes as well, and forgets the life: counts may be lost between.
             number = int(self._call("get", key) or 0) + 1
             self._call("set", key, number, life)

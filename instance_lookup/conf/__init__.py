@@ -139,6 +139,8 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     """True: each process tells, in the cache, how it is doing, and which instances it has seen."""
     server_timing: valid.Flag | None = None
     """Whether responses say what their lookups took; ``None``: as ``DEBUG``."""
+    throttle_fail_open: valid.Flag = True
+    """Whether calls that cannot be counted are let through; False: they get 503."""
 
     @cached_property
     def id_regex(self) -> re.Pattern[str]:

@@ -51,3 +51,4 @@ class Options(TypedDict, total=False):
     webhook_secrets: list[str] | tuple[str, ...]
     report_status: bool
     server_timing: bool | None
+    throttle_fail_open: bool

@@ -169,10 +169,12 @@ def _is_only_asked(request: Request, view: APIView) -> bool:
 
 
 def _refusal(request: Any, exc: Exception) -> Exception | None:
-    """Return our ``AccessDenied`` if DRF made ``exc`` from it.
+    """Return our error if DRF made ``exc`` from it: of a permission, or of a throttle.
 
     A refusal of the view's own, or of another permission, has another code.
     """
+    if isinstance(exc, drf.Throttled):
+        return lookup_for(django_part(request)).state.exceeded
     if not isinstance(exc, drf.PermissionDenied) or exc.get_codes() != InstancePermission.code:
         return None
     # Of Django's request: to authenticate may fail, and an error here would be a 500.

@@ -3,8 +3,8 @@
 ``attributes``: gives a request its attributes. ``lookup``: looks up, and keeps the answer.
 ``seen``: what of a request decides its lookup, and whether that has changed since.
 ``response``: the headers that the answer needs. ``problems``: the answer to a failed lookup.
-``drf``: the request of Django REST framework, whose user decides. ``scope``: what stands for a
-scope of ASGI. ``current``: the request that code runs for, for log lines.
+``guard``: a check before a view. ``drf``: the request of Django REST framework, whose user decides.
+``scope``: what stands for a scope of ASGI. ``current``: what code runs for, a request or a block.
 
 The middleware attaches it; decorators and permissions use it. Not here: which instance a request
 names (``identifiers``, asked by ``selection``), and who the user is (``users``, ``context``).

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.http import HttpResponse, JsonResponse
 
 from instance_lookup.context import RequestMetadata
-from instance_lookup.exceptions import CacheError, ConfigServiceUnavailable, InstanceLookupError
+from instance_lookup.exceptions import CacheError, InstanceLookupError
 from instance_lookup.request.attributes import lookup_for
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ R = TypeVar("R", bound="HttpResponseBase")
 
 PROBLEM_JSON = "application/problem+json"
 """RFC 9457."""
+_PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _PAGE = """<!doctype html>
 <html lang="en"><head><title>{title}</title></head>
 <body><h1>{title}</h1><p>Please try again in a moment.</p></body></html>
@@ -42,7 +43,7 @@ def problem(request: Any, error: InstanceLookupError) -> dict[str, Any]:
 def problem_headers(error: InstanceLookupError) -> dict[str, str]:
     """Return the headers that go with an error."""
     headers = {"Cache-Control": "no-store"}
-    if isinstance(error, ConfigServiceUnavailable) and error.retry_after is not None:
+    if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     return headers
 
@@ -57,7 +58,7 @@ def error_response(request: HttpRequest, error: InstanceLookupError) -> HttpResp
         response: HttpResponse = JsonResponse(
             problem(request, error), status=error.status_code, content_type=PROBLEM_JSON
         )
-    elif isinstance(error, ConfigServiceUnavailable):
+    elif error.status_code in _PASSING:
         title = HTTPStatus(error.status_code).phrase
         response = HttpResponse(_PAGE.format(title=title), status=error.status_code)
     else:
@@ -79,10 +80,10 @@ def preferred_type(request: HttpRequest, offered: list[str]) -> str | None:
 
 
 def quiet(response: R, error: InstanceLookupError) -> R:
-    """Keep Django from logging an outage as an ERROR, and mailing it, per request.
+    """Keep Django from logging an outage or a flood, and mailing it, per request.
 
-    It is logged once, where it is noticed.
+    An outage is logged once, where it is noticed.
     """
-    if isinstance(error, ConfigServiceUnavailable):
+    if error.status_code in _PASSING:
         response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001  # no other way
     return response

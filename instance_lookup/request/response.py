@@ -11,6 +11,8 @@ from django.http.response import HttpResponseBase, ResponseHeaders
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from msgspec import Struct
 
+from instance_lookup.exceptions import RateLimitExceeded
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
@@ -35,6 +37,11 @@ class ResponseState(Struct, eq=False):
     """The request headers that decided something so far."""
     timings: tuple[tuple[float, str], ...] = ()
     """Seconds and end of each lookup so far, where ``SERVER_TIMING`` is on."""
+    limits: dict[str, tuple[str, str]] = {}
+    """What ``RateLimit-Policy`` and ``RateLimit`` say of each limit that the request was counted
+    for, by its name."""
+    exceeded: RateLimitExceeded | None = None
+    """Why DRF was told that the call is one too many, for its exception handler."""
     _response: HttpResponseBase | None = None
     _started: bool = False
 
@@ -55,6 +62,18 @@ class ResponseState(Struct, eq=False):
             self.timings += ((seconds, ended),)
         if self._original is not None:
             self._original.time(seconds, ended)
+
+    def limit(self, name: str, policy: str, standing: str) -> None:
+        """Note what the response has to say of the limit ``name``, and how the instance stands."""
+        self.limits[name] = policy, standing
+        if self._original is not None:
+            self._original.limit(name, policy, standing)
+
+    @property
+    def limit_headers(self) -> dict[str, str]:
+        """The headers that tell of the limits, of all in one list each."""
+        policies, standings = zip(*self.limits.values(), strict=True)
+        return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(standings)}
 
     def touch(self, vary_headers: tuple[str, ...] = ()) -> None:
         """Note that the instance is read; a lookup adds the headers that decide which it is.
@@ -97,6 +116,9 @@ class ResponseState(Struct, eq=False):
             _put(headers, stored, "Cache-Control", ("private",))
         elif "public" not in headers["Cache-Control"]:
             patch_cache_control(response, private=True)
+        if self.limits:
+            for name, value in self.limit_headers.items():
+                headers[name] = value
         if self.failed and response.status_code >= HTTPStatus.BAD_REQUEST:
             response.headers["Cache-Control"] = "no-store"
 

@@ -24,7 +24,8 @@ URL_PATTERN: Final = (
     r"([/?#][^\s\x00-\x1f\x7f]*)?$(?!\n)"
 )
 """An http(s) URL with a host, as docs/config-service.openapi.yaml has it."""
-RATE_LIMIT_FIELDS: Final = ("rpm", "rpm_burst", "daily")
+RATE_LIMIT_FIELDS: Final = {"rpm": 10**8, "rpm_burst": 10**8, "daily": 10**12}
+"""The most that each may be."""
 
 validate_id: Final = RegexValidator(
     rf"^{ID_PATTERN}\Z",
@@ -64,20 +65,24 @@ def is_url(value: Any) -> bool:
 
 
 def is_rate_limit(value: Any) -> bool:
-    if not isinstance(value, dict) or not is_count(value.get("rpm")):
+    if not isinstance(value, dict) or value.get("rpm") is None:
         return False
-    is_known = value.keys() <= set(RATE_LIMIT_FIELDS)
-    return is_known and all(item is None or is_count(item) for item in value.values())
+    if not value.keys() <= RATE_LIMIT_FIELDS.keys():
+        return False
+    return all(
+        item is None or is_count(item, RATE_LIMIT_FIELDS[name]) for name, item in value.items()
+    )
 
 
-def is_count(value: Any) -> bool:
+def is_count(value: Any, most: int) -> bool:
     # To JSON 60.0 is an integer, and true is none; to Python it is the other way round.
     is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    return is_whole and not isinstance(value, bool) and value >= 0
+    return is_whole and not isinstance(value, bool) and 0 <= value <= most
 
 
 LIMIT: Final = (
-    "an object of whole numbers: “rpm”, and maybe “rpm_burst” and “daily”, which may be null"
+    "an object of whole numbers: “rpm”, and maybe “rpm_burst” and “daily”, which may be null; "
+    "none below zero, nor absurdly large"
 )
 CHECKS: Final[dict[str, Callable[[Any], None]]] = {
     "api_keys": partial(validate_object, is_text, "a string"),

@@ -64,14 +64,20 @@ def _record(made: Any, required: Mapping[str, Any], **optional: Any) -> st.Searc
 
 
 _null = _ignored(st.none())
-_counts = st.integers(0, 2**63 - 1)
-_count = _same(_counts) | st.integers(0, 2**53 - 1).map(lambda n: Sent(float(n), n))
+
+
+def _count(most: int) -> st.SearchStrategy[Sent]:
+    counts = st.integers(0, most)
+    return _same(counts) | counts.map(lambda n: Sent(float(n), n))
+
+
+_rate, _daily = _count(10**8), _count(10**12)
 _ids = _same(st.text()) | st.integers().map(lambda n: Sent(n, str(n))) | _null
 _words = _same(st.text()) | _ignored(st.sampled_from(NO_STRINGS)) | _null
 _moments = st.datetimes(timezones=st.just(UTC)).map(lambda at: Sent(at.isoformat(), at))
 _dates = _moments | _ignored(st.sampled_from(["", "yesterday", 5, [], "2026-02-30"])) | _null
 
-limits = _record(RateLimit, {"rpm": _count}, rpm_burst=_count | _null, daily=_count | _null)
+limits = _record(RateLimit, {"rpm": _rate}, rpm_burst=_rate | _null, daily=_daily | _null)
 metadata = _record(
     InstanceMetadata,
     {},

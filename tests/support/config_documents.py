@@ -68,6 +68,7 @@ NO_DATES: list[Any] = [
     *("", " ", "yesterday", "0000-00-00", "2026-02-30T00:00:00Z", "1769850000"),
     *(1769850000, 1769850000000, 1769850000.5, True, [], {}),
 ]
+MOST = {"rpm": 10**8, "rpm_burst": 10**8, "daily": 10**12}
 LIMIT = {"render": RateLimit(rpm=60)}
 
 ALLOWED = [
@@ -109,6 +110,8 @@ ALLOWED = [
     ),
     Row("an integral float as a limit", {"rate_limits": {"render": {"rpm": 60.0, "daily": 0.0}}},
         {"rate_limits": {"render": RateLimit(rpm=60, daily=0)}}),
+    Row("the largest limit", {"rate_limits": {"render": MOST}},
+        {"rate_limits": {"render": RateLimit(**MOST)}}),
     Row("a limit of nought", {"rate_limits": {"render": {"rpm": 0}}},
         {"rate_limits": {"render": RateLimit(rpm=0)}}),
     _metadata("a date with another offset", {"updated_at": "2026-01-31T10:30:00+01:00"},
@@ -171,7 +174,7 @@ REFUSED = [
     *(
         _refused(f"{wrong!r} as {field}", rate_limits={"a": {"rpm": 1, field: wrong}})
         for field in ("rpm", "rpm_burst", "daily")
-        for wrong in NO_COUNTS
+        for wrong in (*NO_COUNTS, MOST[field] + 1, float(MOST[field] + 1), 1e300)
     ),
     *(
         _refused(f"{wrong!r} as {field}", metadata={field: wrong})

@@ -17,6 +17,8 @@ from instance_lookup.exceptions import (
     InvalidContext,
     LookupErrorType,
     MissBudgetSpent,
+    RateLimitExceeded,
+    RateLimitUnavailable,
     forget_locals,
 )
 from tests.support.canary import CANARY, chain, places
@@ -28,6 +30,8 @@ TREE: list[tuple[type[InstanceLookupError], type[Exception], str, int]] = [
     (InstanceNotFound, Http404, "INSTANCE_NOT_FOUND", 404),
     (ConfigServiceUnavailable, InstanceLookupError, "CONFIG_SERVICE_UNAVAILABLE", 503),
     (MissBudgetSpent, ConfigServiceUnavailable, "MISS_BUDGET_SPENT", 429),
+    (RateLimitExceeded, InstanceLookupError, "RATE_LIMIT_EXCEEDED", 429),
+    (RateLimitUnavailable, InstanceLookupError, "RATE_LIMIT_UNAVAILABLE", 503),
     (CacheError, InstanceLookupError, "CACHE_ERROR", 500),
 ]
 ERRORS = [row[0] for row in TREE]

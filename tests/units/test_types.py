@@ -90,6 +90,7 @@ def test_config_ignores_unknown_fields() -> None:
     [
         '"api_keys": {"a": 5}',
         '"rate_limits": {"a": {"rpm": -1}}',
+        '"rate_limits": {"a": {"rpm": 100000001}}',
         '"rate_limits": {"a": {}}',
         '"features": {"a": "yes"}',
         '"metadata": {"owner": 7}',

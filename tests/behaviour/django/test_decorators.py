@@ -170,16 +170,18 @@ async def test_sync_view_in_the_loop_is_refused(bare: Any) -> None:
         views.required(bare)
 
 
-async def test_async_dispatch_decorated_as_if_sync_is_refused(bare: Any) -> None:
-    """``dispatch`` of an async view is a plain function: the mixin knows, a decorator cannot."""
+async def test_dispatch_of_an_async_view_is_awaited(bare: Any) -> None:
+    """It is a plain function that returns a coroutine, in the mixin and for a decorator."""
 
     @method_decorator(instance_required, name="dispatch")
     class Decorated(View):
         async def get(self, request: Any) -> HttpResponse:
-            return HttpResponse()
+            return HttpResponse(request.instance_config.instance_id)
 
-    with pytest.raises(SynchronousOnlyOperation):
-        await cast("Any", Decorated.as_view()(bare))
+    response = await cast("Any", Decorated.as_view()(bare))
+    assert response.content == b"acme"
+    bare.META["HTTP_X_INSTANCE_ID"] = "gone"
+    assert (await cast("Any", Decorated.as_view()(bare))).status_code == 404
 
 
 async def test_mixin_answers_a_wrong_method_in_an_async_view(bare: Any) -> None:
