@@ -13,7 +13,7 @@ from rest_framework.throttling import BaseThrottle
 from instance_lookup import throttling
 from instance_lookup.throttling import InstanceRateThrottle, instance_throttled
 from tests.behaviour.throttling import api
-from tests.support.doors import CALLERS, NO_STORE, PROBLEM, Caller
+from tests.support.doors import CALLERS, NO_STORE, PROBLEM, Caller, owned_by
 
 if TYPE_CHECKING:
     from instance_lookup.backends.memory import DictConfigService
@@ -100,9 +100,12 @@ def test_user_of_drf_decides(olga: User, clock: ServerClock, *, is_async: bool) 
     assert asked("open", is_async=is_async).headers["RateLimit"] == '"render";r=2;t=60'
 
 
-def test_view_without_a_scope_has_no_limit(olga: User, settings: Any) -> None:
-    """So the class may stand among the throttles of all views."""
+def test_view_without_a_scope_has_no_limit(olga: User, service: DictConfigService) -> None:
+    """So the class may stand among the throttles of all views. Nor has an instance without it."""
     assert "RateLimit" not in asked("unlimited").headers
+    service.instances["free"] = owned_by(olga, instance_id="free")
+    response = asked("scoped", instance="free")
+    assert (response.status_code, "RateLimit" in response.headers) == (200, False)
     throttle = InstanceRateThrottle()
     assert throttle.wait() is None
 

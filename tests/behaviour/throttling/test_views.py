@@ -132,12 +132,13 @@ def test_users_of_an_instance_share_its_limit(olga: User, *, is_async: bool) -> 
 
 
 @BOTH
+@pytest.mark.parametrize("path", ["render", "arender"])
 def test_instance_without_the_limit_has_none(
-    olga: User, service: DictConfigService, *, is_async: bool
+    olga: User, service: DictConfigService, path: str, *, is_async: bool
 ) -> None:
     service.instances["free"] = owned_by(olga, instance_id="free", rate_limits={"x": {"rpm": 0}})
     caller = Caller(is_async=is_async).login(olga)
-    response = caller("render", "free")
+    response = caller(path, "free")
     assert (response.status_code, "RateLimit" in response.headers) == (200, False)
 
 
