@@ -22,4 +22,5 @@ NAMES = (
     "scale",
     "sizes",
     "sealed",
+    "throttled",
 )
