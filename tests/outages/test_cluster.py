@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from instance_lookup import InstanceNotFound, InstanceResolver, Source
+from instance_lookup import InstanceNotFound, InstanceResolver, RateLimit, Source
 from instance_lookup.cache.health import CACHE_SKIPPED, CacheHealth
 from instance_lookup.cache.keys import Keys, lease_key
 from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.exceptions import InstanceBlocked
+from instance_lookup.throttling.counter import get_counter
 from tests.outages.cluster import TIMEOUT, Cluster
 from tests.outages.outages import Later, lines
 from tests.support.leases import Lease
 from tests.support.lookups import TWINS, Service, Twin, acme, asks
 from tests.support.near import ALIAS, at_hand, near_caches, near_resolver, settled
+from tests.support.throttles import taken
 from tests.support.waiting import wait_until, within
 
 if TYPE_CHECKING:
@@ -53,6 +55,12 @@ def resolver(alias: str) -> InstanceResolver:
 
 def source(resolver: InstanceResolver, asked: str) -> Source:
     return resolver.resolve(asks(instance_id=asked)).source
+
+
+def test_calls_are_counted_on_every_node(alias: str) -> None:
+    """A limit is one key, and its script runs where that is."""
+    counter, limit = get_counter(alias), RateLimit(rpm=1, rpm_burst=2)
+    assert [taken(counter, limit, 4, instance_id=name) for name in NAMES] == [2] * len(NAMES)
 
 
 @pytest.mark.parametrize("twin", TWINS)

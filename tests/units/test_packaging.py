@@ -59,7 +59,7 @@ from importlib import import_module
 OPTIONAL = "cryptography", "debug_toolbar", "django_redis", "redis", "rest_framework", "valkey"
 OPTIONAL += "health_check", "opentelemetry", "prometheus_client"
 NAMED = {"debug_toolbar", "encryption", "health_check", "opentelemetry", "permissions"}
-NAMED |= {"prometheus"}
+NAMED |= {"drf", "prometheus"}
 
 sys.modules.update(dict.fromkeys(OPTIONAL))
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"

@@ -12,15 +12,17 @@ from django.core.cache import caches
 from django.core.cache.backends import redis as builtin
 from django_redis import cache as django_redis_cache
 
-from instance_lookup import InstanceResolver, Source
+from instance_lookup import InstanceResolver, RateLimit, Source
 from instance_lookup.cache.keyvalue import DjangoCache, key_values
 from instance_lookup.cache.pubsub import publish
 from instance_lookup.cache.redis_client import RedisClient, client_of
 from instance_lookup.frozen import hide
+from instance_lookup.throttling.counter import get_counter
 from tests.support.balancer import Balancer
 from tests.support.lookups import Service, acme, asks
 from tests.support.near import ALIAS, BACKENDS, near_caches, near_config
 from tests.support.redis_server import RedisServer
+from tests.support.throttles import taken
 from tests.support.waiting import wait_until, within
 
 if TYPE_CHECKING:
@@ -379,6 +381,7 @@ def test_cluster_is_a_cache(cluster: RedisServer, backend: str) -> None:
         resolver.invalidate_all_caches()
         assert resolver.resolve(asks()).source is Source.SERVICE
         assert resolver.cache.stats.errors == 0
+        assert taken(get_counter(ALIAS), RateLimit(rpm=1, rpm_burst=3), 5) == 3
 
 
 def connect_to_cluster(url: str) -> Any:
@@ -407,6 +410,7 @@ def test_client_of_a_cluster(cluster: RedisServer) -> None:
         assert resolver.resolve(asks()).source is Source.SERVICE
         assert resolver.resolve(asks()).source is Source.CACHE
         assert resolver.cache.stats.errors == 0
+        assert taken(get_counter(ALIAS), RateLimit(rpm=1, rpm_burst=3), 5) == 3
         assert opened()._mends(ConnectionError("closed"))  # it has pools of its own
         opened()._client.close()
 
