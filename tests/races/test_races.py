@@ -3,8 +3,9 @@
 An interruption is done by the thread under test itself when it comes to the point, and where two
 threads take turns each waits for the other's step: no luck.
 
-On ``locmem`` every (way to fetch, point, act) is tried. On the other kinds of cache every two of the
-three meet, and ``redis`` is spoken to as ``django-redis`` is. With ``--full`` all are tried on each.
+On ``locmem`` every (way to fetch, point, act) is tried. On the other kinds of cache every two of
+the three meet, and ``redis`` is spoken to as ``django-redis`` is. With ``--full`` all are tried on
+each.
 """
 
 from __future__ import annotations
