@@ -103,6 +103,11 @@ class DjangoUser(LookupUser):
             fields["default_instance_id"] = default
         return self
 
+    @property
+    def account(self) -> Any:
+        """The Django user that this was made of."""
+        return self._user
+
     # "repr" and "==" must cost no query either: debug pages call them.
     __eq__ = object.__eq__
     __hash__ = object.__hash__

@@ -1,0 +1,121 @@
+"""What a job carries that is published here: of the innermost block, job or request."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import SynchronousOnlyOperation
+
+from instance_lookup.context import RequestMetadata, peek_user
+from instance_lookup.exceptions import (
+    ConfigServiceUnavailable,
+    InstanceLookupError,
+    MissBudgetSpent,
+)
+from instance_lookup.jobs.carried import Carried
+from instance_lookup.request import current
+from instance_lookup.request.attributes import lookup_for
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+
+class Job:
+    """A job that runs here. What it publishes carries on what it carries.
+
+    A queue publishes the next job of a chain after the function of this one has returned, so a
+    ``use_instance`` block around the function does not reach far enough.
+    """
+
+    __slots__ = ("_block", "_outer", "_request", "carried")
+
+    def __init__(self, carried: Carried | None) -> None:
+        self.carried = carried
+        self._block, self._request = current.block(), current.get()
+        self._outer = _job.get()
+
+    def begin(self) -> None:
+        """Make this the job of this context, and of what is copied from it."""
+        _job.set(self)
+
+    def end(self) -> None:
+        """Make the job around this one the context's again, if there is one."""
+        _job.set(self._outer)
+
+    @property
+    def is_innermost(self) -> bool:
+        """Whether neither a block nor a request has begun inside it."""
+        return self._block is current.block() and self._request is current.get()
+
+
+_job: ContextVar[Job | None] = ContextVar("instance_lookup_job", default=None)
+
+
+def running_job() -> Job | None:
+    """Return the job that this code is of; ``None``: of none, or of a block or request inside."""
+    job = _job.get()
+    return job if job is not None and job.is_innermost else None
+
+
+def carried_now(*, insist: bool = True) -> Carried | None:
+    """Return what a job carries that is published here; ``None``: no instance is current.
+
+    A request is looked up, unless it has been. If that fails, its error is raised; without
+    ``insist`` a request that names no instance, or is refused, has none. If it cannot be told,
+    since the Config Service has no answer, the instance that it names is carried all the same: may
+    they have it is asked again when the job runs.
+    """
+    if (carried := _of_job_or_block()) is not None or (request := _request()) is None:
+        return carried
+    try:
+        result = lookup_for(request).get()
+    except (InstanceLookupError, SynchronousOnlyOperation) as exc:
+        if insist:
+            raise
+        return _named(request, exc)
+    return _of_request(request, result.config.instance_id)
+
+
+async def acarried_now(*, insist: bool = True) -> Carried | None:
+    """Return what :func:`carried_now` does, without blocking the event loop. Raises as that."""
+    if (carried := _of_job_or_block()) is not None or (request := _request()) is None:
+        return carried
+    try:
+        result = await lookup_for(request).aget()
+    except InstanceLookupError as exc:
+        if insist:
+            raise
+        return _named(request, exc)
+    return _of_request(request, result.config.instance_id)
+
+
+def _of_job_or_block() -> Carried | None:
+    if (job := running_job()) is not None:
+        return job.carried
+    if (block := current.block()) is None:
+        return None
+    context, instance_id = block.context, block.result.config.instance_id
+    request_id = context.request_metadata.request_id
+    return Carried.of(instance_id, block.user, context.user, request_id)
+
+
+def _request() -> HttpRequest | None:
+    """Return the request that is current, unless a job or a block inside it is."""
+    return None if running_job() is not None else current.get()
+
+
+def _named(request: HttpRequest, error: Exception) -> Carried | None:
+    """Return what a request carries whose lookup has failed."""
+    is_unknown = isinstance(error, ConfigServiceUnavailable)
+    if not is_unknown or isinstance(error, MissBudgetSpent):
+        return None
+    return _of_request(request, lookup_for(request).instance_id)
+
+
+def _of_request(request: HttpRequest, instance_id: str | None) -> Carried | None:
+    context = lookup_for(request).context
+    if instance_id is None or context is None:
+        return None
+    request_id = RequestMetadata.from_request(request).request_id
+    return Carried.of(instance_id, peek_user(request), context.user, request_id)
