@@ -38,10 +38,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # contract in pyproject.toml allows to import an optional dependency belong here, so that a wrong
 # import in any other module fails the environment `bare`.
 EXTRAS = frozenset({
+    "celery",
     "channels",
     "cryptography",
     "debug_toolbar",
     "django_redis",
+    "instance_lookup.contrib.celery",
     "instance_lookup.contrib.opentelemetry",
     "instance_lookup.contrib.prometheus",
     "health_check",

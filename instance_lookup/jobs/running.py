@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from instance_lookup.current import use_instance
+from instance_lookup.current import current_instance, use_instance
+from instance_lookup.exceptions import AccessDenied
+from instance_lookup.registry import get_resolver
+from instance_lookup.request import current
+from instance_lookup.request.attributes import lookup_for
 
 if TYPE_CHECKING:
     from instance_lookup.access import Allows
@@ -27,6 +31,22 @@ async def ablock_for(carried: Carried, *, policy: Allows | None = None) -> use_i
     Takes and raises what :func:`block_for` does, without blocking the event loop.
     """
     return _block(carried, await carried.aload_user(), policy)
+
+
+def check_current(policy: Allows | None = None) -> None:
+    """Check that an instance is current here, and that ``policy`` allows its user to have it.
+
+    For the function of a job that is called directly. Raises ``InstanceRequired``,
+    ``AccessDenied``, and for a request what its lookup raises.
+    """
+    config = current_instance()
+    if policy is None:
+        return
+    block, request = current.block(), current.get()
+    context = lookup_for(request).context if block is None else block.context
+    if context is None or not get_resolver().permits(policy, context.user, config):
+        what = f"instance {config.instance_id!r}"
+        raise AccessDenied(f"You may not do this in {what}.", instance_id=config.instance_id)
 
 
 def _block(carried: Carried, user: object, policy: Allows | None) -> use_instance:

@@ -1,0 +1,122 @@
+"""Warming and refreshing the cache as tasks, a chunk at a time and at a steady rate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery import shared_task
+
+from instance_lookup.exceptions import ConfigServiceUnavailable
+from instance_lookup.inspection import StaleOnly
+from instance_lookup.outcomes import Failure
+from instance_lookup.registry import get_resolver
+from instance_lookup.warming import warm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+FAILURES_KEPT = 100
+"""Of how many failures the result tells; it counts them all."""
+_OPTIONS: dict[str, Any] = {
+    # After a worker that died in it the chunk is done once more, which does no harm.
+    "acks_late": True,
+    "autoretry_for": (ConfigServiceUnavailable,),  # of the list of instances
+    "bind": True,
+    "retry_backoff": True,
+}
+
+
+@shared_task(name="instance_lookup.warm_instances", **_OPTIONS)  # type: ignore[untyped-decorator]
+def warm_instances(
+    self: Any,
+    instance_ids: Sequence[str] | None = None,
+    *,
+    rate: float | None = 10.0,
+    chunk: int = 100,
+    concurrency: int = 8,
+    so_far: dict[str, Any] | None = None,
+) -> Any:
+    """Fetch the configurations of instances for the site itself, and store them in the cache.
+
+    ``instance_ids`` are all that the Config Service lists where none are given. At most ``rate``
+    calls a second begin (``None``: no limit), ``concurrency`` at a time. After each ``chunk`` of
+    instances the task makes room for others, and goes on under the same id; ``so_far`` is what it
+    has done by then.
+
+    The result is ``{"done": 2, "failed": 1, "failures": [...]}``, with the first hundred failures.
+    Raises ``ValueError`` for a number that is out of range.
+    """
+    return _work(
+        self,
+        instance_ids,
+        only_stale=False,
+        rate=rate,
+        chunk=chunk,
+        concurrency=concurrency,
+        so_far=so_far,
+    )
+
+
+@shared_task(name="instance_lookup.refresh_instances", **_OPTIONS)  # type: ignore[untyped-decorator]
+def refresh_instances(
+    self: Any,
+    instance_ids: Sequence[str] | None = None,
+    *,
+    rate: float | None = 10.0,
+    chunk: int = 100,
+    concurrency: int = 8,
+    so_far: dict[str, Any] | None = None,
+) -> Any:
+    """Fetch and store the configurations of those instances whose copy in the cache is stale.
+
+    Takes, returns and raises what ``warm_instances`` does; those whose copy is fresh, or absent,
+    count as ``"skipped"``. For beat: it costs the Config Service what is used, and no more.
+    """
+    return _work(
+        self,
+        instance_ids,
+        only_stale=True,
+        rate=rate,
+        chunk=chunk,
+        concurrency=concurrency,
+        so_far=so_far,
+    )
+
+
+def _work(
+    task: Any,
+    instance_ids: Sequence[str] | None,
+    *,
+    only_stale: bool,
+    rate: float | None,
+    chunk: int,
+    concurrency: int,
+    so_far: dict[str, Any] | None,
+) -> Any:
+    if chunk < 1:
+        raise ValueError(f"chunk must be 1 or more, not {chunk!r}")
+    resolver = get_resolver()
+    # All are listed once: a list that is read from its start for each chunk costs more.
+    ids = list(dict.fromkeys(resolver.instance_ids() if instance_ids is None else instance_ids))
+    size = len(ids) if task.request.is_eager else chunk  # which cannot go on under the same id
+    now, later = ids[:size], ids[size:]
+    stale = StaleOnly(resolver, now) if only_stale else None
+    outcomes = warm(resolver, now if stale is None else stale, rate=rate, concurrency=concurrency)
+    report = so_far or {"done": 0, "failed": 0, "failures": []}
+    _count(report, outcomes)
+    if stale is not None:
+        report["skipped"] = report.get("skipped", 0) + stale.skipped
+    if not later:
+        return report
+    options = {"rate": rate, "chunk": chunk, "concurrency": concurrency, "so_far": report}
+    return task.replace(task.si(later, **options))
+
+
+def _count(report: dict[str, Any], outcomes: Iterable[str | Failure]) -> None:
+    for outcome in outcomes:
+        if not isinstance(outcome, Failure):
+            report["done"] += 1
+            continue
+        report["failed"] += 1
+        if len(report["failures"]) < FAILURES_KEPT:
+            report["failures"].append(outcome.as_dict())
