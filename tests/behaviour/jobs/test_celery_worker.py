@@ -241,3 +241,20 @@ def test_task_waits_for_the_service_and_gives_up_at_last(
     assert len(messages) == 4
     assert len({headers["id"] for headers, _ in messages}) == 2
     assert all(headers[HEADER] for headers, _ in messages)
+
+
+@pytest.mark.usefixtures("acme")
+def test_warming_goes_on_under_one_id(app: Any, messages: list[Any]) -> None:
+    """In chunks, each a message; and though none of them works in an instance."""
+    get_resolver().invalidate_all_caches()
+    warm = app.tasks["instance_lookup.warm_instances"]
+    report = result_of(warm.delay(["acme", "globex", "nowhere"], rate=None, chunk=1))
+    assert (report["done"], report["failed"]) == (2, 1)
+    assert get_resolver().cache.has("acme")
+    assert get_resolver().cache.has("globex")
+    assert len(messages) == 3
+    assert len({headers["id"] for headers, _ in messages}) == 1
+    get_resolver().cache.expire("globex")
+    refresh = app.tasks["instance_lookup.refresh_instances"]
+    report = result_of(refresh.delay(["acme", "globex"], rate=None, chunk=1))
+    assert report == {"done": 1, "failed": 0, "failures": [], "skipped": 1}
