@@ -66,6 +66,7 @@ EXTRAS = frozenset({
     "tests.behaviour.drf",
     "tests.behaviour.leaks.pages",
     "tests.properties.drf_urls",
+    "tests.support.celery_worker",
     "trustme",
     "valkey",
 })  # fmt: skip
@@ -86,6 +87,7 @@ COMPAT = frozenset({
     TESTS / "behaviour" / "django" / "test_decorators.py",
     TESTS / "behaviour" / "django" / "test_lookup.py",
     TESTS / "behaviour" / "django" / "test_middleware.py",
+    TESTS / "behaviour" / "jobs" / "test_carried.py",
     TESTS / "behaviour" / "push" / "test_webhook.py",
     TESTS / "behaviour" / "throttling" / "test_drf.py",
     TESTS / "behaviour" / "throttling" / "test_views.py",
@@ -102,6 +104,7 @@ OLDEST = COMPAT | frozenset({
     TESTS / "behaviour" / "django" / "test_debug_toolbar.py",
     TESTS / "behaviour" / "drf",
     TESTS / "behaviour" / "http",
+    TESTS / "behaviour" / "jobs",
     TESTS / "behaviour" / "operations" / "test_callers.py",
     TESTS / "behaviour" / "status" / "test_health_check.py",
     TESTS / "behaviour" / "who" / "test_users_jwt.py",
