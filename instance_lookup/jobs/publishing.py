@@ -7,18 +7,28 @@ from typing import TYPE_CHECKING
 
 from django.core.exceptions import SynchronousOnlyOperation
 
-from instance_lookup.context import RequestMetadata, peek_user
+from instance_lookup.context import (
+    RequestMetadata,
+    acurrent_user,
+    alookup_user,
+    current_user,
+    lookup_user,
+    peek_user,
+)
 from instance_lookup.exceptions import (
     ConfigServiceUnavailable,
     InstanceLookupError,
     MissBudgetSpent,
 )
 from instance_lookup.jobs.carried import Carried
+from instance_lookup.registry import get_resolver
 from instance_lookup.request import current
 from instance_lookup.request.attributes import lookup_for
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
+
+    from instance_lookup.users import LookupUser
 
 
 class Job:
@@ -69,6 +79,8 @@ def carried_now(*, insist: bool = True) -> Carried | None:
     if (carried := _of_job_or_block()) is not None or (request := _request()) is None:
         return carried
     try:
+        if not insist and _is_nobody(lookup_user(current_user(request), request)):
+            return None
         result = lookup_for(request).get()
     except (InstanceLookupError, SynchronousOnlyOperation) as exc:
         if insist:
@@ -82,12 +94,19 @@ async def acarried_now(*, insist: bool = True) -> Carried | None:
     if (carried := _of_job_or_block()) is not None or (request := _request()) is None:
         return carried
     try:
+        if not insist and _is_nobody(await alookup_user(await acurrent_user(request), request)):
+            return None
         result = await lookup_for(request).aget()
     except InstanceLookupError as exc:
         if insist:
             raise
         return _named(request, exc)
     return _of_request(request, result.config.instance_id)
+
+
+def _is_nobody(who: LookupUser) -> bool:
+    """Tell whether a lookup would refuse them, and log that: they have not asked for one."""
+    return who.is_anonymous and not get_resolver().settings.allow_anonymous
 
 
 def _of_job_or_block() -> Carried | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.core.signing import Signer
 from django.test import RequestFactory
@@ -19,15 +19,16 @@ from instance_lookup import (
     LookupUser,
     MissBudgetSpent,
     current_instance,
+    events,
     use_instance,
 )
-from instance_lookup.access import IsAdmin, IsOwner
+from instance_lookup.access import HasFeature, IsAdmin, IsOwner
 from instance_lookup.jobs import carried as carried_module
 from instance_lookup.jobs.carried import Carried, read, sign
 from instance_lookup.jobs.publishing import Job, acarried_now, carried_now, running_job
 from instance_lookup.jobs.running import ablock_for, block_for
 from instance_lookup.request import current
-from instance_lookup.request.attributes import attach
+from instance_lookup.request.attributes import attach, lookup_for
 from instance_lookup.users import user_context
 from tests.support.doors import OLGA, SAM, owned_by
 from tests.support.lookups import SECRET
@@ -167,6 +168,34 @@ def test_request_without_an_instance(now: Any, user: Any, instance_id: str, erro
     with pytest.raises(error):
         now()
     assert now(insist=False) is None
+
+
+def test_anonymous_caller_is_not_counted_as_refused(now: Any) -> None:
+    """They sign up, say, and a mail is sent: neither has asked for an instance."""
+    denials: list[object] = []
+    watcher = denials.append
+    events.watch(watcher)
+    try:
+        request = _begin_request(AnonymousUser())
+        assert now(insist=False) is None
+        assert denials == []
+        assert not lookup_for(request).state.is_touched
+        with pytest.raises(AccessDenied):
+            now()
+        assert denials
+    finally:
+        events.unwatch(watcher)
+
+
+def test_anonymous_caller_who_may_have_an_instance_carries_it(
+    now: Any, service: DictConfigService, settings: Any
+) -> None:
+    settings.INSTANCE_LOOKUP |= {"ALLOW_ANONYMOUS": True, "ACCESS_POLICY": HasFeature("open")}
+    service.instances["open"] = {"features": {"open": True}}
+    _begin_request(AnonymousUser(), "open")
+    carried = now(insist=False)
+    assert carried == Carried("open", "id", None, "r1")
+    assert _run(carried) == "open"
 
 
 def test_outage_does_not_lose_whose_job_it_is(

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery import Celery, Task, chain, chord, group
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 from django.http import HttpResponse
 from django.test import RequestFactory
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from instance_lookup import (
     AccessDenied,
@@ -80,6 +83,24 @@ def test_task_works_in_the_block_around_it(app: Any) -> None:
 def test_task_works_in_the_request_around_it(app: Any, name: str, users: Any) -> None:
     task, olga = app.tasks[name], users["olga"]
     assert in_request(lambda _: task.delay().get(), olga) == ["acme", str(olga.pk), "r1"]
+
+
+@pytest.mark.parametrize("name", ["which", "plain"])
+def test_user_whom_a_view_of_drf_authenticates(app: Any, name: str, users: Any) -> None:
+    """Django's request is anonymous until then."""
+
+    class OlgasToken(BaseAuthentication):
+        def authenticate(self, request: Any) -> Any:
+            return users["olga"], None
+
+    class Export(APIView):
+        authentication_classes = (OlgasToken,)
+
+        def get(self, request: Any) -> Response:
+            return Response(app.tasks[name].delay().get())
+
+    seen = in_request(lambda request: Export.as_view()(request).data, AnonymousUser())
+    assert seen == ["acme", str(users["olga"].pk), "r1"]
 
 
 @pytest.mark.django_db

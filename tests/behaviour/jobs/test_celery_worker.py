@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery import chain, chord, group
+from celery.beat import Scheduler
 from celery.contrib.testing.worker import start_worker
+from celery.schedules import schedule
 from celery.signals import before_task_publish
 from django.contrib.auth.models import User
 from kombu.exceptions import EncodeError
@@ -99,6 +101,18 @@ def test_nothing_is_left_for_the_next_task(app: Any) -> None:
     with pytest.raises(InstanceRequired, match="No instance is current here"):
         result_of(app.tasks["asks"].delay())
     assert running_job() is None
+
+
+def test_beat_carries_nothing(app: Any) -> None:
+    beat = Scheduler(app=app, lazy=True)
+
+    def published_by_beat(name: str) -> Any:
+        entry = beat.Entry(name=name, task=name, schedule=schedule(60.0), app=app)
+        return beat.apply_async(entry, advance=False)
+
+    assert result_of(published_by_beat("plain")) == "no instance"
+    with pytest.raises(InstanceRequired, match="Task 'which' needs an instance"):
+        result_of(published_by_beat("which"))
 
 
 @pytest.mark.usefixtures("acme")
