@@ -1,6 +1,6 @@
 """Integrations with other packages, one module or app each; the rest of the app imports none.
 
-``prometheus``, ``opentelemetry``: metrics, and spans.
+``prometheus``, ``opentelemetry``: metrics, and spans. ``celery``: tasks that know their instance.
 
 Each needs the extra of its name, unless Django alone is enough for it.
 """

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import async_to_sync
 from celery import Celery, Task
 
-from instance_lookup import ConfigServiceUnavailable, current_instance
+from instance_lookup import ConfigServiceUnavailable, acurrent_instance, current_instance
 from instance_lookup.access import IsAdmin
 from instance_lookup.contrib.celery import InstanceTask, install, instance_task
 from instance_lookup.request import current
@@ -64,6 +65,7 @@ def make_app(broker: str = "memory://", backend: str = "cache+memory://", **conf
     )
     install(app)
     _add_instance_tasks(app)
+    _add_publishing_tasks(app)
     _add_plain_tasks(app)
     return app
 
@@ -74,6 +76,13 @@ def _add_instance_tasks(app: Any) -> None:
     @task(name="which")
     def which(*args: Any) -> Seen:
         return seen()
+
+    @task(name="async_inside")
+    def async_inside() -> str:
+        async def work() -> str:
+            return (await acurrent_instance()).instance_id
+
+        return async_to_sync(work)()
 
     @task(name="note")
     def note(request: Any, error: Any, traceback: Any) -> None:
@@ -93,6 +102,10 @@ def _add_instance_tasks(app: Any) -> None:
             raise ValueError("once more")
         seen()
         return int(self.request.retries)
+
+
+def _add_publishing_tasks(app: Any) -> None:
+    task: Callable[..., Callable[[Any], Any]] = partial(instance_task, app=app, shared=False)
 
     @task(name="replaced", bind=True)
     def replaced(self: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from celery import chain, chord, group
 from celery.beat import Scheduler
 from celery.contrib.testing.worker import start_worker
@@ -101,6 +102,16 @@ def test_nothing_is_left_for_the_next_task(app: Any) -> None:
     with pytest.raises(InstanceRequired, match="No instance is current here"):
         result_of(app.tasks["asks"].delay())
     assert running_job() is None
+
+
+def test_async_code_publishes_and_works(app: Any) -> None:
+    async def publish() -> Any:
+        async with use_instance("acme", user=OLGAS, request_id="r7"):
+            return app.tasks["which"].delay(), app.tasks["async_inside"].delay()
+
+    which, async_inside = async_to_sync(publish)()
+    assert result_of(which) == ACMES
+    assert result_of(async_inside) == "acme"
 
 
 def test_beat_carries_nothing(app: Any) -> None:
