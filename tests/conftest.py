@@ -66,6 +66,7 @@ EXTRAS = frozenset({
     "tests.behaviour.drf",
     "tests.behaviour.leaks.pages",
     "tests.properties.drf_urls",
+    "tests.support.celery_site",
     "tests.support.celery_worker",
     "trustme",
     "valkey",

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from celery.contrib.testing.worker import start_worker
 from django.contrib.auth.models import User
 from django.http import JsonResponse
 from django.test import Client
 from django.urls import path
 
 from instance_lookup import AccessDenied, InstanceRequired, get_resolver, use_instance
+from tests.support.celery_site import worker_in_a_thread
 from tests.support.documents import Site, blocks, section
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def celery_site(tmp_path: Path) -> Iterator[Any]:
         app = import_module("mysite").celery_app
         app.conf.update(IN_MEMORY)
         app.loader.import_default_modules()
-        with start_worker(app, perform_ping_check=False, loglevel="ERROR"):
+        with worker_in_a_thread(app):
             yield app
         app.close()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
 from celery import Celery, Task
+from celery.contrib.testing.worker import start_worker
 
 from instance_lookup import ConfigServiceUnavailable, acurrent_instance, current_instance
 from instance_lookup.access import IsAdmin
@@ -14,7 +17,7 @@ from instance_lookup.contrib.celery import InstanceTask, install, instance_task
 from instance_lookup.request import current
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 NOTED: list[Any] = []
 """What the task ``note`` has seen, in this process."""
@@ -68,6 +71,17 @@ def make_app(broker: str = "memory://", backend: str = "cache+memory://", **conf
     _add_publishing_tasks(app)
     _add_plain_tasks(app)
     return app
+
+
+@contextmanager
+def worker_in_a_thread(app: Any) -> Iterator[None]:
+    """Run a worker of this process on a broker in memory."""
+    with start_worker(app, perform_ping_check=False, loglevel="ERROR"):
+        yield
+        # It looks for its end every two seconds, and after each message.
+        waker = Timer(0.05, app.send_task, ["celery.accumulate"])
+        waker.start()
+    waker.join()
 
 
 def _add_instance_tasks(app: Any) -> None:

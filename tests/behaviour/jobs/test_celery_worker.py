@@ -10,7 +10,6 @@ import pytest
 from asgiref.sync import async_to_sync
 from celery import chain, chord, group
 from celery.beat import Scheduler
-from celery.contrib.testing.worker import start_worker
 from celery.schedules import schedule
 from celery.signals import before_task_publish
 from django.contrib.auth.models import User
@@ -28,7 +27,7 @@ from instance_lookup import (
 from instance_lookup.contrib.celery.messages import HEADER
 from instance_lookup.jobs.carried import Carried, sign
 from instance_lookup.jobs.publishing import running_job
-from tests.support.celery_site import NOTED, make_app
+from tests.support.celery_site import NOTED, make_app, worker_in_a_thread
 from tests.support.doors import OLGA, SAM, owned_by
 from tests.support.lookups import SECRET
 
@@ -49,7 +48,7 @@ SECONDS = 20
 def app() -> Iterator[Any]:
     """An app with a worker, which is a thread of this process."""
     app = make_app()
-    with start_worker(app, perform_ping_check=False, loglevel="ERROR"):
+    with worker_in_a_thread(app):
         yield app
     app.close()
 
