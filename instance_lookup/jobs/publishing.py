@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.core.exceptions import SynchronousOnlyOperation
 
+from instance_lookup.concurrency.deferred import in_event_loop
 from instance_lookup.context import (
     RequestMetadata,
     acurrent_user,
@@ -78,10 +79,12 @@ def carried_now(*, insist: bool = True) -> Carried | None:
     """
     if (carried := _of_job_or_block()) is not None or (request := _request()) is None:
         return carried
+    lookup = lookup_for(request)
     try:
-        if not insist and _is_nobody(lookup_user(current_user(request), request)):
+        is_new = not (insist or lookup.context or in_event_loop())
+        if is_new and _is_nobody(lookup_user(current_user(request), request)):
             return None
-        result = lookup_for(request).get()
+        result = lookup.get()
     except (InstanceLookupError, SynchronousOnlyOperation) as exc:
         if insist:
             raise
@@ -93,10 +96,12 @@ async def acarried_now(*, insist: bool = True) -> Carried | None:
     """Return what :func:`carried_now` does, without blocking the event loop. Raises as that."""
     if (carried := _of_job_or_block()) is not None or (request := _request()) is None:
         return carried
+    lookup = lookup_for(request)
     try:
-        if not insist and _is_nobody(await alookup_user(await acurrent_user(request), request)):
+        is_new = not (insist or lookup.context)
+        if is_new and _is_nobody(await alookup_user(await acurrent_user(request), request)):
             return None
-        result = await lookup_for(request).aget()
+        result = await lookup.aget()
     except InstanceLookupError as exc:
         if insist:
             raise

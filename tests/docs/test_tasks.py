@@ -28,8 +28,6 @@ IN_MEMORY = {
     "result_backend": "cache+memory://",
     "broker_transport_options": {"polling_interval": 0.005},
     "broker_connection_retry_on_startup": True,
-    "worker_hijack_root_logger": False,
-    "worker_redirect_stdouts": False,
 }
 
 

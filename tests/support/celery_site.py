@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import async_to_sync
 from celery import Celery, Task
 from celery.contrib.testing.worker import start_worker
+from celery.signals import setup_logging
 
 from instance_lookup import ConfigServiceUnavailable, acurrent_instance, current_instance
 from instance_lookup.access import IsAdmin
@@ -62,8 +63,6 @@ def make_app(broker: str = "memory://", backend: str = "cache+memory://", **conf
         broker_transport_options={"polling_interval": 0.005},
         result_chord_retry_interval=0.01,
         task_publish_retry=False,
-        worker_hijack_root_logger=False,
-        worker_redirect_stdouts=False,
         **conf,
     )
     install(app)
@@ -76,12 +75,18 @@ def make_app(broker: str = "memory://", backend: str = "cache+memory://", **conf
 @contextmanager
 def worker_in_a_thread(app: Any) -> Iterator[None]:
     """Run a worker of this process on a broker in memory."""
-    with start_worker(app, perform_ping_check=False, loglevel="ERROR"):
+    setup_logging.connect(_leave_logging_alone)
+    with start_worker(app, perform_ping_check=False):
         yield
         # It looks for its end every two seconds, and after each message.
         waker = Timer(0.05, app.send_task, ["celery.accumulate"])
         waker.start()
     waker.join()
+    setup_logging.disconnect(_leave_logging_alone)
+
+
+def _leave_logging_alone(**kwargs: object) -> None:
+    """Have Celery set no levels and handlers, which other tests would have, too."""
 
 
 def _add_instance_tasks(app: Any) -> None:
