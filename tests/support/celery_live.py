@@ -29,6 +29,8 @@ def site_settings(redis_url: str, instances: Path | str) -> dict[str, Any]:
         "INSTANCE_LOOKUP": {
             "CONFIG_SERVICE_BACKEND": "instance_lookup.backends.file.FileConfigService",
             "CONFIG_SERVICE_URL": str(instances),
+            # A copy in memory is served until the other process hears of an invalidation.
+            "NEAR_CACHE_SIZE": 0,
         },
     }
 

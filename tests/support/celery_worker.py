@@ -48,7 +48,10 @@ class LiveCelery:
             }
             for instance_id, owner in owners.items()
         ]
-        self.instances.write_text(json.dumps({"instances": documents}), encoding="utf-8")
+        # Whole at once, for processes that read it.
+        written = self.instances.with_suffix(".new")
+        written.write_text(json.dumps({"instances": documents}), encoding="utf-8")
+        written.replace(self.instances)
 
     def result_of(self, task: Any) -> Any:
         try:
