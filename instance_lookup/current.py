@@ -121,16 +121,26 @@ def current_instance() -> InstanceConfig:
     That of the ``use_instance`` block around it, of the task, or of the request. Raises
     ``InstanceRequired`` where there is none, and for a request what its lookup raises.
     """
-    if (block := current.block()) is not None:
-        return block.result.config
-    return lookup_for(_current_request()).get().config
+    return current_lookup().config
 
 
 async def acurrent_instance() -> InstanceConfig:
     """Return what :func:`current_instance` does, without blocking the event loop."""
+    return (await acurrent_lookup()).config
+
+
+def current_lookup() -> LookupResult:
+    """Return the answer that :func:`current_instance` has its configuration of. Raises as that."""
     if (block := current.block()) is not None:
-        return block.result.config
-    return (await lookup_for(_current_request()).aget()).config
+        return block.result
+    return lookup_for(_current_request()).get()
+
+
+async def acurrent_lookup() -> LookupResult:
+    """Return what :func:`current_lookup` does, without blocking the event loop."""
+    if (block := current.block()) is not None:
+        return block.result
+    return await lookup_for(_current_request()).aget()
 
 
 def _current_request() -> HttpRequest:

@@ -40,8 +40,9 @@ EVERYTHING = "*"
 class Hears(Protocol):
     """What is told of invalidations, by the thread of a :class:`Channel`."""
 
-    ids: re.Pattern[str]
-    """What an id matches in full. A message that names no id of any hearer means all of them."""
+    @property
+    def ids(self) -> re.Pattern[str]:
+        """What an id matches in full. A message that names no id of any hearer means all."""
 
     def hear(self, kind: str | None, asked: str | None) -> None:
         """Forget an id of a ``kind``; ``None`` for both: everything."""
