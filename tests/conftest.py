@@ -70,6 +70,7 @@ EXTRAS = frozenset({
     "tests.properties.drf_urls",
     "tests.support.celery_site",
     "tests.support.celery_worker",
+    "tests.typing",
     "trustme",
     "valkey",
 })  # fmt: skip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.http import Http404
 from msgspec.structs import replace
 from rest_framework import exceptions as drf
+from rest_framework.request import Request
 from rest_framework.response import Response
 
 from instance_lookup.access import Allows, HasFeature, IsAdmin, IsOwner, owner_or_admin, same_id
@@ -19,10 +20,16 @@ from instance_lookup.request.drf import django_part
 from instance_lookup.request.problems import PROBLEM_JSON, problem, problem_headers, quiet
 
 if TYPE_CHECKING:
-    from rest_framework.request import Request
     from rest_framework.views import APIView
 
+    from instance_lookup.request import InstanceRequest
     from instance_lookup.types import InstanceConfig
+
+    class InstanceAPIRequest(Request, InstanceRequest):
+        """DRF's request with what the middleware adds, to annotate handlers of DRF views with."""
+
+else:
+    InstanceAPIRequest = Request  # DRF's own class gets the attributes
 
 
 class InstancePermission(LogsRefusals):

@@ -11,6 +11,7 @@ from django.utils.functional import SimpleLazyObject
 from instance_lookup.request.drf import django_request
 from instance_lookup.request.lookup import RequestLookup
 from instance_lookup.request.response import ResponseState
+from instance_lookup.request.typed import InstanceRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +95,7 @@ class _PageCacheFlag:
 _FLAG = "_cache_update_cache"
 
 
-class _InstanceAttributes:
+class _InstanceAttributes(InstanceRequest):
     """The attributes of a request. Set on its class: only descriptors there learn their request."""
 
     _cache_update_cache = _PageCacheFlag()

@@ -193,6 +193,24 @@ def test_signals(build: Callable[[str, str], Site], caplog: pytest.LogCaptureFix
     assert "5 was refused acme" in caplog.text
 
 
+def test_types(build: Callable[[str, str], Site]) -> None:
+    """The views are those that ``mypy`` checks, to the letter, and work."""
+    site, name = build("extending.md", "Types"), "mysite/typed_views.py"
+    shown = (site.directory / name).read_text(encoding="utf-8").partition(f"# {name}\n")[2]
+    checked = (ROOT / "tests" / "typing" / "views.py").read_text(encoding="utf-8")
+    assert checked.endswith(f"\n\n{shown}")
+    with site.running():
+        views, urls = (vars(import_module(f"mysite.{name}")) for name in ("typed_views", "urls"))
+        urls["urlpatterns"] += [
+            *(path(f"typed/{name}/", views[name]) for name in ("name", "bucket", "mail")),
+            path("typed/limits/", views["Limits"].as_view()),
+        ]
+        owner = log_in(pk=1, email="olga@example.com")
+        names = ("name", "mail", "bucket", "limits")
+        answers = [owner.get(f"/typed/{name}/", headers=HEADER).content for name in names]
+    assert answers == [b"Acme", b"olga@example.com", b'{"bucket": ""}', b'{"render":60}']
+
+
 def test_secrets(build: Callable[[str, str], Site]) -> None:
     """The assertions of the page about secrets hold."""
     with build("security.md", "Secrets").running():
