@@ -1,7 +1,7 @@
 """Integrations with other packages, one module or app each; the rest of the app imports none.
 
 ``prometheus``, ``opentelemetry``: metrics, and spans. ``openfeature``: flags.
-``celery``: tasks that know their instance.
+``celery``, ``django_tasks``: tasks that know their instance.
 
 Each needs the extra of its name, unless Django alone is enough for it.
 """
