@@ -67,6 +67,9 @@ def test_site_of_the_page(site: Site, ended: list[Any]) -> None:
         plain = mails["send_report"].enqueue("a@example.com")
         with use_instance("acme", user=user):
             inside = mails["send_report"].enqueue("a@example.com")
+        warming = vars(import_module("mysite.warming_later"))
+        warmed, refreshed = (warming[name]().return_value for name in ("after_deploy", "refresh"))
+    assert (warmed["done"], refreshed["skipped"]) == (1, 1)
     exported, rotated = ended[:2]
     assert exported.return_value == "Acme: 2026-05"
     assert CARRIED in exported.kwargs

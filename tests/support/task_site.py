@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 else:
     task = import_module(PACKAGE).task
 Task: Any = import_module(f"{PACKAGE}.base").Task
+TaskContext: Any = import_module(PACKAGE).TaskContext
+task_backends: Any = import_module(PACKAGE).task_backends
 import_module(f"{PACKAGE}.signals")  # hears of overridden settings
 
 

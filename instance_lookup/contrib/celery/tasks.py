@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING, Any
 from celery import shared_task
 
 from instance_lookup.exceptions import ConfigServiceUnavailable
-from instance_lookup.inspection import StaleOnly
-from instance_lookup.outcomes import Failure
-from instance_lookup.registry import get_resolver
-from instance_lookup.warming import warm
+from instance_lookup.jobs.warming import warm_chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-FAILURES_KEPT = 100
-"""Of how many failures the result tells; it counts them all."""
 _OPTIONS: dict[str, Any] = {
     # After a worker that died in it the chunk is done once more, which does no harm.
     "acks_late": True,
@@ -93,30 +88,16 @@ def _work(
     concurrency: int,
     so_far: dict[str, Any] | None,
 ) -> Any:
-    if chunk < 1:
-        raise ValueError(f"chunk must be 1 or more, not {chunk!r}")
-    resolver = get_resolver()
-    # All are listed once: a list that is read from its start for each chunk costs more.
-    ids = list(dict.fromkeys(resolver.instance_ids() if instance_ids is None else instance_ids))
-    size = len(ids) if task.request.is_eager else chunk  # which cannot go on under the same id
-    now, later = ids[:size], ids[size:]
-    stale = StaleOnly(resolver, now) if only_stale else None
-    outcomes = warm(resolver, now if stale is None else stale, rate=rate, concurrency=concurrency)
-    report = so_far or {"done": 0, "failed": 0, "failures": []}
-    _count(report, outcomes)
-    if stale is not None:
-        report["skipped"] = report.get("skipped", 0) + stale.skipped
+    report, later = warm_chunk(
+        instance_ids,
+        only_stale=only_stale,
+        rate=rate,
+        chunk=chunk,
+        concurrency=concurrency,
+        so_far=so_far,
+        can_go_on=not task.request.is_eager,  # not under the same id
+    )
     if not later:
         return report
     options = {"rate": rate, "chunk": chunk, "concurrency": concurrency, "so_far": report}
     return task.replace(task.si(later, **options))
-
-
-def _count(report: dict[str, Any], outcomes: Iterable[str | Failure]) -> None:
-    for outcome in outcomes:
-        if not isinstance(outcome, Failure):
-            report["done"] += 1
-            continue
-        report["failed"] += 1
-        if len(report["failures"]) < FAILURES_KEPT:
-            report["failures"].append(outcome.as_dict())

@@ -8,8 +8,9 @@ import pytest
 from celery import Celery
 
 from instance_lookup import ConfigServiceUnavailable, get_resolver
-from instance_lookup.contrib.celery import install, tasks
+from instance_lookup.contrib.celery import install
 from instance_lookup.contrib.celery.tasks import refresh_instances, warm_instances
+from instance_lookup.jobs import warming
 from tests.support.doors import OLGA, owned_by
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def test_refresh_fetches_what_is_stale(settings: Any) -> None:
 
 
 def test_list_of_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "FAILURES_KEPT", 1)
+    monkeypatch.setattr(warming, "FAILURES_KEPT", 1)
     report = warm_instances.delay(["a,b", "c,d"], rate=None).get()
     assert (report["failed"], len(report["failures"])) == (2, 1)
 

@@ -1,14 +1,4 @@
-"""Django Tasks that know their instance: those of Django 6.0 and later, and of ``django-tasks``.
-
-::
-
-    @instance_task
-    @task(queue_name="exports")
-    def export(order_id):
-        config = current_instance()
-
-Neither package is imported here: what is decorated is a task already.
-"""
+"""Tasks that carry the instance in which they are enqueued. No package of tasks is imported."""
 
 from __future__ import annotations
 
