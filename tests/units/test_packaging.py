@@ -55,11 +55,13 @@ print({
 IMPORT_WITHOUT_EXTRAS = """
 import os, pkgutil, sys
 from importlib import import_module
+from importlib.util import find_spec
 
 OPTIONAL = "cryptography", "debug_toolbar", "django_redis", "redis", "rest_framework", "valkey"
-OPTIONAL += "health_check", "opentelemetry", "prometheus_client"
+OPTIONAL += "celery", "health_check", "openfeature", "opentelemetry", "prometheus_client"
 NAMED = {"debug_toolbar", "encryption", "health_check", "opentelemetry", "permissions"}
-NAMED |= {"drf", "prometheus"}
+NAMED |= {"celery", "drf", "openfeature", "prometheus"}
+NAMED |= set() if find_spec("django.tasks") else {"django_tasks"}  # of a backport there
 
 sys.modules.update(dict.fromkeys(OPTIONAL))
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
