@@ -12,6 +12,9 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.http import HttpResponse
 from django.test import RequestFactory
+from rest_framework.response import Response
+from rest_framework.test import APIRequestFactory, force_authenticate
+from rest_framework.views import APIView
 
 from instance_lookup import AccessDenied, InstanceRequired, LookupUser, get_resolver, use_instance
 from instance_lookup.contrib.django_tasks import CARRIED, install, instance_task
@@ -100,6 +103,24 @@ def test_task_runs_in_the_instance_of_its_request(put: Any, task: str, olga: Use
     request.user = olga
     InstanceConfigMiddleware(view)(request)
     assert worked(results[0])[0] == ["acme", str(olga.pk), "r-2"]
+
+
+@KINDS
+def test_task_runs_for_the_user_of_drf(task: str, olga: User, users: dict[str, User]) -> None:
+    """In a DRF view its user decides, and not the one of the session."""
+
+    class Start(APIView):
+        permission_classes = ()
+
+        def post(self, request: Any) -> Response:
+            return Response(getattr(site, task).enqueue().return_value)
+
+    request: Any = APIRequestFactory().post("/", headers={"X-Instance-ID": "acme"})
+    request.user = users["sam"]
+    force_authenticate(request, olga)
+    view: Any = Start.as_view()
+    response: Any = InstanceConfigMiddleware(view)(request)
+    assert response.data[0][:2] == ["acme", str(olga.pk)]
 
 
 @TWINS

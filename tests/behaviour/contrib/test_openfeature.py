@@ -20,6 +20,9 @@ from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagEvaluationDetails, FlagType, Reason
 from openfeature.provider import ProviderStatus
 from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvider
+from rest_framework.response import Response
+from rest_framework.test import APIRequestFactory, force_authenticate
+from rest_framework.views import APIView
 
 from instance_lookup import ConfigServiceUnavailable, InstanceConfig, get_resolver, use_instance
 from instance_lookup.cache.pubsub import channel_of
@@ -275,6 +278,26 @@ def test_context_of_the_evaluation_changes_nothing(ask: Any, client: OpenFeature
 def test_flags_are_those_of_the_request(ask: Any, client: OpenFeatureClient) -> None:
     look = partial(ask, client, FlagType.BOOLEAN, "beta")
     assert [in_request(look, name).value for name in ("acme", "globex")] == [True, False]
+
+
+def test_flags_are_those_of_the_user_of_drf(client: OpenFeatureClient) -> None:
+    """In a DRF view its user decides, and not the one of the session."""
+
+    class Flags(APIView):
+        permission_classes = ()
+
+        def get(self, request: Any) -> Response:
+            return Response(client.get_boolean_details("beta", False).error_code)
+
+    answers = []
+    for session_user, user in ((SAM, OLGA), (OLGA, SAM)):
+        request: Any = APIRequestFactory().get("/", headers={"X-Instance-ID": "acme"})
+        request.user = session_user
+        force_authenticate(request, user)
+        view: Any = Flags.as_view()
+        response: Any = InstanceConfigMiddleware(view)(request)
+        answers.append(response.data)
+    assert answers == [None, ErrorCode.GENERAL]
 
 
 def test_flags_in_tests_of_a_site(client: OpenFeatureClient) -> None:
