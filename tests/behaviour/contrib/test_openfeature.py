@@ -399,5 +399,6 @@ def test_handler_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> N
     failing.hear("instance", "acme")
     failing.doubt()
     failing.stop()
+    failing.hear("instance", "acme")  # the channel keeps its hearers until they are gone
     assert [each.levelname for each in caplog.records] == ["ERROR", "ERROR"]
     assert "lookups are not affected" in caplog.text

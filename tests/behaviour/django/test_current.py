@@ -106,6 +106,15 @@ def test_block_is_entered_once_at_a_time() -> None:
         assert current_id() == "acme"
 
 
+def test_block_that_is_left_twice_ends_once() -> None:
+    with use_instance("acme", user=OLGA):
+        inner = use_instance("globex", user=OLGA)
+        inner.__enter__()
+        inner.__exit__(None, None, None)
+        inner.__exit__(None, None, None)
+        assert current_id() == "acme"
+
+
 def test_tasks_have_their_own() -> None:
     async def work(name: str, turns: int) -> list[str | None]:
         seen = []
