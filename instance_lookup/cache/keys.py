@@ -64,7 +64,8 @@ def lease_key(kind: Kind[Any], asked: str, under: Generation) -> str:
 def throttle_key(name: str, instance_id: str) -> str:
     """Return the key under which the calls of an instance are counted, for the limit ``name``."""
     # What an id may hold is up to the site: without its ":" no two pairs have one key.
-    return f"instance_throttle:{_safe(f'{quote(instance_id)}:{name}')}"
+    owner = quote(instance_id, errors="surrogatepass")
+    return f"instance_throttle:{_safe(f'{owner}:{name}')}"
 
 
 def as_token(value: object) -> str | None:

@@ -293,7 +293,7 @@ def test_two_ways_to_count_agree_where_they_can(
 
 def test_names_and_ids_do_not_meet() -> None:
     """An id may hold what stands between it and the name, and be longer than a key may be."""
-    pairs = [("c", "a:b"), ("b:c", "a"), ("render", "x" * 300), ("render", "x" * 301)]
+    pairs = [("c", "a:b"), ("b:c", "a"), ("c", "\ud800"), ("c", "x" * 300), ("c", "x" * 301)]
     keys = {throttle_key(name, instance_id) for name, instance_id in pairs}
-    assert len(keys) == 4
+    assert len(keys) == 5
     assert max(map(len, keys)) < 200
