@@ -50,8 +50,8 @@ def test_site_of_the_page(site: Site, ended: list[Any]) -> None:
     """Views enqueue, policies count, and a task that was installed carries where it can."""
     with site.running():
         call_command("check")
-        names = ("exporting", "urls", "mails", "apps")
-        tasks, urls, mails, app = (vars(import_module(f"mysite.{name}")) for name in names)
+        names = ("exporting", "urls", "mails")
+        tasks, urls, mails = (vars(import_module(f"mysite.{name}")) for name in names)
         urls["urlpatterns"] += [
             path("export/", tasks["start_export"]),
             path("rotate/", tasks["start_rotation"]),
@@ -63,7 +63,6 @@ def test_site_of_the_page(site: Site, ended: list[Any]) -> None:
             answer = owner.get(f"/{name}/", headers=headers)
             assert answer.json() == {"task": ended[-1].id}
         assert owner.get("/export/").status_code == 400
-        app["ExportsConfig"](app["ExportsConfig"].name, import_module("mysite")).ready()
         plain = mails["send_report"].enqueue("a@example.com")
         with use_instance("acme", user=user):
             inside = mails["send_report"].enqueue("a@example.com")
@@ -75,6 +74,7 @@ def test_site_of_the_page(site: Site, ended: list[Any]) -> None:
     assert CARRIED in exported.kwargs
     assert f"`{CARRIED}`" in PAGES[PAGE].read_text(encoding="utf-8")
     assert rotated.errors[0].exception_class_path == "instance_lookup.exceptions.AccessDenied"
+    assert [CARRIED in result.kwargs for result in (plain, inside)] == [False, True]
     assert [plain.return_value, inside.return_value] == [
         "a@example.com: no instance",
         "a@example.com: acme",

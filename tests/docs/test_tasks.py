@@ -41,8 +41,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def celery_site(tmp_path: Path) -> Iterator[Any]:
-    """The README's site with all blocks of the page, and a worker; gives its Celery app."""
-    site = Site(tmp_path, [*blocks("README.md"), *blocks("tasks.md")])
+    """The README's site with the blocks about Celery, and a worker; gives its Celery app."""
+    ours = [part for name in ("use_instance", "Celery") for part in section("tasks.md", name)]
+    site = Site(tmp_path, [*blocks("README.md"), *ours])
     with site.running():
         app = import_module("mysite").celery_app
         app.conf.update(IN_MEMORY)
