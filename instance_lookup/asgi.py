@@ -184,7 +184,7 @@ class _Connection:
         try:
             await self._lookup.aget()
         except ConfigServiceUnavailable:
-            return None  # nobody has said no
+            return None  # not a refusal
         except InstanceLookupError as exc:
             await self._refuse(exc)
             return exc

@@ -1,4 +1,4 @@
-"""The instance that code works in where no request is at hand: a block's, else the request's.
+"""The instance that code works in, outside of requests as well: a block's, else the request's.
 
 ::
 

@@ -23,7 +23,7 @@ _SALT = "instance_lookup.jobs"
 
 
 class Carried(msgspec.Struct, frozen=True):
-    """Which instance a job is of, for whom, and as part of which request. No key is in it."""
+    """Of which instance, user and request a job is. No key is in it."""
 
     instance_id: str
     kind: Literal["account", "id", "site"]
@@ -70,8 +70,8 @@ class Carried(msgspec.Struct, frozen=True):
         if user is None or not getattr(user, "is_active", True):
             state = "gone" if user is None else "inactive"
             raise AccessDenied(
-                f"User {self.user_id!r}, for whom this job of instance {self.instance_id!r} was "
-                f"published, is {state}.",
+                f"This job of instance {self.instance_id!r} was published for user "
+                f"{self.user_id!r}, who is {state} now.",
                 instance_id=self.instance_id,
             )
         return user

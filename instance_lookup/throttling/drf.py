@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class InstanceRateThrottle(BaseThrottle):
-    """Keeps to ``rate_limits`` of the request's instance, whoever of its users calls.
+    """Keeps to ``rate_limits`` of the request's instance, whichever of its users calls.
 
     Which limit: ``scope`` of a subclass, else ``throttle_scope`` of the view, as
     ``ScopedRateThrottle`` has it. A view that names none has none, nor has an instance whose
