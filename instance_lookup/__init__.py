@@ -6,6 +6,8 @@ Here, in the root: what a project imports or names in settings. One request take
 ``access``: may they) → ``fetching`` → ``cache``, and past that ``backends``
 
 ``resilience`` and ``concurrency`` are what these stand on. A room imports only rooms below it.
+Beside that way: ``asgi`` for sockets, ``throttling``, ``contrib`` for other packages; ``jobs`` for
+work that is done later, ``push`` for changes that the service tells of, ``operations``.
 A new identifier goes into ``identifiers``, a new policy into ``access``.
 Each folder's own first lines say what lives there and what does not.
 """

@@ -9,7 +9,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import override_settings
 
+import instance_lookup
 from instance_lookup import (
+    CacheError,
     InstanceLookupError,
     InstanceResolver,
     LookupContext,
@@ -90,6 +92,19 @@ def test_table_of_answers_without_a_copy(
         if answer.status == 304
         else next(v for k, v in expected.items() if does.startswith(k))
     )
+
+
+def test_table_of_errors() -> None:
+    """The table has every error that users can meet, with its status."""
+    shown = {name.strip("`"): int(status[:3]) for name, status, _ in table("README.md", "Error")}
+    public = {name: getattr(instance_lookup, name) for name in instance_lookup.__all__}
+    errors = {
+        name: found.status_code
+        for name, found in public.items()
+        if isinstance(found, type) and issubclass(found, InstanceLookupError)
+        if found not in {InstanceLookupError, CacheError}  # the base; of management
+    }
+    assert shown == errors
 
 
 @pytest.mark.parametrize(("column", "options"), [(1, []), (2, ["--expire"])])

@@ -41,15 +41,8 @@ def warm_instances(
     The result is ``{"done": 2, "failed": 1, "failures": [...]}``, with the first hundred failures.
     Raises ``ValueError`` for a number that is out of range.
     """
-    return _work(
-        self,
-        instance_ids,
-        only_stale=False,
-        rate=rate,
-        chunk=chunk,
-        concurrency=concurrency,
-        so_far=so_far,
-    )
+    options = {"rate": rate, "chunk": chunk, "concurrency": concurrency, "so_far": so_far}
+    return _work(self, instance_ids, options, only_stale=False)
 
 
 @shared_task(name="instance_lookup.refresh_instances", **_OPTIONS)  # type: ignore[untyped-decorator]
@@ -67,37 +60,13 @@ def refresh_instances(
     Takes, returns and raises what ``warm_instances`` does; those whose copy is fresh, or absent,
     count as ``"skipped"``. For beat: it costs the Config Service what is used, and no more.
     """
-    return _work(
-        self,
-        instance_ids,
-        only_stale=True,
-        rate=rate,
-        chunk=chunk,
-        concurrency=concurrency,
-        so_far=so_far,
-    )
+    options = {"rate": rate, "chunk": chunk, "concurrency": concurrency, "so_far": so_far}
+    return _work(self, instance_ids, options, only_stale=True)
 
 
 def _work(
-    task: Any,
-    instance_ids: Sequence[str] | None,
-    *,
-    only_stale: bool,
-    rate: float | None,
-    chunk: int,
-    concurrency: int,
-    so_far: dict[str, Any] | None,
+    task: Any, instance_ids: Sequence[str] | None, options: dict[str, Any], *, only_stale: bool
 ) -> Any:
-    report, later = warm_chunk(
-        instance_ids,
-        only_stale=only_stale,
-        rate=rate,
-        chunk=chunk,
-        concurrency=concurrency,
-        so_far=so_far,
-        can_go_on=not task.request.is_eager,  # not under the same id
-    )
-    if not later:
-        return report
-    options = {"rate": rate, "chunk": chunk, "concurrency": concurrency, "so_far": report}
-    return task.replace(task.si(later, **options))
+    can_go_on = not task.request.is_eager  # else it goes on under its id
+    report, later = warm_chunk(instance_ids, only_stale=only_stale, can_go_on=can_go_on, **options)
+    return task.replace(task.si(later, **options | {"so_far": report})) if later else report
