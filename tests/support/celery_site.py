@@ -65,6 +65,8 @@ def make_app(broker: str = "memory://", backend: str = "cache+memory://", **conf
         task_publish_retry=False,
         **conf,
     )
+    # At once: what is found later would not be there for a test that runs alone.
+    app.autodiscover_tasks(["instance_lookup.contrib.celery"], force=True)
     install(app)
     _add_instance_tasks(app)
     _add_publishing_tasks(app)
