@@ -21,10 +21,11 @@ from prometheus_client import CollectorRegistry
 from instance_lookup import InstanceResolver, events
 from instance_lookup.contrib.prometheus.exporter import Exporter
 from tests.outages.sites import Service as FleetService
-from tests.outages.sites import get_all, running
+from tests.outages.sites import get_all
 from tests.support.documents import ROOT
 from tests.support.lookups import Service, asks
 from tests.support.prometheus_tools import program
+from tests.support.running import running
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import wait_until
 

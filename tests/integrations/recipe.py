@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from tests.outages.sites import running
 from tests.support.documents import Site, blocks
+from tests.support.running import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +15,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.support.documents import ACME, ROOT, Site, blocks
+from tests.support.running import running
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 pytestmark = pytest.mark.full
@@ -58,29 +57,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "DJANGO_SETTINGS_MODULE": "mysite.settings"}
 
 
-@contextmanager
-def serving(server: str, site: Site) -> Iterator[str]:
-    """Run a server on a free port, and yield its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        words = [word.format(fd=listener.fileno()) for word in SERVERS[server]]
-        with (site.directory / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", server.replace("plain", "uvicorn"), *words],
-                cwd=site.directory,
-                env=environment(),
-                pass_fds=[listener.fileno()],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            yield f"127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def serving(server: str, site: Site) -> AbstractContextManager[str]:
+    """Run a server on a free port; it gives the site's address."""
+    command = [server.replace("plain", "uvicorn"), *SERVERS[server]]
+    return running(command, site.directory, cwd=site.directory, **environment())
 
 
 def opened(url: str, session: str, **options: Any) -> Any:
@@ -108,7 +88,7 @@ def test_sockets_of_a_site(server: str, tmp_path: Path) -> None:
     lines = manage(site, "shell", "-c", SESSIONS).splitlines()
     olga, sam = (line.split()[1] for line in lines if line.startswith("SESSION "))
     with serving(server, site) as address:
-        url = f"ws://{address}"
+        url = address.replace("http", "ws")
         with (
             opened(f"{url}/ws/jobs/?instance_id=acme", olga) as jobs,
             opened(f"{url}/ws/acme/renders/", olga) as renders,
@@ -147,12 +127,10 @@ def is_closed(client: Any, said: Any) -> bool:
 def test_plain_application_under_a_server(tmp_path: Path) -> None:
     """A problem is a whole answer of HTTP, and the connection goes on."""
     site = Site(tmp_path, [*blocks("README.md"), *blocks("sockets.md")])
-    with serving("plain", site) as address, requests.Session() as session:
+    with serving("plain", site) as url, requests.Session() as session:
         session.trust_env = False
         for _ in range(2):
-            answer = session.get(
-                f"http://{address}/", headers={"X-Instance-ID": "acme"}, timeout=60
-            )
+            answer = session.get(url, headers={"X-Instance-ID": "acme"}, timeout=60)
             assert (answer.status_code, answer.json()["status"]) == (403, 403)
             assert answer.headers["Content-Type"] == "application/problem+json"
             assert answer.headers["Cache-Control"] == "no-store"

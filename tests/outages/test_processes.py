@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.outages.sites import ROOT, Service, get_all, running
+from tests.outages.sites import Service, get_all
+from tests.support.running import ROOT, running
 from tests.support.servers import ScriptedServer, mute
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.outages.sites import get_all, running
+from tests.outages.sites import get_all
 from tests.support.forks import FORKS
+from tests.support.running import running
 from tests.support.stream_peer import StreamPeer
 from tests.support.stream_server import StreamServer
 from tests.support.waiting import wait_until, within

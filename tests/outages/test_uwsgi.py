@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.outages.sites import Service, get_all, running
+from tests.outages.sites import Service, get_all
+from tests.support.running import running
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,14 +14,15 @@ from django.db import connection
 from instance_lookup import AccessDenied, InstanceRequired, LookupUser, get_resolver, use_instance
 from tests.support.celery_live import TOGETHER, make_live_app, site_settings
 from tests.support.lookups import SECRET
+from tests.support.running import started
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.redis_server import RedisServer
 
-ROOT = Path(__file__).parents[2]
 SECONDS = 30
 
 
@@ -79,30 +75,14 @@ def live_celery(
     live.own(acme="olga", globex="olga")
     words = ["celery", "--app", "tests.support.celery_live", "worker", "--pool", pool]
     words += ["--concurrency", str(TOGETHER), "--without-gossip", "--without-mingle"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *words, "--without-heartbeat", "--loglevel", "INFO"],
-            cwd=ROOT,
-            env={**os.environ, **environ},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    live.pid = process.pid
+    words += ["--without-heartbeat", "--loglevel", "INFO"]
     try:
-        wait_until(lambda: b" ready." in log.read_bytes() or process.poll() is not None)
-        yield live
+        with started(words, log, environ) as process:
+            live.pid = process.pid
+            wait_until(lambda: b" ready." in log.read_bytes() or process.poll() is not None)
+            yield live
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # with its children
-            process.wait()
-            raise
-        finally:
-            app.close()
+        app.close()
 
 
 def check_pool(live: LiveCelery) -> None:

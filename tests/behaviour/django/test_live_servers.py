@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
+from tests.support.running import running
 from tests.support.servers import Answer, ScriptedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
 SERVERS = {
     "gunicorn": ["tests.support.live:wsgi", "--bind", "fd://{fd}", "--threads", "2"],
     "uvicorn": ["tests.support.live:asgi", "--fd", "{fd}", "--log-level", "warning"],
@@ -39,32 +34,10 @@ ANSWERS = {
 }
 
 
-@contextmanager
-def serving(server: str, service_url: str, directory: Path) -> Iterator[str]:
-    """Run a server on a free port, and yield the site's address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        arguments = [*SERVERS[server], *OPTIONS.get(server, [])]
-        command = [sys.executable, "-m", server]
-        command += [part.format(fd=listener.fileno(), tmp=directory) for part in arguments]
-        with (directory / "log").open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env={**os.environ, "CONFIG_SERVICE_URL": service_url},
-                pass_fds=[listener.fileno()],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise
+def serving(server: str, service_url: str, directory: Path) -> AbstractContextManager[str]:
+    """Run a server on a free port; it gives the site's address."""
+    command = [server, *SERVERS[server], *OPTIONS.get(server, [])]
+    return running(command, directory, CONFIG_SERVICE_URL=service_url)
 
 
 @pytest.mark.extras
