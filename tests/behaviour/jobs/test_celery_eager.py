@@ -28,6 +28,7 @@ from instance_lookup.access import IsAdmin
 from instance_lookup.contrib.celery import InstanceTask, install, instance_task
 from instance_lookup.jobs.publishing import carried_now
 from instance_lookup.middleware import InstanceConfigMiddleware
+from instance_lookup.testing import override_instance_config
 from tests.support.celery_site import make_app, seen
 from tests.support.doors import OLGA, SAM, owned_by
 from tests.support.lookups import SECRET
@@ -119,6 +120,16 @@ def test_publisher_hears_at_once_that_the_request_has_no_instance(app: Any, user
             return app.tasks["plain"].delay().get()
 
         assert in_request(view, user, instance_id) == "no instance"
+
+
+@pytest.mark.parametrize("name", ["by_base", "asks"])
+def test_override_holds_in_tasks(app: Any, name: str) -> None:
+    """As in views: a site's tests need no log-in, for tasks that cannot change neither."""
+    task = app.tasks[name]
+    with override_instance_config("studio"):
+        assert "studio" in in_request(lambda _: task.delay().get(), AnonymousUser())
+        with use_instance("any", user=OLGAS):
+            assert "studio" in task.delay().get()
 
 
 def test_user_is_loaded_when_it_runs(app: Any, users: Any) -> None:
