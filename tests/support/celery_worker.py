@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from celery import chain, chord, group
+from celery.exceptions import TimeoutError  # noqa: A004  # not Python's
 from django.contrib.auth.models import User
 from django.db import connection
 
@@ -53,7 +54,11 @@ class LiveCelery:
         try:
             return task.get(timeout=SECONDS, interval=0.01)
         except TimeoutError:
-            pytest.fail(self.log.read_text(encoding="utf-8", errors="replace"))
+            self.fail()
+
+    def fail(self) -> NoReturn:
+        """Have the test fail, and show what the worker says."""
+        pytest.fail(self.log.read_text(encoding="utf-8", errors="replace"))
 
 
 @contextmanager
@@ -80,6 +85,8 @@ def live_celery(
         with started(words, log, environ) as process:
             live.pid = process.pid
             wait_until(lambda: b" ready." in log.read_bytes() or process.poll() is not None)
+            if process.returncode is not None:
+                live.fail()
             yield live
     finally:
         app.close()
