@@ -184,7 +184,7 @@ class _Connection:
         try:
             await self._lookup.aget()
         except ConfigServiceUnavailable:
-            return None  # not a refusal
+            return None  # nobody has said no
         except InstanceLookupError as exc:
             await self._refuse(exc)
             return exc
