@@ -7,6 +7,7 @@
 ``single_flight``: callers of one fetch wait for one future.
 ``steps``: one generator of decisions drives the sync and the async twin.
 ``deferred``: values that take I/O, and so are not read first in an event loop.
+``first_use``: what begins with a process's first lookup.
 ``pace``: how many things a second may begin.
 ``forks``: how a forked child makes what belongs to threads again: by each ``_start_over``.
 

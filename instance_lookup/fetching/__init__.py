@@ -8,6 +8,7 @@
 ``deletions``, ``reasons``: what is believed.
 ``service_health``: its breaker, what documents lack, and the log lines about both.
 ``listing``: the ids of all instances.
+``glance``: what a lookup would meet, for operators.
 ``projects``: which instance a project belongs to.
 ``failures``, ``notices``: the errors, signals and events that a lookup ends with.
 
