@@ -9,6 +9,7 @@ from django.contrib.auth.models import AnonymousUser, Group, User
 from django.core.exceptions import ObjectDoesNotExist, SynchronousOnlyOperation
 from django.db.models import CASCADE, AutoField, OneToOneField
 from django.test import override_settings
+from django.test.utils import isolate_apps
 
 from instance_lookup import InstanceConfig, InstanceMetadata, users
 from instance_lookup.access import IsTenantMember
@@ -303,15 +304,17 @@ class Named(NamedTuple):
     is_authenticated: bool = True
 
 
-class Subclassed(User):
-    """A user with a key of its own beside the one of its base."""
+with isolate_apps("django.contrib.auth"):  # it has no table: to delete a user would look into that
 
-    number = AutoField(primary_key=True)
-    user = OneToOneField(User, on_delete=CASCADE, parent_link=True)
+    class Subclassed(User):
+        """A user with a key of its own beside the one of its base."""
 
-    class Meta:
-        app_label = "auth"
-        managed = False
+        number = AutoField(primary_key=True)
+        user = OneToOneField(User, on_delete=CASCADE, parent_link=True)
+
+        class Meta:
+            app_label = "auth"
+            managed = False
 
 
 @pytest.fixture
