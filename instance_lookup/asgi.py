@@ -70,7 +70,8 @@ class InstanceConfigMiddleware:
         ``watch``: each message, to or from a socket, is handed on only while they may; else the
         socket is closed. An outage of the Config Service closes none.
 
-        Raises ``ImproperlyConfigured`` for a ``URLRouter`` behind another middleware.
+        Raises ``ImproperlyConfigured`` for a ``URLRouter`` behind another middleware, or in a
+        ``ProtocolTypeRouter``.
         """
         self._required, self._watch = required, watch
         self._has_routes = _is_router(application)
@@ -80,7 +81,7 @@ class InstanceConfigMiddleware:
         if _is_router_behind(application):
             raise ImproperlyConfigured(
                 "InstanceConfigMiddleware cannot see what the URL names: a URLRouter stands behind"
-                " another middleware. Put InstanceConfigMiddleware directly around the URLRouter."
+                " something else. Put InstanceConfigMiddleware directly around the URLRouter."
             )
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -161,7 +162,10 @@ class _Connection:
     async def send(self, message: Message) -> None:
         """Send what the application says, unless the connection was refused."""
         kind = message["type"]
-        if self._refused or (kind == "websocket.send" and await self._refusal()):
+        was_over = self._is_over
+        error = await self._refusal() if kind == "websocket.send" else self._refused
+        # While we look, the application may close the socket in another task.
+        if error is not None or self._is_over is not was_over:
             return  # the application learns of it by its next message, websocket.disconnect
         if kind == "http.response.start":
             message = self._private(message)
@@ -179,16 +183,15 @@ class _Connection:
 
     async def _refusal(self) -> InstanceLookupError | None:
         """Return why the user may not go on, once the socket is closed for that."""
-        if self._refused or self._is_over or not self._watch:
-            return self._refused
-        try:
-            await self._lookup.aget()
-        except ConfigServiceUnavailable:
-            return None  # nobody has said no
-        except InstanceLookupError as exc:
-            await self._refuse(exc)
-            return exc
-        return None
+        if self._watch and not self._refused and not self._is_over:
+            try:
+                await self._lookup.aget()
+            except ConfigServiceUnavailable:
+                pass  # nobody has said no
+            except InstanceLookupError as exc:
+                await self._refuse(exc)
+                return exc
+        return self._refused  # maybe by another look, which began later and ended earlier
 
     async def _refuse(self, error: InstanceLookupError) -> None:
         if self._refused or self._is_over:
@@ -250,10 +253,13 @@ def _is_router(application: Any) -> bool:
 
 
 def _is_router_behind(application: Any) -> bool:
-    """Tell whether a ``URLRouter`` stands behind a middleware of Channels."""
+    """Tell whether a ``URLRouter`` stands behind middlewares or a ``ProtocolTypeRouter``."""
     for _ in range(_DEEPEST):
         if application is None or isinstance(application, InstanceConfigMiddleware):
             return False
+        by_type = getattr(application, "application_mapping", None)
+        if isinstance(by_type, dict):
+            return any(_is_router(each) or _is_router_behind(each) for each in by_type.values())
         application = getattr(application, "inner", None) or getattr(
             application, "application", None
         )

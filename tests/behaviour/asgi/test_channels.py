@@ -10,7 +10,7 @@ from asgiref.sync import async_to_sync
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from channels.layers import get_channel_layer
 from channels.middleware import BaseMiddleware
-from channels.routing import URLRouter
+from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import OriginValidator
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import path, re_path
@@ -143,10 +143,17 @@ def test_router_is_left_as_it_is() -> None:
 def test_middleware_between_is_refused() -> None:
     """From outside of it the URL would not be seen, and the user's default taken in its place."""
     router = URLRouter([path("ws/<instance_id>/", AsyncConsumer.as_asgi())])
-    for between in (BaseMiddleware(router), OriginValidator(BaseMiddleware(router), ["*"])):
+    by_type = ProtocolTypeRouter({"websocket": OriginValidator(router, ["*"])})
+    for between in (
+        BaseMiddleware(router),
+        OriginValidator(BaseMiddleware(router), ["*"]),
+        ProtocolTypeRouter({"http": AsyncConsumer.as_asgi(), "websocket": router}),
+        BaseMiddleware(by_type),
+    ):
         with pytest.raises(ImproperlyConfigured, match="directly around the URLRouter"):
             InstanceConfigMiddleware(between)
     InstanceConfigMiddleware(BaseMiddleware(InstanceConfigMiddleware(router)))
+    InstanceConfigMiddleware(ProtocolTypeRouter({"websocket": InstanceConfigMiddleware(router)}))
     InstanceConfigMiddleware(BaseMiddleware(AsyncConsumer.as_asgi()))
     InstanceConfigMiddleware(AsyncMock())  # it has one of whatever it is asked for
 

@@ -18,11 +18,20 @@ from instance_lookup import (
     get_resolver,
 )
 from instance_lookup.asgi import InstanceConfigMiddleware
-from instance_lookup.users import user_context
+from instance_lookup.users import LookupUser, user_context
 from tests.support.canary import CANARY, places
 from tests.support.doors import OLGA, SAM, Somebody, owned_by, serve
 from tests.support.server_process import free_port
-from tests.support.sockets import GONE, Recorder, Socket, hello, instance_id, opened, scope_of
+from tests.support.sockets import (
+    GONE,
+    TIMEOUT,
+    Recorder,
+    Socket,
+    hello,
+    instance_id,
+    opened,
+    scope_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -237,6 +246,67 @@ async def test_message_outlives_a_receive_that_was_given_up(settings: Any) -> No
         await socket.put({"type": "websocket.receive", "text": "kept"})
         await socket.ended()
     assert [message["text"] for message in heard] == ["kept"]
+
+
+class _SlowFirstLook:
+    """A ``USER_CONTEXT`` that lets in its first user, late, and no one after that."""
+
+    def __init__(self) -> None:
+        self.began, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, user: Any, request: Any) -> Any:
+        if self.began.is_set():
+            return LookupUser.anonymous()
+        self.began.set()
+        await asyncio.wait_for(self.go_on.wait(), TIMEOUT)
+        return user_context(user, request)
+
+
+@pytest.mark.parametrize("ended_by", ["another look", "the application"])
+async def test_message_to_the_client_is_overtaken_by_the_end(settings: Any, ended_by: str) -> None:
+    """Servers raise for a message after the end, and a user who is refused gets none."""
+    look = _SlowFirstLook()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        late = asyncio.ensure_future(send({"type": "websocket.send", "text": "late"}))
+        await look.began.wait()
+        if ended_by == "the application":
+            await send({"type": "websocket.close", "code": 1000})
+        else:
+            assert (await receive())["type"] == "websocket.disconnect"
+        look.go_on.set()
+        await late
+
+    service = serve(settings, USER_CONTEXT=look)
+    service.instances["acme"] = owned_by(OLGA)
+    wrapped = InstanceConfigMiddleware(application, watch=True)
+    async with opened(wrapped, scope_of("acme", user=OLGA)) as socket:
+        assert (await socket.say())["type"] == "websocket.close"
+        await socket.ended()
+        assert socket.nothing_sent()
+
+
+async def test_message_of_the_client_is_overtaken_by_the_end(settings: Any) -> None:
+    """One that was let through by a look before the refusal does not reach the application."""
+    look = _SlowFirstLook()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        late = asyncio.ensure_future(receive())
+        await look.began.wait()
+        await send({"type": "websocket.send", "text": "refused"})
+        look.go_on.set()
+        assert (await late)["type"] == "websocket.disconnect"
+
+    service = serve(settings, USER_CONTEXT=look)
+    service.instances["acme"] = owned_by(OLGA)
+    wrapped = InstanceConfigMiddleware(application, watch=True)
+    async with opened(wrapped, scope_of("acme", user=OLGA)) as socket:
+        assert await socket.say() == close(**DENIED)
+        await socket.ended()
 
 
 @pytest.mark.parametrize("by_client", [True, False])
