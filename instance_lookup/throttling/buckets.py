@@ -62,15 +62,15 @@ def count(cache: RedisClient, key: str, limit: RateLimit) -> Standing:
     """
     answer = cache.run(SCRIPT, key, _packed(limit))
     level, now, today = _THREE.unpack_from(answer)
-    full_in = (most_at_once(limit) * _CALL - level) / limit.rpm / _MICROS
+    most, left = most_at_once(limit), int(level // _CALL)
+    more_in = 0.0 if left == most else ((left + 1) * _CALL - level) / limit.rpm / _MICROS
     left_today, day_left = None, DAY - now / _MICROS % DAY
     if limit.daily is not None:
         left_today = max(0, limit.daily - int(today))
     wait = 0.0
     if len(answer) > _THREE.size:
-        missing = max(0.0, _CALL - level) / limit.rpm / _MICROS
-        wait = max(missing, day_left if left_today == 0 else 0.0)
-    return Standing(wait, int(level // _CALL), full_in, left_today, day_left)
+        wait = max(0.0 if left else more_in, day_left if left_today == 0 else 0.0)
+    return Standing(wait, left, more_in, left_today, day_left)
 
 
 @lru_cache(_LIMITS_KEPT)

@@ -19,8 +19,8 @@ class Standing(NamedTuple):
     """Seconds until a call is let through; 0: this one is."""
     left: int
     """Calls that would be let through now, by ``rpm`` and ``rpm_burst``."""
-    full_in: float
-    """Seconds until those are as many as can be."""
+    more_in: float
+    """Seconds until those are more; 0: they are as many as can be."""
     left_today: int | None = None
     """Calls of this day that are left; ``None``: they have no limit."""
     day_left: float = 0.0
@@ -62,8 +62,8 @@ def policy_of(name: str, limit: RateLimit) -> str:
 
 
 def standing_of(name: str, standing: Standing) -> str:
-    """Return what ``RateLimit`` says: calls left, and seconds until all are there again."""
-    said = f'"{name}";r={standing.left};t={math.ceil(standing.full_in)}'
+    """Return what ``RateLimit`` says: calls left, and seconds until there are more."""
+    said = f'"{name}";r={standing.left};t={math.ceil(standing.more_in)}'
     if standing.left_today is None:
         return said
     return f'{said}, "{name}-daily";r={standing.left_today};t={math.ceil(standing.day_left)}'

@@ -27,23 +27,23 @@ def count(cache: KeyValue, key: str, limit: RateLimit, now: float) -> Standing:
     """
     window, most = seconds_to_fill(limit), most_at_once(limit)
     number, into = divmod(now, window)
-    in_window, full_in = f"{key}:{number:.0f}", window - into
+    in_window, ends_in = f"{key}:{number:.0f}", window - into
     if limit.daily is None:
         calls = cache.count(in_window, _life(window))
-        return Standing(full_in if calls > most else 0.0, max(0, most - calls), full_in)
+        return Standing(ends_in if calls > most else 0.0, max(0, most - calls), ends_in)
     day, past = divmod(now, DAY)
     of_day, day_left = f"{key}:d{day:.0f}", DAY - past
     today = int(cache.get(of_day) or 0)
     if today >= limit.daily:
         left = max(0, most - int(cache.get(in_window) or 0))
-        return Standing(day_left, left, full_in, 0, day_left)
+        return Standing(day_left, left, ends_in, 0, day_left)
     calls = cache.count(in_window, _life(window))
     left = max(0, most - calls)
     if calls > most:
-        return Standing(full_in, left, full_in, limit.daily - today, day_left)
+        return Standing(ends_in, left, ends_in, limit.daily - today, day_left)
     today = cache.count(of_day, _life(DAY))
     wait = day_left if today > limit.daily else 0.0  # others came since it was read
-    return Standing(wait, left, full_in, max(0, limit.daily - today), day_left)
+    return Standing(wait, left, ends_in, max(0, limit.daily - today), day_left)
 
 
 def _life(window: float) -> int:

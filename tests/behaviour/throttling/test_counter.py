@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from instance_lookup.cache.keyvalue import key_values
 from instance_lookup.concurrency.pools import in_executor
 from instance_lookup.throttling import buckets, windows
 from instance_lookup.throttling.counter import Counter, get_counter
+from instance_lookup.throttling.limits import standing_of
 from tests.support.caches import KINDS, use_cache
 from tests.support.throttles import let_through, standing, taken
 
@@ -132,11 +134,25 @@ def test_bucket_fills_at_rpm(cache_kind: str, cache_alias: str, counter: Counter
     refused = standing(counter, limit)
     assert 0 < refused.wait <= 8
     assert refused.left == 0
-    assert 110 < refused.full_in <= 118
+    assert refused.more_in == refused.wait
     set_back(cache_alias, 30)
     assert taken(counter, limit, 9) == 3
     set_back(cache_alias, 120)
     assert standing(counter, limit).left == 11
+
+
+@ON_REDIS
+def test_header_says_when_there_is_more(
+    cache_kind: str, cache_alias: str, counter: Counter
+) -> None:
+    """Never later than ``Retry-After``, as the draft wants it: a bucket has its next call then."""
+    limit = RateLimit(rpm=6, rpm_burst=12, daily=12)
+    assert standing_of("render", standing(counter, limit)).startswith('"render";r=11;t=10,')
+    assert taken(counter, limit, 11) == 11
+    refused = standing(counter, RateLimit(rpm=6, rpm_burst=12))
+    assert standing_of("render", refused) == f'"render";r=0;t={math.ceil(refused.wait)}'
+    set_back(cache_alias, 120)
+    assert standing_of("render", standing(counter, limit)).startswith('"render";r=12;t=0,')
 
 
 @ON_REDIS
@@ -256,7 +272,7 @@ def test_window_is_as_long_as_a_bucket_fills(
     clock.now += 1
     assert taken(counter, limit, 100) == 90
     refused = standing(counter, limit)
-    assert (refused.wait, refused.left, refused.full_in) == (90, 0, 90)
+    assert (refused.wait, refused.left, refused.more_in) == (90, 0, 90)
 
 
 @pytest.mark.parametrize("cache_kind", ["locmem"])
