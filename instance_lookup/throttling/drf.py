@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
+_REFUSED = "_instance_throttle_refused"
+
 
 class InstanceRateThrottle(BaseThrottle):
     """Keeps to ``rate_limits`` of the request's instance, whichever of its users calls.
@@ -37,7 +39,8 @@ class InstanceRateThrottle(BaseThrottle):
         header can say.
         """
         name = self.scope or getattr(view, "throttle_scope", None)
-        if name is None:
+        # DRF asks all throttles of a view: a call that one of them has refused takes nothing more.
+        if name is None or _REFUSED in vars(request):
             return True
         try:
             count_call(check_name(name), request)
@@ -45,7 +48,7 @@ class InstanceRateThrottle(BaseThrottle):
             # DRF makes a 401 of it for those who may still log in.
             view.permission_denied(request, message=str(exc), code="access_denied")
         except RateLimitExceeded as exc:
-            self._wait = exc.retry_after
+            self._wait = vars(request)[_REFUSED] = exc.retry_after
             lookup_for(request).state.exceeded = exc
         state = lookup_for(request).state
         if state.limits:

@@ -62,6 +62,14 @@ class AlsoRefused(Scoped):
     throttle_classes = (RenderThrottle, Never)
 
 
+class UploadThrottle(InstanceRateThrottle):
+    scope = "upload"
+
+
+class Both(Scoped):
+    throttle_classes = (RenderThrottle, UploadThrottle)
+
+
 class RefusedByAnother(Scoped):
     throttle_classes = (Never,)
 
@@ -97,6 +105,7 @@ VIEWS = {
     "open": Open,
     "unlimited": Unlimited,
     "also_refused": AlsoRefused,
+    "both_api": Both,
     "refused_by_another": RefusedByAnother,
     "broken": Broken,
     "method": Method,

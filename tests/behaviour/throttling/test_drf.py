@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIRequestFactory, force_authenticate
 from rest_framework.throttling import BaseThrottle
 
-from instance_lookup import throttling
+from instance_lookup import get_resolver, throttling
 from instance_lookup.throttling import InstanceRateThrottle, instance_throttled
 from tests.behaviour.throttling import api
 from tests.support.doors import CALLERS, NO_STORE, PROBLEM, Caller, owned_by
@@ -80,6 +80,24 @@ def test_refusal_of_another_throttle_stays_its_own(
         assert (refused.status_code, refused.headers["Retry-After"]) == (429, "7")
         assert "throttled" in json.loads(refused.content)["detail"]
     assert refused.headers["RateLimit"] == '"render";r=2;t=60'
+
+
+@BOTH
+def test_refused_call_does_not_count_for_the_next_limit(
+    olga: User, service: DictConfigService, clock: ServerClock, *, is_async: bool
+) -> None:
+    """DRF asks all throttles of a view, also those after the one that refuses."""
+    limits = {"render": {"rpm": 1}, "upload": {"rpm": 9}}
+    service.instances["two"] = owned_by(olga, instance_id="two", rate_limits=limits)
+    answers = [asked("both_api", instance="two", is_async=is_async) for _ in range(4)]
+    assert [each.status_code for each in answers] == [200, 429, 429, 429]
+    clock.now += 60
+    left = asked("both_api", instance="two", is_async=is_async).headers["RateLimit"]
+    assert left == '"render";r=0;t=60, "upload";r=8;t=60'
+    limits["render"]["rpm"] = 5
+    get_resolver().invalidate_cache("two")
+    left = asked("both_api", instance="two", is_async=is_async).headers["RateLimit"]
+    assert left == '"render";r=3;t=60, "upload";r=7;t=60'
 
 
 @BOTH
