@@ -180,7 +180,7 @@ class RedisClient:
         if kind not in {"ConnectionError", "TimeoutError"}:
             return False
         reason = exc.__cause__ or exc.__context__
-        if isinstance(reason, queue.Empty | IndexError):  # no connection was left in the pool
+        if has_none_left(exc) or isinstance(reason, queue.Empty):  # of a pool that has waited
             return False
         # The others that wait in the pool may be as forgotten as this one was. Those in use stay.
         pool = getattr(self._client, "connection_pool", None)
@@ -188,6 +188,11 @@ class RedisClient:
             pool.disconnect(**{_INUSE: False})
         broke = not isinstance(reason, OSError) or isinstance(reason, _BROKEN)
         return broke and kind == "ConnectionError"
+
+
+def has_none_left(exc: Exception) -> bool:
+    """Tell whether a pool that does not wait had no connection left: the server was not asked."""
+    return isinstance(exc.__cause__ or exc.__context__, IndexError)
 
 
 def client_of(cache: BaseCache) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from time import time
+from time import sleep, time
 from typing import TYPE_CHECKING
 
 from instance_lookup.cache.health import CACHE_SKIPPED
 from instance_lookup.cache.keys import throttle_key
 from instance_lookup.cache.keyvalue import DjangoCache, key_values
-from instance_lookup.cache.redis_client import RedisClient
+from instance_lookup.cache.redis_client import RedisClient, has_none_left
 from instance_lookup.conf import on_change
 from instance_lookup.exceptions import forget_locals
 from instance_lookup.resilience.breaker import Breaker
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 _SCRIPTS = frozenset({"NoPermissionError", "ResponseError"})
 """What the server's "no" to a script is called, by redis-py and valkey-py."""
+
+
+_PAUSES = (0.001, 0.004, 0.016, 0.064)
+"""Seconds to wait for a connection, where a pool has none left: those in use are soon back."""
 
 
 class Counter:
@@ -53,7 +57,7 @@ class Counter:
         try:
             cache = key_values[self._alias]
             if isinstance(cache, RedisClient):
-                standing = buckets.count(cache, key, limit)
+                standing = _in_bucket(cache, key, limit)
             else:
                 self._warn_of_losses(cache)
                 standing = windows.count(cache, key, limit, now)
@@ -91,6 +95,18 @@ class Counter:
             f" {meanwhile}, as THROTTLE_FAIL_OPEN says. {advice}. It is tried again every"
             f" {CACHE_SKIPPED:g} s.",
         )
+
+
+def _in_bucket(cache: RedisClient, key: str, limit: RateLimit) -> Standing:
+    """Count on Redis. A crowd that empties the pool of connections must not escape its limit."""
+    for pause in _PAUSES:
+        try:
+            return buckets.count(cache, key, limit)
+        except Exception as exc:
+            if not has_none_left(exc):
+                raise
+        sleep(pause)
+    return buckets.count(cache, key, limit)
 
 
 _counters: dict[str, Counter] = {}

@@ -10,6 +10,7 @@ import pytest
 from instance_lookup import RateLimit
 from instance_lookup.cache.health import CACHE_SKIPPED
 from instance_lookup.cache.keyvalue import key_values
+from instance_lookup.throttling import counter as counter_module
 from instance_lookup.throttling.counter import get_counter
 from tests.support.caches import use_cache
 from tests.support.documents import ROOT
@@ -107,6 +108,30 @@ def test_connection_that_was_forgotten(own_redis_server: RedisServer, alias: str
     own_redis_server.kill()
     own_redis_server.start()
     assert taken(counter, LIMIT, 5) == 3
+
+
+def test_crowd_that_empties_the_pool(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not turn its limit off: calls wait for a connection, though not for long."""
+    cache: Any = key_values[alias]
+    pool, pauses = cache._client.connection_pool, []
+    pool.disconnect()
+    pool.reset()
+    monkeypatch.setattr(pool, "max_connections", 0)
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            pool.max_connections = 1  # another thread is done with its connection
+
+    monkeypatch.setattr(counter_module, "sleep", pause)
+    assert taken(get_counter(alias), LIMIT, 4) == 3
+    assert pauses == [0.001, 0.004]
+    pool.disconnect()
+    pool.reset()
+    pool.max_connections = 0
+    assert get_counter(alias).count("render", "acme", LIMIT, fail_open=True) is None
+    assert pauses[2:] == [0.001, 0.004, 0.016, 0.064]
+    pool.max_connections = 1
 
 
 def test_user_who_may_not_run_scripts(
