@@ -62,6 +62,9 @@ class Counter:
                 self._warn_of_losses(cache)
                 standing = windows.count(cache, key, limit, now)
         except Exception as exc:  # noqa: BLE001  # whatever the backend raises
+            if has_none_left(exc) and self._breaker.is_closed:
+                self._warn_of_pool()  # it costs no timeout, and the server is there
+                return None
             self._breaker.failed()
             self._failed(exc, fail_open=fail_open)
             return None
@@ -79,6 +82,16 @@ class Counter:
                 " so rate limits let too many through. Redis, Valkey and memcached lose none.",
                 part="each call",
             )
+
+    def _warn_of_pool(self) -> None:
+        """Say once that the pool of connections is too small."""
+        self._log.failed(
+            "pool",
+            f"The cache {self._alias!r} has no connection left for some of the calls that come at"
+            " the same moment: they are not counted, as in an outage. Give its pool as many"
+            " connections as the process has threads (max_connections).",
+            part="a connection for each call",
+        )
 
     def _failed(self, exc: Exception, *, fail_open: bool) -> None:
         forget_locals(exc)

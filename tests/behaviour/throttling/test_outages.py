@@ -110,7 +110,9 @@ def test_connection_that_was_forgotten(own_redis_server: RedisServer, alias: str
     assert taken(counter, LIMIT, 5) == 3
 
 
-def test_crowd_that_empties_the_pool(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crowd_that_empties_the_pool(
+    alias: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """It does not turn its limit off: calls wait for a connection, though not for long."""
     cache: Any = key_values[alias]
     pool, pauses = cache._client.connection_pool, []
@@ -131,7 +133,9 @@ def test_crowd_that_empties_the_pool(alias: str, monkeypatch: pytest.MonkeyPatch
     pool.max_connections = 0
     assert get_counter(alias).count("render", "acme", LIMIT, fail_open=True) is None
     assert pauses[2:] == [0.001, 0.004, 0.016, 0.064]
+    assert "has no connection left" in caplog.text
     pool.max_connections = 1
+    assert taken(get_counter(alias), LIMIT, 1) == 0  # and is counted again at once
 
 
 def test_user_who_may_not_run_scripts(
