@@ -21,10 +21,10 @@ _SAFE = re.compile(r"[!-~]{1,150}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _UNTIL = "guntil"
 _BLOCK = re.compile(
-    _UNTIL + r"([0-9]{1,12})g[0-9a-f]{16,28}(?:o[0-9a-f]{12})?(?:w[0-9a-f]{16})?(?:t[0-9a-f]{32})?"
+    _UNTIL + r"([0-9]{1,10})g[0-9a-f]{16,28}(?:o[0-9a-f]{12})?(?:w[0-9a-f]{16})?(?:t[0-9a-f]{32})?"
 )
 """A part of a generation that blocks its id, with or without a tag (see ``newest``). To a release
-that knows no blocks it is any other."""
+that knows no blocks it is any other. Its end has as many digits as there are dates for."""
 Which = Literal["everything", "own", "expiry"]
 """A part of a generation, and the field of :class:`Keys` that names its key."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from instance_lookup.cache.keys import Keys
 
 _PART = re.compile(
-    r"(?:g(?P<verb>until|freed)(?P<end>[0-9]{1,12}))?g(?P<at>[0-9a-f]{12})[0-9a-f]{16}"
+    r"(?:g(?P<verb>until|freed)(?P<end>[0-9]{1,10}))?g(?P<at>[0-9a-f]{12})[0-9a-f]{16}"
     r"(?:o(?P<floor>[0-9a-f]{12}))?(?:w(?P<was>[0-9a-f]{16}))?"
 )
 

@@ -35,6 +35,10 @@ _KEPT = 366 * 86_400
 """Seconds for which one is remembered: for as long as a process may look at the very same part."""
 
 
+_AHEAD = 30 * 86_400_000
+"""Milliseconds by which the clock of the machine that made a part may be ahead of ours."""
+
+
 class _Other(NamedTuple):
     """A part that is believed, though the first key has not made it."""
 
@@ -126,10 +130,17 @@ class Proofs:
 
 
 def _parsed(found: object) -> tuple[Part | None, str]:
-    """Return the part that was found at a key, and its tag; ``None``: it is none."""
+    """Return the part that was found at a key, and its tag; ``None``: it is none.
+
+    Those that come after it are made later than it says. It must not leave no room for them: with
+    a key that is removed now, someone could have made a last one, never to be invalidated.
+    """
     text = None if found is None else as_token(found)
     value, _, tag = (text or "").rpartition("t")
-    return Part.parse(value), tag
+    part = Part.parse(value)
+    if part is not None and max(part.at, part.floor) > time() * 1000 + _AHEAD:
+        part = None
+    return part, tag
 
 
 def _proof_key(name: str, value: str) -> str:
