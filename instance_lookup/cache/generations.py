@@ -8,7 +8,9 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING
 
+from instance_lookup.cache.blocks import warn_of_block
 from instance_lookup.cache.codec import UNREADABLE
+from instance_lookup.cache.keys import block_end
 from instance_lookup.cache.tokens import whole
 from instance_lookup.exceptions import CacheError
 
@@ -27,7 +29,9 @@ MARGIN = 60
 class Generations:
     """The generations in one cache alias. Both methods raise ``CacheError``."""
 
-    def __init__(self, settings: Settings, errors: CacheErrors, tokens: Tokens) -> None:
+    def __init__(self, kind: str, settings: Settings, errors: CacheErrors, tokens: Tokens) -> None:
+        """Write those of ids of this ``kind`` (its name), and of all ids, as ``tokens`` says."""
+        self._kind = kind
         self._errors = errors
         self._tokens = tokens
         self._alias = settings.cache_alias
@@ -77,6 +81,8 @@ class Generations:
                 cache.set(key, new.stored, self._life(which, new))
                 after = cache.get(key)
                 if self._tokens.has_taken(keys, which, before, after, blocks=bool(until)):
+                    if asked is not None and until is None and block_end(before) > new.end:
+                        warn_of_block(self._kind, asked, [before])  # it was not believed
                     return
                 if cache.keeps_nothing and not until:
                     return

@@ -72,7 +72,7 @@ class SharedTier(Generic[D]):
         self.tokens = tokens_for(settings, self._codec, self.blocks)
         self._looks = Looks(kind, settings, self._codec, self.tokens)
         self._known = self._looks.known
-        self._generations = Generations(settings, self.errors, self.tokens)
+        self._generations = Generations(kind.name, settings, self.errors, self.tokens)
         self.known_life = self._generations.known_life
         self._count = counters.add
 

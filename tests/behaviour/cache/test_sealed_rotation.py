@@ -11,6 +11,8 @@ from django.test import override_settings
 from instance_lookup import InstanceNotFound, InstanceResolver, Source
 from instance_lookup.cache.codec import new_encryption_key
 from instance_lookup.cache.encryption import Encryption
+from instance_lookup.cache.keyvalue import key_values
+from instance_lookup.cache.newest import new_part
 from instance_lookup.cache.peeks import blocked_among, peek_many
 from tests.support.lookups import (
     DOWN,
@@ -259,6 +261,33 @@ def test_several_rotations(site: Site) -> None:
     assert site.rejections == []
 
 
+LAST = 2**48 - 1
+"""The last moment that a part can name, in Unix milliseconds."""
+
+
+@pytest.mark.parametrize(
+    ("key", "at", "floor"),
+    [(EVERYTHING, LAST, 0), (OWN, LAST, 0), (EXPIRY, LAST, 0), (EXPIRY, 0, LAST)],
+)
+def test_last_part_of_the_old_key(
+    site: Site, writer: Writer, key: str, at: int, floor: int
+) -> None:
+    """Who knew the old key cannot make a part that leaves no room for those that come after it."""
+    version(site.process(encryption_keys=OLD))
+    at = at or int(site.clock.now * 1000) + 1
+    value = new_part(at, until=0.0, freed=0.0, floor=floor, was="").value
+    tag = Encryption(OLD).tag(key_values[site.alias].place(key) + f"\n{value}".encode())
+    writer.put({key: f"{value}t{tag}"})
+    version(site.process(encryption_keys=FIRST))
+    after = site.process(encryption_keys=NEW)
+    for number in range(2):
+        for invalidate in (after.cache.invalidate_all, lambda: after.cache.invalidate("acme")):
+            site.changes(f"version {number}")
+            invalidate()
+            assert version(after) == f"version {number}"
+            assert answer(site.process(encryption_keys=NEW))[1] is Source.CACHE
+
+
 # --- blocks
 
 
@@ -303,6 +332,24 @@ def test_block_that_none_asked_for(site: Site, caplog: pytest.LogCaptureFixture)
     after = site.process(encryption_keys=NEW)
     after.block_instance("acme", HOUR)
     assert is_blocked(after)
+
+
+@pytest.mark.parametrize("verb", ["invalidate", "expire"])
+def test_block_that_is_not_believed_is_replaced(
+    site: Site, caplog: pytest.LogCaptureFixture, verb: str, call: Twin
+) -> None:
+    """What replaces the generation of a block that was not carried over says that it is lost."""
+    site.process(encryption_keys=OLD).block_instance("acme", HOUR)
+    caplog.clear()
+    after = site.process(encryption_keys=NEW)
+    call(after.cache, verb, "acme")
+    assert "A block of instance 'acme' until 2027-01-15 09:00:00 UTC does not count" in caplog.text
+    caplog.clear()
+    after.block_instance("acme", HOUR)
+    call(after.cache, verb, "acme")
+    after.unblock_instance("acme")
+    call(after.cache, verb, "acme")
+    assert "does not count" not in caplog.text
 
 
 # --- what it costs
