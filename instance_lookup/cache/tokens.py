@@ -78,8 +78,11 @@ class Tokens:
         return Parts(*values, end, generation=whole(*values))
 
     def is_newest(self, asked: str, keys: Keys, moments: tuple[int, int, int]) -> bool:
-        """Tell whether parts of an id that were believed once, made at ``moments``, still are."""
-        return True
+        """Tell whether parts of an id that were believed once, made at ``moments``, still are.
+
+        Not if it was blocked since: whether that is over, a look in full has to say.
+        """
+        return not self._blocks.until(asked)
 
     def value(self, keys: Keys, which: Which, found: object, least: int = 0) -> str | None:
         """Return the part ``which`` as entries name it, of what was ``found`` at its key.

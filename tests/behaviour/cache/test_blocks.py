@@ -558,3 +558,41 @@ def test_service_down_and_blocked(resolver: InstanceResolver, service: Service) 
         resolver.resolve(asks())
     resolver.block_instance("acme", HOUR)
     assert is_blocked(resolver)
+
+
+def test_block_of_no_date(resolver: InstanceResolver, alias: str, call: Twin) -> None:
+    """What a writer to the cache puts there for a block until after the last date blocks nothing.
+
+    There is a last date that can be shown.
+    """
+    bucket(resolver)
+    key_values[alias].set(OWN, f"guntil{'9' * 12}g{'0' * 16}", HOUR)
+    assert call(resolver, "resolve", asks()).config.r2_bucket == "first"
+    key_values[alias].set(OWN, f"guntil{'9' * 10}g{'0' * 16}", HOUR)
+    with pytest.raises(InstanceBlocked, match="blocked until 2286-11-20"):
+        call(resolver.cache, "set", "acme", InstanceConfig(instance_id="acme"))
+
+
+def test_block_that_a_failover_undoes(
+    resolver: InstanceResolver,
+    other_process: InstanceResolver,
+    alias: str,
+    service: Service,
+    clock: Clock,
+) -> None:
+    """A process that had read of the block caches again, though it finds what it knew before."""
+    bucket(resolver)
+    bucket(resolver)
+    keys = "instance_config:acme", "instance_generation", OWN, EXPIRY
+    before = dict(zip(keys, key_values[alias].get_many(keys), strict=True))
+    other_process.block_instance("acme", HOUR)
+    assert is_blocked(resolver)
+    for key, value in before.items():
+        if value is None:
+            caches[alias].delete(key)
+        else:
+            key_values[alias].set(key, value, HOUR)
+    assert bucket(resolver) == ("first", Source.CACHE)
+    clock.now += 301
+    assert bucket(resolver) == ("first", Source.SERVICE)
+    assert bucket(resolver) == ("first", Source.CACHE)
