@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -90,7 +91,8 @@ class AccessTokens(Guarded, AuthBase):
     def _another(self, old: _Held, deadline: Deadline) -> _Held:
         """Return what replaces ``old``. Of threads that come together one fetches it.
 
-        They share its failure as well: a hundred would ask one after the other.
+        They share its failure as well: a hundred would ask one after the other. Not one for want of
+        time: each has its own, and does not wait for longer.
         """
         came, lock = monotonic(), self._lock
         if not lock.acquire(timeout=deadline.remaining()):
@@ -122,15 +124,17 @@ class AccessTokens(Guarded, AuthBase):
     def _fetched(self, deadline: Deadline) -> _Held:
         began = monotonic()
         try:
-            token, seconds = self._fetch(deadline)
-            token, life = hide(token), float(seconds)
-            if not NOT_VISIBLE_ASCII.search(token):
-                ends_at = began + life
+            token, seconds = map(hide, self._fetch(deadline))  # this frame may be shown
+            ends_at = began + (life := float(seconds))
+            if math.isnan(life):  # it would be good for ever
+                raise ValueError
+            if len(token) > 0 and not NOT_VISIBLE_ASCII.search(token):
                 held = Credential("Bearer " + token[:])
                 return _Held(held, ends_at - min(EARLY, life / 5), ends_at)
-            self._failure = "no access token: a header cannot carry it"
+            failure = "no access token: a header cannot carry it"
         except Exception as exc:  # noqa: BLE001  # of the project's own
-            self._failure = f"no access token: {type(exc).__name__}"
-        self._failed_at = monotonic()
+            failure = f"no access token: {type(exc).__name__}"
+        if deadline.remaining():  # else it may be this call that had too little time
+            self._failure, self._failed_at = failure, monotonic()
         # Not in the handler: the error, or its frames, may hold what was answered.
-        raise NoToken(self._failure)
+        raise NoToken(failure)

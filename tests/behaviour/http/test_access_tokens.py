@@ -245,6 +245,25 @@ def test_threads_that_come_together_share_a_failure(issuer: Issuer, looks: list[
     assert len(issuer.deadlines) == 1
 
 
+def test_call_that_has_little_time_fails_alone(issuer: Issuer, looks: list[float]) -> None:
+    """What one call had no time for, another one that waits meanwhile has: each has its own."""
+    tokens = AccessTokens(issuer)
+
+    def wait(deadline: Deadline) -> None:
+        if len(issuer.deadlines) == 1:
+            waiting = pool.submit(authorized_at_once, tokens, 1)
+            wait_until(lambda: len(looks) == 2 * 2 + 1 and not deadline.remaining())
+            given.append(waiting)
+            raise TimeoutError
+
+    given: list[Any] = []
+    issuer.fails = wait
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(NoToken, match="TimeoutError"):
+            tokens.authorize(requests.Request("GET", "http://x").prepare(), query(0.1).deadline)
+        assert given[0].result(30) == [issuer.last]
+
+
 def test_thread_waits_for_another_one_no_longer_than_it_may(
     backend: HttpConfigService, issuer: Issuer
 ) -> None:
@@ -319,9 +338,20 @@ def refuse(deadline: Deadline) -> None:
         (None, "no access token: TypeError"),
         ((None, 60), "no access token: TypeError"),
         ((SECRET, "soon"), "no access token: ValueError"),
+        ((SECRET, "nan"), "no access token: ValueError"),
+        (("", 60), "no access token: a header cannot carry it"),
         ((SECRET + "\n", 60), "no access token: a header cannot carry it"),
     ],
-    ids=["raises", "no connection", "nothing", "no text", "no number", "line break"],
+    ids=[
+        "raises",
+        "no connection",
+        "nothing",
+        "no text",
+        "no number",
+        "no such number",
+        "empty",
+        "line break",
+    ],
 )
 def test_no_token_is_no_answer(service: Service, answer: Any, error: str) -> None:
     """The error says what failed, as an error of the credential, and shows no secret."""
@@ -346,6 +376,15 @@ def test_no_token_is_no_answer(service: Service, answer: Any, error: str) -> Non
     }
     assert SECRET not in shown(caught.value)
     assert service.connections == 0
+
+
+def test_frames_of_an_error_show_no_token() -> None:
+    """A token that came with a life that is no number is hidden where the error is raised."""
+    tokens = AccessTokens(lambda deadline: (SECRET, "soon"))  # type: ignore[arg-type, return-value]
+    with pytest.raises(NoToken) as caught:
+        tokens.authorize(requests.Request("GET", "http://x").prepare(), query().deadline)
+    frames = [each.frame.f_locals for each in caught.traceback]
+    assert SECRET not in f"{frames[1:]}"  # the first one is this test
 
 
 def test_token_is_not_shown(backend: HttpConfigService, issuer: Issuer) -> None:
