@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ from instance_lookup.throttling import counter as counter_module
 from instance_lookup.throttling.counter import get_counter
 from tests.support.caches import use_cache
 from tests.support.documents import ROOT
-from tests.support.doors import CALLERS, NO_STORE, PROBLEM, Caller
+from tests.support.doors import NO_STORE, PROBLEM, Caller
 from tests.support.monotonic import Monotonic
 from tests.support.throttles import taken
 from tests.support.waiting import within
@@ -30,6 +31,12 @@ pytestmark = pytest.mark.urls("tests.behaviour.throttling.views")
 LIMIT = RateLimit(rpm=1, rpm_burst=3)
 HANGS = 1.0
 """Seconds after which the client gives up, see ``tests/support/caches.py``."""
+_QUICK = {("render", False, False), ("arender", True, True)}
+KILLED = [
+    pytest.param(*each, marks=[] if each in _QUICK else pytest.mark.full)
+    for each in product(["render", "arender"], [True, False], [True, False])
+]
+"""Each kind of view, answer and server; in a full run all of them together."""
 
 
 @pytest.fixture(params=["redis", "django-redis"])
@@ -46,9 +53,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("is_async", CALLERS)
-@pytest.mark.parametrize("fail_open", [True, False])
-@pytest.mark.parametrize("path", ["render", "arender"])
+@pytest.mark.parametrize(("path", "fail_open", "is_async"), KILLED)
 def test_server_is_killed(
     olga: User,
     own_redis_server: RedisServer,
