@@ -42,10 +42,11 @@ class Carried(msgspec.Struct, frozen=True):
         user of the site's model is carried by their key. Of others, such as the user of a token,
         the ``user_id`` is all that is carried: no role, and no tenant.
         """
+        if (key := _key_of(given)) is not None:
+            # Also if USER_CONTEXT takes them for the site itself: by then it may not.
+            return cls(instance_id, "account", key, request_id)
         if who.is_service:
             return cls(instance_id, "site", request_id=request_id)
-        if (key := _key_of(given)) is not None:
-            return cls(instance_id, "account", key, request_id)
         return cls(instance_id, "id", who.user_id, request_id)
 
     def load_user(self) -> Any:
@@ -94,7 +95,7 @@ def read(text: object, *job: str) -> Carried:
     """
     try:
         return msgspec.convert(_signer(job).unsign_object(str(text)), Carried)
-    except (BadSignature, msgspec.ValidationError) as exc:
+    except (BadSignature, UnicodeEncodeError, msgspec.ValidationError) as exc:
         raise AccessDenied(
             f"What job {' '.join(job)} carries is not signed by this site for this job: its "
             "message was changed or copied, or the publisher has another SECRET_KEY."

@@ -39,20 +39,24 @@ class Job:
     ``use_instance`` block around the function does not reach far enough.
     """
 
-    __slots__ = ("_block", "_outer", "_request", "carried")
+    __slots__ = ("_block", "_is_apart", "_kept", "_outer", "_request", "carried")
 
-    def __init__(self, carried: Carried | None) -> None:
+    def __init__(self, carried: Carried | None, *, is_apart: bool = False) -> None:
+        """``is_apart``: what is current where it runs is not its own, as in a worker."""
         self.carried = carried
-        self._block, self._request = current.block(), current.get()
-        self._outer = _job.get()
+        self._is_apart = is_apart
 
     def begin(self) -> None:
         """Make this the job of this context, and of what is copied from it."""
+        self._outer = _job.get()
+        self._kept = current.Kept(hidden=self._is_apart)
+        self._block, self._request = current.block(), current.get()
         _job.set(self)
 
     def end(self) -> None:
-        """Make the job around this one the context's again, if there is one."""
+        """Make current what was before, and the job around this one, if there is one."""
         _job.set(self._outer)
+        self._kept.restore()
 
     @property
     def is_innermost(self) -> bool:

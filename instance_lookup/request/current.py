@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,33 @@ def end(begun: Block) -> None:
         _innermost.set(begun.outer)
     else:
         begun.is_over = True
+
+
+class Kept:
+    """Has the same be current after a ``with`` block as before; none of it within, if ``hidden``.
+
+    For work that has others after it in its thread: a generator that it has not finished leaves its
+    block, and a request that it has answered without a server stays noted.
+    """
+
+    __slots__ = ("_innermost", "_request")
+
+    def __init__(self, *, hidden: bool = False) -> None:
+        self._request = _request.set(None if hidden else _request.get())
+        self._innermost = _innermost.set(None if hidden else _innermost.get())
+
+    def restore(self) -> None:
+        """Make current what was."""
+        # Elsewhere it is not what was: a coroutine that is given up may be closed by any code.
+        with suppress(ValueError):
+            _request.reset(self._request)
+            _innermost.reset(self._innermost)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.restore()
 
 
 def _forget(**kwargs: object) -> None:

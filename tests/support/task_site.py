@@ -6,7 +6,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from instance_lookup import InstanceRequired, acurrent_instance, current_instance
+from instance_lookup import (
+    InstanceRequired,
+    LookupUser,
+    acurrent_instance,
+    current_instance,
+    use_instance,
+)
 from instance_lookup.access import IsAdmin
 from instance_lookup.contrib.django_tasks import install, instance_task
 from instance_lookup.request import current
@@ -14,6 +20,8 @@ from instance_lookup.request import current
 PACKAGE = "django.tasks" if find_spec("django.tasks") else "django_tasks"
 """The group ``django52`` has the backport."""
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from django.tasks import task
 else:
     task = import_module(PACKAGE).task
@@ -72,6 +80,33 @@ def passes_on(depth: int) -> list[Any]:
     """Enqueue another one from inside the task."""
     further = passes_on.enqueue(depth - 1).return_value if depth else []
     return [seen(), *further]
+
+
+LEFT: list[Any] = []
+"""Generators that have not ended."""
+
+
+def _leave() -> str:
+    def rows() -> Iterator[None]:
+        with use_instance("acme", user=LookupUser.service()):
+            yield
+
+    LEFT.append(rows())
+    next(LEFT[-1])
+    return current_instance().instance_id
+
+
+@instance_task
+@task
+def leaves() -> str:
+    """Leave a block behind, as code does that has not read a generator to its end."""
+    return _leave()
+
+
+@instance_task
+@task
+async def aleaves() -> str:
+    return _leave()
 
 
 @task

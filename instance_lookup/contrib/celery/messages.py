@@ -49,7 +49,7 @@ def begin(task: Any, task_id: str, **kwargs: object) -> None:
             carried = read(text, task.name, task_id)
         except AccessDenied as exc:
             error = exc
-    job = TaskJob(carried)
+    job = TaskJob(carried, is_apart=not request.is_eager)
     job.error = error
     job.begin()
     vars(request)[_JOB] = job

@@ -21,6 +21,7 @@ from instance_lookup.exceptions import (
 )
 from instance_lookup.jobs.publishing import carried_now, running_job
 from instance_lookup.jobs.running import block_for, check_current
+from instance_lookup.request import current
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -142,7 +143,9 @@ class _Covering:
 
 def _cover(kind: Any) -> None:
     """Have tasks of this class run in the instance that their message carries."""
-    if kind.name.startswith(_OURS) or issubclass(kind, InstanceTask) or _COVERED in vars(kind):
+    # A class without a name has tasks that get theirs when they are registered.
+    is_ours = (kind.name or "").startswith(_OURS)
+    if is_ours or issubclass(kind, InstanceTask) or _COVERED in vars(kind):
         return
     own = vars(kind).get("__call__")
 
@@ -160,7 +163,8 @@ def _cover(kind: Any) -> None:
 @contextmanager
 def _instance_of(task: Any, policy: Allows | None, *, is_required: bool) -> Iterator[None]:
     """Run a task in its instance."""
-    with ExitStack() as stack:
+    # Before Celery publishes the next task of a chain: it is not of what the function has left.
+    with current.Kept(), ExitStack() as stack:
         try:
             if (block := _block_of(task, policy, is_required=is_required)) is not None:
                 stack.enter_context(block)

@@ -16,6 +16,7 @@ from instance_lookup.exceptions import InstanceRequired
 from instance_lookup.jobs.carried import read, sign
 from instance_lookup.jobs.publishing import acarried_now, carried_now
 from instance_lookup.jobs.running import ablock_for, block_for
+from instance_lookup.request import current
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,21 +141,23 @@ def _in_its_instance(task: Any, policy: Allows | None, *, insist: bool) -> Calla
         @wraps(func)
         async def arun(*args: Any, **kwargs: Any) -> Any:
             carried = taken(args, kwargs)
-            if carried is None and not insist:
-                return await func(*args, **kwargs)
-            carried = carried or _there(await acarried_now(), name)
-            async with await ablock_for(carried, policy=policy):
-                return await func(*args, **kwargs)
+            with current.Kept():  # a worker has the next task run in the same context
+                if carried is None and not insist:
+                    return await func(*args, **kwargs)
+                carried = carried or _there(await acarried_now(), name)
+                async with await ablock_for(carried, policy=policy):
+                    return await func(*args, **kwargs)
 
         return arun
 
     @wraps(func)
     def run(*args: Any, **kwargs: Any) -> Any:
         carried = taken(args, kwargs)
-        if carried is None and not insist:
-            return func(*args, **kwargs)
-        with block_for(carried or _there(carried_now(), name), policy=policy):
-            return func(*args, **kwargs)
+        with current.Kept():
+            if carried is None and not insist:
+                return func(*args, **kwargs)
+            with block_for(carried or _there(carried_now(), name), policy=policy):
+                return func(*args, **kwargs)
 
     return run
 

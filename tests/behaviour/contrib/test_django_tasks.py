@@ -137,6 +137,17 @@ def test_task_runs_later_from_what_the_queue_kept(put: Any, task: str, olga: Use
     assert kwargs == {"six": 6}
 
 
+@pytest.mark.parametrize("task", ["leaves", "aleaves"])
+def test_nothing_that_a_task_leaves_is_current_after_it(task: str, olga: User) -> None:
+    """A worker has the next task run in the same context, which may be another tenant's."""
+    with use_instance("acme", user=olga):
+        result = getattr(site, task).using(backend="later").enqueue()
+    assert run(result) == "acme"
+    with pytest.raises(InstanceRequired):
+        site.where.call()
+    site.LEFT.pop().close()
+
+
 @TWINS
 def test_site_itself_and_users_without_a_row_are_carried(put: Any, olga: User) -> None:
     for user in (LookupUser.service(), LookupUser(str(olga.pk))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -86,7 +87,15 @@ def test_signed_text_is_read_for_its_job_alone() -> None:
         with pytest.raises(AccessDenied, match="not signed by this site for this job"):
             read(text, *job)
     changed: object
-    for changed in [text[:-1] + ("a" if text[-1] != "a" else "b"), "x" + text, "", None, 7, {}]:
+    for changed in [
+        text[:-1] + ("a" if text[-1] != "a" else "b"),
+        "x" + text,
+        "",
+        None,
+        7,
+        {},
+        "\ud800:a",
+    ]:
         with pytest.raises(AccessDenied, match="What job export id-1 carries is not signed"):
             read(changed, "export", "id-1")
 
@@ -310,6 +319,28 @@ def test_user_is_loaded_when_the_job_runs(run: Any, users: Any, service: DictCon
 
 
 @RUNNERS
+def test_user_who_was_the_site_itself(
+    run: Any, users: Any, settings: Any, service: DictConfigService
+) -> None:
+    """Whom ``USER_CONTEXT`` takes for the site is asked again, as all others."""
+
+    def user_context(user: Any, request: Any = None) -> LookupUser:
+        return LookupUser.service() if user.is_superuser else LookupUser(str(user.pk))
+
+    settings.INSTANCE_LOOKUP |= {"USER_CONTEXT": user_context}
+    sam = users["sam"]
+    sam.is_superuser = True
+    sam.save()
+    with use_instance("acme", user=sam):
+        carried = carried_now()
+    assert carried is not None
+    assert run(carried) == "acme"
+    User.objects.filter(pk=sam.pk).update(is_superuser=False)
+    with pytest.raises(AccessDenied):
+        run(carried)
+
+
+@RUNNERS
 def test_user_without_a_row_has_no_roles(run: Any) -> None:
     assert run(Carried("acme", "id", "olga"), policy=IsOwner()) == "acme"
     with pytest.raises(AccessDenied):
@@ -317,6 +348,16 @@ def test_user_without_a_row_has_no_roles(run: Any) -> None:
     with pytest.raises(AccessDenied):
         run(Carried("acme", "id", None))
     assert run(Carried("acme", "site")) == "acme"
+
+
+def test_job_that_ends_elsewhere_changes_nothing_there(service: DictConfigService) -> None:
+    """A coroutine that is given up is closed by whatever code comes along."""
+    service.instances["globex"] = owned_by(OLGA, instance_id="globex")
+    job = Job(OLGAS)
+    with use_instance("globex", user=OLGA):
+        Context().run(job.begin)
+        job.end()
+        assert current_instance().instance_id == "globex"
 
 
 async def test_job_is_seen_in_threads_of_the_loop() -> None:

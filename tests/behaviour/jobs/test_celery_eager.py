@@ -21,6 +21,7 @@ from instance_lookup import (
     InstanceRequired,
     InvalidContext,
     LookupUser,
+    current_instance,
     get_resolver,
     use_instance,
 )
@@ -34,7 +35,7 @@ from tests.support.doors import OLGA, SAM, owned_by
 from tests.support.lookups import SECRET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pytest_django import DjangoCaptureOnCommitCallbacks
 
@@ -361,6 +362,42 @@ def test_install_covers_each_class_of_a_family_once() -> None:
     child = app.register_task(Child())
     with use_instance("acme", user=OLGAS):
         assert child.delay().get()[0] == "acme"
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_install_covers_a_class_that_has_no_name(is_early: bool) -> None:
+    """Celery names its task when it is registered."""
+
+    class Nameless(Task):  # type: ignore[misc]
+        def run(self) -> Any:
+            return seen()
+
+    app = Celery("one", set_as_current=False, task_always_eager=True)
+    task = app.register_task(Nameless()) if is_early else None
+    install(app)
+    app.finalize()
+    task = task or app.register_task(Nameless())
+    with use_instance("acme", user=OLGAS):
+        assert task.delay().get()[0] == "acme"
+
+
+def test_eager_task_leaves_nothing_to_what_is_around_it(app: Any) -> None:
+    left = []
+
+    def rows() -> Iterator[None]:
+        with use_instance("globex", user=OLGAS):
+            yield
+
+    def leaves() -> str:
+        left.append(rows())
+        next(left[-1])
+        return current_instance().instance_id
+
+    task = app.task(shared=False, name="leaves")(leaves)
+    with use_instance("acme", user=OLGAS):
+        assert task.delay().get() == "globex"
+        assert current_instance().instance_id == "acme"
+        assert chain(task.si(), app.tasks["plain"].si())().get()[0] == "acme"
 
 
 def test_policy_is_an_option_of_the_base_too(app: Any) -> None:

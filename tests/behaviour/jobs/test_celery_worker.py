@@ -13,6 +13,8 @@ from celery.beat import Scheduler
 from celery.schedules import schedule
 from celery.signals import before_task_publish
 from django.contrib.auth.models import User
+from django.http import HttpResponse
+from django.test import RequestFactory
 from kombu.exceptions import EncodeError
 
 from instance_lookup import (
@@ -27,6 +29,7 @@ from instance_lookup import (
 from instance_lookup.contrib.celery.messages import HEADER
 from instance_lookup.jobs.carried import Carried, sign
 from instance_lookup.jobs.publishing import running_job
+from instance_lookup.middleware import InstanceConfigMiddleware
 from tests.support.celery_site import NOTED, make_app, worker_in_a_thread
 from tests.support.doors import OLGA, SAM, owned_by
 from tests.support.lookups import SECRET
@@ -44,10 +47,32 @@ ACMES = ["acme", "olga", "r7"]
 SECONDS = 20
 
 
+LEFT: list[Any] = []
+"""Generators that have not ended."""
+
+
+def leave_current(what: str) -> None:
+    """Work as code does that leaves a ``block``, or a ``request``, of globex behind."""
+    if what == "block":
+
+        def rows() -> Iterator[None]:
+            with use_instance("globex", user=LookupUser.service()):
+                yield
+
+        LEFT.append(rows())
+        next(LEFT[-1])
+    else:
+        request: Any = RequestFactory().get("/", headers={"X-Instance-ID": "globex"})
+        request.user = OLGA
+        InstanceConfigMiddleware(lambda request: HttpResponse())(request)
+    assert what == "request" or current_instance().instance_id == "globex"
+
+
 @pytest.fixture(scope="module")
 def app() -> Iterator[Any]:
     """An app with a worker, which is a thread of this process."""
     app = make_app()
+    app.task(name="leaves", shared=False)(leave_current)
     with worker_in_a_thread(app):
         yield app
     app.close()
@@ -101,6 +126,18 @@ def test_nothing_is_left_for_the_next_task(app: Any) -> None:
     with pytest.raises(InstanceRequired, match="No instance is current here"):
         result_of(app.tasks["asks"].delay())
     assert running_job() is None
+
+
+@pytest.mark.parametrize("what", ["block", "request"])
+def test_nothing_that_a_task_leaves_is_current_after_it(app: Any, what: str) -> None:
+    """An unfinished generator's block, or a request that no server ends, is another tenant's."""
+    leaves, plain, asks = (app.tasks[name] for name in ("leaves", "plain", "asks"))
+    with use_instance("acme", user=OLGAS, request_id="r7"):
+        assert result_of(chain(leaves.si(what), plain.si())()) == ACMES
+    result_of(leaves.delay(what))
+    assert result_of(plain.delay()) == "no instance"
+    with pytest.raises(InstanceRequired):
+        result_of(asks.delay())
 
 
 def test_async_code_publishes_and_works(app: Any) -> None:
