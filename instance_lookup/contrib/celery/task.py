@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from celery import current_app, shared_task
 from celery.contrib.django.task import DjangoTask
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from instance_lookup.contrib.celery.messages import TaskJob
 from instance_lookup.exceptions import (
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 FINAL = (AccessDenied, InstanceNotFound, InstanceRequired, InvalidContext)
 """Errors that a retry does not mend."""
+_DATABASE_IS_DOWN = (InterfaceError, OperationalError)
+"""So the user cannot be loaded now."""
 _OURS = ("celery.", "instance_lookup.")
 """How the names of tasks begin that work for no instance, and only pass on what they carry."""
 _COVERED = "_instance_lookup_covered"
@@ -41,8 +43,8 @@ class InstanceTask(DjangoTask):  # type: ignore[misc]  # Celery has no types
 
     A worker runs one only with an instance that its message carries, and for a user who may have
     it by then: else it fails with ``InstanceRequired`` or ``AccessDenied``, and is not retried. If
-    the Config Service has no answer the task has not begun, and is retried later. Called directly,
-    it works in what is current.
+    the Config Service or the database has no answer the task has not begun, and is retried later.
+    Called directly, it works in what is current.
     """
 
     abstract = True
@@ -168,10 +170,11 @@ def _instance_of(task: Any, policy: Allows | None, *, is_required: bool) -> Iter
         try:
             if (block := _block_of(task, policy, is_required=is_required)) is not None:
                 stack.enter_context(block)
-        except ConfigServiceUnavailable as exc:
+        except (ConfigServiceUnavailable, *_DATABASE_IS_DOWN) as exc:
             if task.request.called_directly:  # by a task that runs many
                 raise
-            delay = max(task.default_retry_delay, exc.retry_after or 0.0)
+            retry_after = getattr(exc, "retry_after", None) or 0.0
+            delay = max(task.default_retry_delay, retry_after)
             raise task.retry(exc=exc, countdown=delay) from exc
         yield
 

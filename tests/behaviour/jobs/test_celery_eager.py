@@ -8,7 +8,8 @@ import pytest
 from celery import Celery, Task, chain, chord, group
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.test import RequestFactory
 from rest_framework.authentication import BaseAuthentication
@@ -239,6 +240,29 @@ def test_task_is_retried_while_the_service_has_no_answer(
         with pytest.raises(ConfigServiceUnavailable):
             task.delay().get()
     assert outage == [0]
+
+
+@pytest.mark.parametrize("name", ["which", "plain"])
+@pytest.mark.parametrize("error", [InterfaceError, OperationalError])
+def test_task_is_retried_while_the_database_has_no_answer(
+    app: Any, name: str, error: type[Exception], users: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not begun, since its user could not be loaded."""
+    task, olga, accounts = app.tasks[name], users["olga"], User._default_manager
+    broken = [error("server closed the connection"), error("still")]
+
+    def filtered(**condition: Any) -> Any:
+        if broken:
+            raise broken.pop()
+        return QuerySet(User).filter(**condition)
+
+    monkeypatch.setattr(accounts, "filter", filtered, raising=False)
+    with use_instance("acme", user=olga):
+        assert task.delay().get() == ["acme", str(olga.pk), None]
+        assert broken == []
+        broken[:] = [error("down")] * 9
+        with pytest.raises(error):
+            task.delay().get()
 
 
 def test_canvas(app: Any) -> None:
