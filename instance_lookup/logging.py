@@ -8,6 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from instance_lookup.context import RequestMetadata
+from instance_lookup.jobs.job import running_job
 from instance_lookup.request import current
 
 NONE = "-"
@@ -18,8 +19,8 @@ class RequestFilter(logging.Filter):
     """Gives each record ``instance_id`` and ``request_id``, for formatters; drops none.
 
     Goes on a handler, so that it sees the records of all loggers. Does no I/O and no lookup: the
-    instance is that of the ``use_instance`` block, else the one that the request has asked for so
-    far.
+    instance is that of the ``use_instance`` block, else the one that the task carries, else the one
+    that the request has asked for so far.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -30,6 +31,8 @@ class RequestFilter(logging.Filter):
             about = _of_request(request)
         elif (block := current.block()) is not None:
             about = (block.result.config.instance_id, block.context.request_metadata.request_id)
+        elif (job := running_job()) is not None and job.carried is not None:
+            about = (job.carried.instance_id, job.carried.request_id)
         else:
             about = _of_request(current.get())
         for field, value in zip(("instance_id", "request_id"), about, strict=True):

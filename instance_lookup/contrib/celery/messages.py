@@ -13,7 +13,8 @@ from celery.signals import before_task_publish, task_postrun, task_prerun
 
 from instance_lookup.exceptions import AccessDenied
 from instance_lookup.jobs.carried import read, sign
-from instance_lookup.jobs.publishing import Job, carried_now
+from instance_lookup.jobs.job import Job
+from instance_lookup.jobs.publishing import carried_now
 
 HEADER = "instance_lookup"
 """The name of the header in a message."""

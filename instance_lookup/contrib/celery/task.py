@@ -19,7 +19,8 @@ from instance_lookup.exceptions import (
     InstanceRequired,
     InvalidContext,
 )
-from instance_lookup.jobs.publishing import carried_now, running_job
+from instance_lookup.jobs.job import running_job
+from instance_lookup.jobs.publishing import carried_now
 from instance_lookup.jobs.running import block_for, check_current
 from instance_lookup.request import current
 

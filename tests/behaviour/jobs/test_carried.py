@@ -26,7 +26,8 @@ from instance_lookup import (
 from instance_lookup.access import HasFeature, IsAdmin, IsOwner
 from instance_lookup.jobs import carried as carried_module
 from instance_lookup.jobs.carried import Carried, read, sign
-from instance_lookup.jobs.publishing import Job, acarried_now, carried_now, running_job
+from instance_lookup.jobs.job import Job, running_job
+from instance_lookup.jobs.publishing import acarried_now, carried_now
 from instance_lookup.jobs.running import ablock_for, block_for
 from instance_lookup.request import current
 from instance_lookup.request.attributes import attach, lookup_for

@@ -28,7 +28,8 @@ from instance_lookup import (
 )
 from instance_lookup.contrib.celery.messages import HEADER
 from instance_lookup.jobs.carried import Carried, sign
-from instance_lookup.jobs.publishing import running_job
+from instance_lookup.jobs.job import running_job
+from instance_lookup.logging import RequestFilter
 from instance_lookup.middleware import InstanceConfigMiddleware
 from tests.support.celery_site import NOTED, make_app, worker_in_a_thread
 from tests.support.doors import OLGA, SAM, owned_by
@@ -138,6 +139,21 @@ def test_nothing_that_a_task_leaves_is_current_after_it(app: Any, what: str) -> 
     assert result_of(plain.delay()) == "no instance"
     with pytest.raises(InstanceRequired):
         result_of(asks.delay())
+
+
+@pytest.mark.parametrize("name", ["fails", "for_admins"])
+@pytest.mark.usefixtures("acme")
+def test_log_line_of_a_failure_names_its_instance(
+    app: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Celery logs it after the function has ended, or before it has begun."""
+    caplog.handler.addFilter(names := RequestFilter())
+    with pytest.raises((ZeroDivisionError, AccessDenied)):
+        result_of(app.tasks[name].delay())
+    result_of(app.tasks["plain"].delay())
+    caplog.handler.removeFilter(names)
+    [line] = [each for each in caplog.records if each.name == "celery.app.trace"]
+    assert (line.__dict__["instance_id"], line.__dict__["request_id"]) == ("acme", "r7")
 
 
 def test_async_code_publishes_and_works(app: Any) -> None:
