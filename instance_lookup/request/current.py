@@ -6,6 +6,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from django.core.handlers.asgi import ASGIRequest
 from django.core.signals import request_finished, request_started
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Block:
 
 
 _request: ContextVar[HttpRequest | None] = ContextVar("instance_lookup_request", default=None)
+_is_served: ContextVar[bool] = ContextVar("instance_lookup_is_served", default=False)
+"""Whether a WSGI server, or a test client, has begun a request here and will end it."""
 _innermost: ContextVar[Block | None] = ContextVar("instance_lookup_block", default=None)
 
 
@@ -50,9 +53,11 @@ def note(request: HttpRequest) -> HttpRequest | None:
 def leave(outer: HttpRequest | None) -> None:
     """Note ``outer`` again, now that the request inside it is answered.
 
-    Without one the request stays noted: Django logs a 404 after that, and a response may stream.
+    Without one a request of a server stays noted until that is done with it: Django logs a 404
+    after this, and a response may stream. Others have no such end, as those that a command makes.
     """
-    if outer is not None:
+    request = _request.get()
+    if outer is not None or not (_is_served.get() or isinstance(request, ASGIRequest)):
         _request.set(outer)
 
 
@@ -111,11 +116,17 @@ class Kept:
         self.restore()
 
 
-def _forget(**kwargs: object) -> None:
+def _begin_serving(**kwargs: object) -> None:
     _request.set(None)
+    _is_served.set(True)
+
+
+def _end_serving(**kwargs: object) -> None:
+    _request.set(None)
+    _is_served.set(False)
 
 
 # A thread of a WSGI server goes on with the next request in the same context, so it is forgotten
 # before that begins, too.
-request_finished.connect(_forget, dispatch_uid="instance_lookup.request.current")
-request_started.connect(_forget, dispatch_uid="instance_lookup.request.current")
+request_finished.connect(_end_serving, dispatch_uid="instance_lookup.request.current")
+request_started.connect(_begin_serving, dispatch_uid="instance_lookup.request.current")

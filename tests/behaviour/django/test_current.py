@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory
+from django.urls import path
 
 from instance_lookup import (
     AccessDenied,
@@ -23,9 +24,11 @@ from instance_lookup import (
 )
 from instance_lookup.access import IsAdmin
 from instance_lookup.middleware import InstanceConfigMiddleware
-from tests.support.doors import OLGA, SAM, owned_by
+from tests.support.doors import CALLERS, OLGA, SAM, Caller, owned_by
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
     from instance_lookup.backends.memory import DictConfigService
 
 
@@ -168,6 +171,54 @@ def test_innermost_wins() -> None:
     response: Any = InstanceConfigMiddleware(outer)(_request("globex"))
     assert seen == ["globex", "acme", "globex", "acme", "globex"]
     assert response.headers["Cache-Control"] == "private"
+
+
+def test_request_of_no_server_is_over_when_it_is_answered() -> None:
+    """A command has a page rendered: what it does next is not for that page's tenant."""
+    seen: list[str | None] = []
+
+    def view(request: Any) -> HttpResponse:
+        seen.append(current_id())
+        return HttpResponse()
+
+    InstanceConfigMiddleware(view)(_request("globex"))
+    assert [*seen, current_id()] == ["globex", None]
+
+
+def stream(request: Any) -> StreamingHttpResponse:
+    request.user = OLGA
+    str(request.instance_config.instance_id)  # before its headers are sent
+
+    def parts() -> Iterator[str]:
+        yield current_instance().instance_id
+
+    return StreamingHttpResponse(parts())
+
+
+async def astream(request: Any) -> StreamingHttpResponse:
+    request.user = OLGA
+    await request.ainstance_config()
+
+    async def parts() -> AsyncIterator[str]:
+        yield (await acurrent_instance()).instance_id
+
+    return StreamingHttpResponse(parts())
+
+
+urlpatterns = [path("stream", stream), path("astream", astream)]
+
+
+@pytest.mark.parametrize("is_async", CALLERS)
+def test_request_of_a_server_is_current_in_its_stream(settings: Any, is_async: bool) -> None:
+    """The middleware has returned by then."""
+    settings.ROOT_URLCONF = __name__
+    response = Caller(is_async=is_async)("astream" if is_async else "stream", "globex")
+    parts = async_to_sync(_collect)(response) if is_async else list(response)
+    assert [*parts, current_id()] == [b"globex", None]
+
+
+async def _collect(response: Any) -> list[bytes]:
+    return [part async for part in response]
 
 
 def test_error_says_what_to_do() -> None:

@@ -47,7 +47,7 @@ OLGAS = Carried("acme", "account", "olga", "r1")
 def _site(service: DictConfigService) -> Iterator[None]:
     yield
     current.leave(None)
-    current._forget()
+    current._end_serving()
 
 
 @pytest.fixture(params=[carried_now, async_to_sync(acarried_now)], ids=["sync", "async"])

@@ -27,6 +27,7 @@ from instance_lookup import (
     use_instance,
 )
 from instance_lookup.contrib.celery.messages import HEADER
+from instance_lookup.contrib.celery.tasks import refresh_instances, warm_instances
 from instance_lookup.jobs.carried import Carried, sign
 from instance_lookup.jobs.job import running_job
 from instance_lookup.logging import RequestFilter
@@ -325,7 +326,7 @@ def test_task_waits_for_the_service_and_gives_up_at_last(
 def test_warming_goes_on_under_one_id(app: Any, messages: list[Any]) -> None:
     """In chunks, each a message; and though none of them works in an instance."""
     get_resolver().invalidate_all_caches()
-    warm = app.tasks["instance_lookup.warm_instances"]
+    warm = app.tasks[warm_instances.name]
     report = result_of(warm.delay(["acme", "globex", "nowhere"], rate=None, chunk=1))
     assert (report["done"], report["failed"]) == (2, 1)
     assert get_resolver().cache.has("acme")
@@ -333,6 +334,6 @@ def test_warming_goes_on_under_one_id(app: Any, messages: list[Any]) -> None:
     assert len(messages) == 3
     assert len({headers["id"] for headers, _ in messages}) == 1
     get_resolver().cache.expire("globex")
-    refresh = app.tasks["instance_lookup.refresh_instances"]
+    refresh = app.tasks[refresh_instances.name]
     report = result_of(refresh.delay(["acme", "globex"], rate=None, chunk=1))
     assert report == {"done": 1, "failed": 0, "failures": [], "skipped": 1}
