@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
 from django.core.handlers.asgi import ASGIRequest
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 class Block:
     """What one ``use_instance`` has made current."""
 
-    __slots__ = ("context", "is_over", "outer", "request", "result", "user")
+    __slots__ = ("context", "is_over", "outer", "request", "result", "token", "user")
+
+    token: Token[Block | None]
+    """Of the context that it began in."""
 
     def __init__(self, context: LookupContext, result: LookupResult, user: Any) -> None:
         self.context = context
@@ -77,16 +80,19 @@ def block() -> Block | None:
 def begin(context: LookupContext, result: LookupResult, user: Any) -> Block:
     """Begin a block in this context, and in what is copied from it."""
     begun = Block(context, result, user)
-    _innermost.set(begun)
+    begun.token = _innermost.set(begun)
     return begun
 
 
 def end(begun: Block) -> None:
     """End a block that has begun."""
     if _innermost.get() is begun:
-        _innermost.set(begun.outer)
-    else:
-        begun.is_over = True
+        # In a copy of its context this fails: an event loop closes a generator that is given up
+        # in a task of its own.
+        with suppress(ValueError):
+            _innermost.reset(begun.token)
+            return
+    begun.is_over = True
 
 
 class Kept:

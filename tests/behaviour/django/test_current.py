@@ -134,6 +134,23 @@ def test_tasks_have_their_own() -> None:
     assert list(asyncio.run(both())) == [["acme"] * 6 + [None], ["globex"] * 10 + [None]]
 
 
+async def test_generator_that_is_given_up_leaves_nothing_behind() -> None:
+    """The event loop closes it in a task of its own."""
+
+    async def rows() -> AsyncIterator[str | None]:
+        async with use_instance("globex", user=OLGA):
+            yield current_id()
+
+    async with use_instance("acme", user=OLGA):
+        async for row in rows():
+            assert row == "globex"
+            break
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert current_id() == "acme"
+    assert current_id() is None
+
+
 def test_thread_of_ones_own_has_none() -> None:
     """Python's own threads begin without context variables; a copied context brings the block."""
     seen: list[str | None] = []
