@@ -29,6 +29,9 @@ from tests.support.sockets import Socket, opened, scope_of
 if TYPE_CHECKING:
     from instance_lookup.backends.memory import DictConfigService
 
+# Channels closes connections that are too old, of tests before this one as well.
+pytestmark = pytest.mark.django_db
+
 CLOSED = {"type": "websocket.close", "code": 4403, "reason": "ACCESS_DENIED"}
 
 
