@@ -33,6 +33,8 @@ class Blocks:
 
     def __init__(self) -> None:
         self._ends: Expiring[tuple[float, int]] = Expiring(_LONGEST)
+        self.known = self._ends.items
+        """Ids that are, or were, blocked: each hit looks whether its own is one of them."""
 
     def until(self, asked: str) -> float:
         """Return the Unix time until which an id is blocked, as this process last read; 0: no."""

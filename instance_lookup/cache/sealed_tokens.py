@@ -78,9 +78,9 @@ class SealedTokens(Tokens):
     def is_newest(self, asked: str, keys: Keys, moments: tuple[int, int, int]) -> bool:
         """Tell whether parts of an id that were believed once, made at ``moments``, still are.
 
-        Also if it was blocked since: a block is remembered for longer than the parts are.
+        Not if it was blocked since: a block is remembered for longer than the parts are.
         """
-        return self._newest.is_newest(keys, moments) and not self._blocks.until(asked)
+        return self._newest.is_newest(keys, moments) and asked not in self._blocks.known
 
     def value(self, keys: Keys, which: Which, found: object, least: int = 0) -> str | None:
         """Return the part ``which`` as entries name it, of what was ``found`` at its key.

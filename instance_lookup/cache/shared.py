@@ -88,7 +88,10 @@ class SharedTier(Generic[D]):
         found = self._look(keys, asked)
         if found is None:
             found = self._get_readable(keys, asked)
-        parts, entry, problem = self._understood(known, asked, found)
+        seen = self._looks.understood(known, asked, found)
+        if seen.parts.problem == "generation":
+            seen = self._learned(known, asked, found) or seen
+        parts, entry, problem = seen
         if problem and not again:
             self._reject(problem)
         if end := parts.blocked_until:
@@ -139,7 +142,10 @@ class SharedTier(Generic[D]):
         found = found or self._look(known.keys, asked, counted=False)
         if found is None:
             return Peek(None, None, unreadable=True)
-        parts, entry, problem = self._understood(known, asked, found, counted=False)
+        seen = self._looks.understood(known, asked, found)
+        if seen.parts.problem == "generation":
+            seen = self._learned(known, asked, found, counted=False) or seen
+        parts, entry, problem = seen
         end = parts.blocked_until
         return Peek(found[0], entry, problem == "entry", end, parts.generation)
 
@@ -235,16 +241,13 @@ class SharedTier(Generic[D]):
         """Note that another process changed what is at the keys of an id (``None``: of all)."""
         self.tokens.hear(None if asked is None else Keys.of(self.kind, asked))
 
-    def _understood(
+    def _learned(
         self, known: Known[D], asked: str, found: list[Any], *, counted: bool = True
-    ) -> Seen[D]:
-        """Return what it means that this was ``found``, also after a key was removed."""
-        seen = self._looks.understood(known, asked, found)
-        if seen.parts.problem != "generation":
-            return seen
+    ) -> Seen[D] | None:
+        """Return what was ``found`` means after a key was removed; ``None``: that is not known."""
         with self.errors.raised_to("read", asked, counted=counted) as cache:
             has_learned = self.tokens.learn(cache, known.keys[1:], found[1:])
-        return self._looks.understood(known, asked, found) if has_learned else seen
+        return self._looks.understood(known, asked, found) if has_learned else None
 
     def _look(self, keys: Sequence[str], asked: str, *, counted: bool = True) -> list[Any] | None:
         """Return the value of each key; ``None``: one of them cannot be read."""

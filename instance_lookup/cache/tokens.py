@@ -82,7 +82,7 @@ class Tokens:
 
         Not if it was blocked since: whether that is over, a look in full has to say.
         """
-        return not self._blocks.until(asked)
+        return asked not in self._blocks.known
 
     def value(self, keys: Keys, which: Which, found: object, least: int = 0) -> str | None:
         """Return the part ``which`` as entries name it, of what was ``found`` at its key.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from instance_lookup import RateLimit
+from instance_lookup.throttling.counter import get_counter
 from tests.support.documents import PAGES
 from tests.support.lookups import asks
 from tests.support.near import (
@@ -64,6 +66,8 @@ def test_acl_of_the_page_is_enough_and_no_more(
         assert here.cache.tiers.shared.stored_ids() == {"acme", "nobody"}
         with site(ALIAS):
             assert deliver(event("instance.deleted")).status_code == 204
+        limit = RateLimit(rpm=5)
+        assert get_counter(ALIAS).count("render", "acme", limit, fail_open=False)
         used = _commands_used(server)
         assert here.get_cache_stats().errors == there.get_cache_stats().errors == 0
     assert not caplog.records
