@@ -135,6 +135,7 @@ class ScriptedServer:
             if self._on_connect:
                 self._on_connect.play(sock, self._stopped)
             elif self._tls:
+                sock.getpeername()  # of a client that has gone, Python may leave what it wraps open
                 with self._tls.wrap_socket(
                     sock, server_side=True, do_handshake_on_connect=False
                 ) as secured:
