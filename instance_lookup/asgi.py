@@ -187,7 +187,7 @@ class _Connection:
             try:
                 await self._lookup.aget()
             except ConfigServiceUnavailable:
-                pass  # nobody has said no
+                pass  # an outage is no refusal
             except InstanceLookupError as exc:
                 await self._refuse(exc)
                 return exc

@@ -11,9 +11,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from instance_lookup.access import denied_here
 from instance_lookup.concurrency.deferred import call_when_loaded
 from instance_lookup.context import LookupContext, RequestMetadata, alookup_user, lookup_user
-from instance_lookup.exceptions import AccessDenied, InstanceRequired
+from instance_lookup.exceptions import InstanceRequired
 from instance_lookup.registry import get_resolver
 from instance_lookup.request import current
 from instance_lookup.request.attributes import lookup_for
@@ -105,8 +106,7 @@ class use_instance:  # noqa: N801  # lower case like the functions that it stand
     def _insist(self, who: LookupUser, config: InstanceConfig) -> None:
         policy = self._policy
         if policy is not None and not get_resolver().permits(policy, who, config):
-            what = f"instance {config.instance_id!r}"
-            raise AccessDenied(f"You may not do this in {what}.", instance_id=config.instance_id)
+            raise denied_here(config)
 
     def _begin(self, context: LookupContext, result: LookupResult) -> InstanceConfig:
         if (request := current.get()) is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from instance_lookup.access import denied_here
 from instance_lookup.concurrency.deferred import call_when_loaded
-from instance_lookup.exceptions import AccessDenied
 from instance_lookup.request.attributes import lookup_for
 from instance_lookup.request.drf import is_drf_view
 from instance_lookup.request.guard import guard
@@ -73,5 +73,4 @@ def _insist(policy: Allows | None, lookup: RequestLookup, config: InstanceConfig
     """Ask the stricter policy. Raise ``AccessDenied``."""
     if policy is not None and not lookup.allows(policy, config):
         lookup.log_refusal(config, partial(lookup.rule, policy, config))
-        what = f"instance {config.instance_id!r}"
-        raise AccessDenied(f"You may not do this in {what}.", instance_id=config.instance_id)
+        raise denied_here(config)

@@ -132,6 +132,10 @@ class CacheError(InstanceLookupError):
     status_code = 500
 
 
+class InstanceRequired(RuntimeError):
+    """Code asks for the current instance where none is: in no block, task or request."""
+
+
 class CacheUnwritable(CacheError):
     """The cache did not take what was to be stored: it may be full, or a replica."""
 
@@ -180,7 +184,3 @@ def _is_being_handled(error: BaseException) -> bool:
     except RuntimeError:
         return True
     return False
-
-
-class InstanceRequired(RuntimeError):
-    """Code asks for the current instance where none is: in no block, task or request."""

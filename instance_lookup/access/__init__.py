@@ -165,6 +165,12 @@ owner_or_admin = IsOwner() | IsAdmin()
 """The default of ``ACCESS_POLICY``. Where no owner is recorded: admins only."""
 
 
+def denied_here(config: InstanceConfig) -> AccessDenied:
+    """Return the error of a policy that a view, a block or a task asks beside ``ACCESS_POLICY``."""
+    what = f"instance {config.instance_id!r}"
+    return AccessDenied(f"You may not do this in {what}.", instance_id=config.instance_id)
+
+
 def authorize(user: LookupUser, config: InstanceConfig, policy: Allows) -> Grant:
     """Return the proof that ``user`` may have ``config``.
 

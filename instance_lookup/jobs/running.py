@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from instance_lookup.access import denied_here
 from instance_lookup.current import current_instance, use_instance
-from instance_lookup.exceptions import AccessDenied
 from instance_lookup.registry import get_resolver
 from instance_lookup.request import current
 from instance_lookup.request.attributes import lookup_for
@@ -45,8 +45,7 @@ def check_current(policy: Allows | None = None) -> None:
     block, request = current.block(), current.get()
     context = lookup_for(request).context if block is None else block.context
     if context is None or not get_resolver().permits(policy, context.user, config):
-        what = f"instance {config.instance_id!r}"
-        raise AccessDenied(f"You may not do this in {what}.", instance_id=config.instance_id)
+        raise denied_here(config)
 
 
 def _block(carried: Carried, user: object, policy: Allows | None) -> use_instance:
