@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NONCE = 12
-"""Bytes, as NIST SP 800-38D recommends. They are random: hence the bound in docs/security.md."""
+"""Bytes, as NIST SP 800-38D recommends. Random: hence the bound in docs/explanation/security.md."""
 _TAG = 32
 """Hexadecimal digits of a generation's tag: 128 bits."""
 _NAME = 16

@@ -34,8 +34,8 @@ def list_ids(backend: ConfigServiceBackend, settings: Settings) -> Iterator[str]
             return
         if cursor in seen:
             raise ConfigServiceUnavailable(
-                f"{describe(backend)} lists its instances in a circle: the cursor of a"
-                " page came twice. Correct its list: docs/config-service.md has the rules.",
+                f"{describe(backend)} lists its instances in a circle: the cursor of a page"
+                " came twice. Correct its list: docs/reference/config-service.md has the rules.",
                 reason="rejected",
             )
         seen.add(cursor)

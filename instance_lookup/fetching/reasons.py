@@ -62,8 +62,8 @@ _MEANINGS = MappingProxyType(
         ),
         "redirect": Meaning("Redirects are not followed: check CONFIG_SERVICE_URL."),
         "rejected": Meaning(
-            "Correct what the service answers (docs/config-service.md has the rules), or path_of"
-            " and parse of your own backend.",
+            "Correct what the service answers (docs/reference/config-service.md has the rules), or"
+            " path_of and parse of your own backend.",
             is_there=True,
             is_of_one=True,
         ),

@@ -98,8 +98,8 @@ class ServiceHealth:
             logger.log(
                 logging.INFO if is_minor else logging.WARNING,
                 "The Config Service sent values of a wrong kind for %s. It is used without them: "
-                "%s%s. Correct them in the Config Service; docs/config-service.md says what each "
-                "may be.",
+                "%s%s. Correct them in the Config Service; docs/reference/config-service.md says "
+                "what each may be.",
                 about,
                 ", ".join(names[:_NAMED]),
                 more,

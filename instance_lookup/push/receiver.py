@@ -109,7 +109,7 @@ class Receiver:
                 failure,
                 f"The cache {self._settings.cache_alias!r} does not count deliveries to the webhook"
                 f" ({failure}): their number has no limit. On Redis its user needs INCR, see"
-                " docs/security.md.",
+                " docs/explanation/security.md.",
                 part="counts",
             )
         else:

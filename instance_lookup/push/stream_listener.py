@@ -175,8 +175,8 @@ class Term:
     def _pass_over(self, why: str, bug: Exception | None = None) -> None:
         self._health.failed(
             why,
-            f"An event of {self._service} is passed over ({why}). What it was about is seen"
-            " after CACHE_TTL at the latest. docs/config-service.md says what an event may be.",
+            f"An event of {self._service} is passed over ({why}). What it was about is seen after"
+            " CACHE_TTL at the latest. docs/reference/config-service.md says what an event may be.",
             part=_EVENTS,
             bug=bug,
         )

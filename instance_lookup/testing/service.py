@@ -25,7 +25,7 @@ _PATH = re.compile(r"/(instances|projects)/([^/]+)")
 
 
 class FakeConfigService:
-    """Answer as ``docs/config-service.md`` says, on ``port`` of this machine (0: a free one).
+    """Answer as ``docs/reference/config-service.md`` says, on ``port`` of this machine (0: any).
 
     ::
 

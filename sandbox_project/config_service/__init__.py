@@ -1,4 +1,4 @@
-"""A reference Config Service: the contract of ``docs/config-service.md`` on SQLite.
+"""A reference Config Service: the contract of ``docs/reference/config-service.md`` on SQLite.
 
 It is a site of its own, and knows nothing of the ``instance_lookup`` package that asks it.
 """

@@ -1,4 +1,4 @@
-"""Settings of the reference Config Service. docs/config-service.md describes the variables."""
+"""Settings of the reference Config Service: docs/reference/config-service.md has the variables."""
 
 from __future__ import annotations
 

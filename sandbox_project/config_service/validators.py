@@ -23,7 +23,7 @@ URL_PATTERN: Final = (
     r"([^\s\x00-\x1f\x7f\\/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?"
     r"([/?#][^\s\x00-\x1f\x7f]*)?$(?!\n)"
 )
-"""An http(s) URL with a host, as docs/config-service.openapi.yaml has it."""
+"""An http(s) URL with a host, as docs/reference/config-service.openapi.yaml has it."""
 RATE_LIMIT_FIELDS: Final = {"rpm": 10**8, "rpm_burst": 10**8, "daily": 10**12}
 """The most that each may be."""
 

@@ -1,4 +1,4 @@
-"""docs/tasks.md, the part about Django Tasks: its tasks run in the instance that enqueued them."""
+"""docs/how-to/tasks.md, about Django Tasks: its tasks run in the instance that enqueued them."""
 
 from __future__ import annotations
 

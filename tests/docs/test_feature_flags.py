@@ -1,4 +1,4 @@
-"""docs/feature-flags.md: its site has flags, and its tables are those of the code."""
+"""docs/how-to/feature-flags.md: its site has flags, and its tables are those of the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/tasks.md: its blocks make a site whose tasks work in the instance of who publishes them."""
+"""docs/how-to/tasks.md: its blocks make a site whose tasks work in their publisher's instance."""
 
 from __future__ import annotations
 

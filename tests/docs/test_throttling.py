@@ -1,4 +1,4 @@
-"""docs/throttling.md: its site throttles, and what it says of limits is so."""
+"""docs/how-to/throttling.md: its site throttles, and what it says of limits is so."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.extras, pytest.mark.django_db]
 
-PAGE = (ROOT / "docs" / "throttling.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "throttling.md").read_text(encoding="utf-8")
 
 
 def test_page_about_throttling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

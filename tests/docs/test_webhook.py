@@ -1,4 +1,4 @@
-"""What docs/config-service.md and its OpenAPI file say of the webhook."""
+"""What docs/reference/config-service.md and its OpenAPI file say of the webhook."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.extras
 
 SECTION = (
-    (ROOT / "docs" / "config-service.md")
+    (ROOT / "docs" / "reference" / "config-service.md")
     .read_text(encoding="utf-8")
     .partition("\n## The webhook\n")[2]
     .partition("\n## ")[0]
 )
 HOOK: dict[str, Any] = yaml.safe_load(
-    (ROOT / "docs" / "config-service.openapi.yaml").read_text(encoding="utf-8")
+    (ROOT / "docs" / "reference" / "config-service.openapi.yaml").read_text(encoding="utf-8")
 )
 
 

@@ -1,4 +1,4 @@
-"""docs/sockets.md: its stack of Channels, and its plain application, on the README's site."""
+"""docs/how-to/sockets.md: its stack of Channels and its plain application, on the README's site."""
 
 from __future__ import annotations
 

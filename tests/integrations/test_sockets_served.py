@@ -1,4 +1,4 @@
-"""The stack of docs/sockets.md under real servers, with real sessions and a real client."""
+"""The stack of docs/how-to/sockets.md under real servers, with real sessions and a real client."""
 
 from __future__ import annotations
 

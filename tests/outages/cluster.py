@@ -98,7 +98,7 @@ class Cluster:
 
 
 class ClusterConnectionFactory:
-    """The one that docs/resilience.md shows."""
+    """The one that docs/explanation/resilience.md shows."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         [code] = [block.text for block in blocks("resilience.md") if "RedisCluster" in block.text]

@@ -1,4 +1,4 @@
-"""The user of Redis or Valkey that docs/security.md describes: with no right but those."""
+"""The user of Redis or Valkey of docs/explanation/security.md: with no right but those."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one id, one user and one busy process cost the others at most (docs/resilience.md)."""
+"""What one id, user or busy process costs the others at most (docs/explanation/resilience.md)."""
 
 from __future__ import annotations
 

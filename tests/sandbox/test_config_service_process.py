@@ -40,7 +40,7 @@ def test_server_stops_and_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_server_starts_as_the_page_says(tmp_path: Path) -> None:
-    """The commands of docs/config-service.md start a server that serves what the page says."""
+    """The commands of docs/reference/config-service.md start a server that serves what it says."""
     [block] = [b for b in section("config-service.md", "The reference service") if not b.file]
     [_, (serve, greeting), (curl, _)] = commands(block)
     assert serve[0] == ".venv/bin/python"

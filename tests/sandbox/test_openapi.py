@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import requests
     from config_service.process import ServiceAdmin
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "reference"
 CONTRACT: dict[str, Any] = yaml.safe_load((DOCS / "config-service.openapi.yaml").read_text())
 # The stream, whose answers have no end, has tests of its own.
 PATHS = {path: item for path, item in CONTRACT["paths"].items() if path != "/stream"}

@@ -1,6 +1,7 @@
 """The one table of configurations: what the contract allows, and what the client makes of them.
 
-The client, docs/config-service.openapi.yaml and the reference Config Service are tested with it.
+The client, docs/reference/config-service.openapi.yaml and the reference Config Service are tested
+with it.
 """
 
 from __future__ import annotations

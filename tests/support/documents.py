@@ -30,9 +30,18 @@ ROOT = Path(__file__).parents[2]
 STARTS = "In your own project"
 """The section whose commands make a site and serve it; test_readme_start.py runs them."""
 _DOCS = ROOT / "docs"
-RECIPES = {f"recipes/{path.name}": path for path in sorted((_DOCS / "recipes").glob("*.md"))}
+RECIPES = {
+    f"recipes/{path.name}": path for path in sorted((_DOCS / "how-to" / "recipes").glob("*.md"))
+}
 """Pages with a site of their own each; tests/integrations runs them."""
-PAGES = {path.name: path for path in [ROOT / "README.md", *sorted(_DOCS.glob("*.md"))]} | RECIPES
+_KINDS = ("how-to", "reference", "explanation")
+PAGES = {
+    path.name: path
+    for path in [
+        ROOT / "README.md",
+        *sorted(itertools.chain(*((_DOCS / kind).glob("*.md") for kind in _KINDS))),
+    ]
+} | RECIPES
 
 _COMMENT = re.compile(r"<!-- (file|not run): (.+) -->")
 _SETTINGS = (

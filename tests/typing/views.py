@@ -1,4 +1,4 @@
-"""The example of docs/extending.md."""
+"""The example of docs/how-to/extending.md."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ def test_report_goes_into_a_page(result: Result, tmp_path: Path) -> None:
 
 
 def test_page_takes_the_report() -> None:
-    """``docs/performance.md`` has the markers, and names every scenario."""
-    page = (ROOT / "docs" / "performance.md").read_text()
+    """``docs/explanation/performance.md`` has the markers, and names every scenario."""
+    page = (ROOT / "docs" / "explanation" / "performance.md").read_text()
     assert page.index(report.BEGIN) < page.index(report.END)
     for name in NAMES:
         assert f"(`{name}`)" in page

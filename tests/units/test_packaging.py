@@ -141,7 +141,13 @@ def test_sdist_holds_all_that_its_tests_read(tmp_path: Path) -> None:
     (sdist,) = tmp_path.iterdir()
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert names >= {"SECURITY.md", "LICENSE", "README.md", "CHANGELOG.md", "docs/security.md"}
+    assert names >= {
+        "SECURITY.md",
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "docs/explanation/security.md",
+    }
     assert names >= {"pyproject.toml", "tox.ini", ".ci/run", ".github/workflows/release.yml"}
     assert not {name for name in names if name.endswith((".pyc", ".sqlite3"))}
 

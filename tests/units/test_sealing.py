@@ -179,7 +179,7 @@ def derived(use: bytes) -> bytes:
 
 
 def test_form_is_the_one_that_releases_share() -> None:
-    """Values and tags are made as docs/security.md says, by two keys: other releases read them."""
+    """Values and tags are made as docs/explanation/security.md says: other releases read them."""
     text, place = sealed(), caches["default"].make_key(KEY).encode()
     head, _, data = text.rpartition(":")
     raw = base64.b64decode(data)

@@ -46,7 +46,7 @@ class InstanceProvider(AbstractProvider):
 
     Booleans are its ``features``. Strings, numbers, objects and more booleans are in one field of
     the site's ``CONFIG_CLASS``, a mapping. What goes wrong is told in the details, as OpenFeature
-    wants it: ``docs/feature-flags.md`` has the reasons and error codes.
+    wants it: ``docs/how-to/feature-flags.md`` has the reasons and error codes.
     """
 
     def __init__(self, *, field: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""``manage.py generate_instance_key``: see docs/commands.md."""
+"""``manage.py generate_instance_key``: see docs/reference/commands.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``manage.py invalidate_instance_cache``: see docs/commands.md."""
+"""``manage.py invalidate_instance_cache``: see docs/reference/commands.md."""
 
 from __future__ import annotations
 

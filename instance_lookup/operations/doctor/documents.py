@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from instance_lookup.cache.kinds import Kind
 
-CONTRACT = "docs/config-service.md has the contract."
+CONTRACT = "docs/reference/config-service.md has the contract."
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _NAMED = 5
 """How many names one line has."""

@@ -183,7 +183,7 @@ def _looked(probe: str, look: Callable[[], Finding]) -> Finding:
     except Exception as exc:  # noqa: BLE001  # whatever is done with an answer of any form
         forget_locals(exc)
         why = f"the answer has no form that can be read ({type(exc).__name__})"
-        return error(probe, why, "docs/extending.md says what a backend returns.")
+        return error(probe, why, "docs/how-to/extending.md says what a backend returns.")
 
 
 def _secrets_of(settings: Settings) -> list[str]:

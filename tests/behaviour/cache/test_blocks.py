@@ -177,7 +177,7 @@ def test_block_is_not_lifted_by(
 
 
 def test_block_needs_one_of_two_keys(resolver: InstanceResolver) -> None:
-    """A cache that drops both keys has lost the block, as docs/security.md says."""
+    """A cache that drops both keys has lost the block, as docs/explanation/security.md says."""
     resolver.block_instance("acme", DAY)
     _evict(resolver, OWN)
     _evict(resolver, EXPIRY)

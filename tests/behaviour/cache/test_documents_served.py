@@ -258,8 +258,8 @@ def test_left_out_is_logged_once_by_name(
     assert len(service.requests) == 3
     assert lines(caplog) == [
         "The Config Service sent values of a wrong kind for instance 'acme'. It is used without "
-        "them: features['bad']. Correct them in the Config Service; docs/config-service.md says "
-        "what each may be."
+        "them: features['bad']. Correct them in the Config Service; "
+        "docs/reference/config-service.md says what each may be."
     ]
     assert SECRET not in caplog.text
 

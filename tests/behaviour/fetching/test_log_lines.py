@@ -1,4 +1,4 @@
-"""What docs/resilience.md says is logged, against what is logged: each line in the situation."""
+"""What docs/explanation/resilience.md says is logged, against what is: each in the situation."""
 
 from __future__ import annotations
 

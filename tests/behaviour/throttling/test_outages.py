@@ -146,7 +146,7 @@ def test_crowd_that_empties_the_pool(
 def test_user_who_may_not_run_scripts(
     own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says what to allow; what docs/security.md lists is enough."""
+    """The log says what to allow; what docs/explanation/security.md lists is enough."""
     listed = _listed()
     own_redis_server.command("ACL", "SETUSER", "site", "on", ">pw", "~*", *listed, "-evalsha")
     url = own_redis_server.url().replace("//", "//site:pw@")
@@ -168,7 +168,7 @@ def test_user_who_may_not_run_scripts(
 
 def _listed() -> list[str]:
     """Return the commands that the page allows, and what the test's own clean-up needs."""
-    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8")
     block = page.partition("ACL SETUSER mysite")[2].partition("\n\n")[0]
     return [word for word in block.split() if word[0] in "+-"] + ["+flushdb", "&*"]
 

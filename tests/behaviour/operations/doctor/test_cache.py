@@ -122,7 +122,7 @@ def test_user_without_a_right(
 
 
 def test_user_with_the_documented_rights(own_redis_server: RedisServer) -> None:
-    """With the rights that docs/security.md gives, nothing is to mend."""
+    """With the rights that docs/explanation/security.md gives, nothing is to mend."""
     config = near_config("redis", own_redis_server.url())
     prefix = config["KEY_PREFIX"]
     assert own_redis_server.command(*words(prefix)) == b"+OK"
