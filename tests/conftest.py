@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
+from zlib import crc32
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -126,13 +127,17 @@ OLDEST = COMPAT | frozenset({
 UNTRACED = frozenset({
     TESTS / "behaviour" / "cache" / "test_cache_contract.py",
     TESTS / "behaviour" / "cache" / "test_documents.py",
+    TESTS / "behaviour" / "cache" / "test_documents_served.py",
+    TESTS / "behaviour" / "cache" / "test_entry_rejects.py",
     TESTS / "behaviour" / "cache" / "test_generations.py",
     TESTS / "behaviour" / "cache" / "test_generations_stored.py",
     TESTS / "behaviour" / "cache" / "test_sealed.py",
+    TESTS / "behaviour" / "commands" / "test_output.py",
     TESTS / "behaviour" / "commands" / "test_warm_instance_cache.py",
     TESTS / "behaviour" / "django" / "test_live_servers.py",
     TESTS / "behaviour" / "django" / "test_watched.py",
     TESTS / "behaviour" / "drf" / "test_concealment.py",
+    TESTS / "behaviour" / "drf" / "test_schemas.py",
     TESTS / "behaviour" / "http" / "test_http_connections.py",
     TESTS / "behaviour" / "http" / "test_http_forks.py",
     TESTS / "behaviour" / "leaks",
@@ -143,8 +148,33 @@ UNTRACED = frozenset({
     TESTS / "properties",
     TESTS / "races",
     TESTS / "sandbox",
+    TESTS / "units" / "test_audit.py",
     TESTS / "units" / "test_benchmarks.py",
     TESTS / "units" / "test_packaging.py",
+    TESTS / "units" / "test_stream_parser.py",
+})  # fmt: skip
+
+# From so many cases on `--quick` runs one of three, but for modules, and directories of them, whose
+# cases are cheap and each the only one of its kind, or reach a branch that no other case does.
+MANY_CASES = 6
+EVERY_CASE = frozenset({
+    TESTS / "behaviour" / "asgi" / "test_scopes.py",
+    TESTS / "behaviour" / "commands" / "test_block_instance.py",
+    TESTS / "behaviour" / "contrib" / "test_openfeature.py",
+    TESTS / "behaviour" / "django" / "test_checks.py",
+    TESTS / "behaviour" / "django" / "test_debug_toolbar.py",
+    TESTS / "behaviour" / "django" / "test_error_pages.py",
+    TESTS / "behaviour" / "fetching" / "test_keys_in_errors.py",
+    TESTS / "behaviour" / "http" / "test_access_tokens.py",
+    TESTS / "behaviour" / "http" / "test_file.py",
+    TESTS / "behaviour" / "operations" / "doctor",
+    TESTS / "behaviour" / "operations" / "test_calls.py",
+    TESTS / "behaviour" / "status",
+    TESTS / "behaviour" / "throttling" / "test_views.py",
+    TESTS / "behaviour" / "who" / "test_users.py",
+    TESTS / "behaviour" / "who" / "test_verdicts.py",
+    TESTS / "docs",
+    TESTS / "units",
 })  # fmt: skip
 
 # A race that goes wrong once is a finding.
@@ -190,6 +220,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--full",
         action="store_true",
         help="run also what takes long and seldom finds more (tests marked `full`)",
+    )
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help="of a test with many cases run every third (see MANY_CASES)",
+    )
+    parser.addoption(
+        "--rest",
+        action="store_true",
+        help="run only what `--quick` leaves out: those cases, and the tests marked `full`",
     )
     parser.addoption(
         "--programs",
@@ -242,7 +282,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [item for item in items if _is_left_out(item)]
+    options, thinned = config.option, set(_thinned(items))
+    left_out = [
+        item
+        for item in items
+        if _is_left_out(item)
+        or (options.quick and item in thinned)
+        or (options.rest and item not in thinned and not _is_full(item))
+    ]
     if left_out:
         kept = set(items).difference(left_out)
         items[:] = [item for item in items if item in kept]
@@ -323,12 +370,31 @@ def _is_named(name: str) -> bool:
     return any(name == extra or name.startswith(f"{extra}.") for extra in EXTRAS)
 
 
+def _thinned(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Return two of three cases of the tests that have many.
+
+    They are counted in the order of a hash of their names: it is the same in each process and each
+    run, and no parameter has one value in all that stay.
+    """
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if not _is_full(item) and not _is_among(EVERY_CASE, item.path):
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in tests.values():
+        if len(cases) >= MANY_CASES:
+            cases.sort(key=lambda item: crc32(item.nodeid.encode()))
+            yield from (item for number, item in enumerate(cases) if number % 3)
+
+
+def _is_full(item: pytest.Item) -> bool:
+    return item.get_closest_marker("full") is not None
+
+
 def _is_left_out(item: pytest.Item) -> bool:
     options = item.config.option
-    is_full = item.get_closest_marker("full") is not None
     needs_program = item.get_closest_marker("programs") is not None
     return (
-        (is_full and not options.full)
+        (_is_full(item) and not (options.full or options.rest))
         or needs_program is not options.programs
         or (options.bare and _is_extra(item))
         or ((options.compat or options.oldest) and _is_other_twin(item))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import OLDEST, UNTRACED
+from tests.conftest import EVERY_CASE, OLDEST, UNTRACED
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "instance_lookup"
@@ -152,7 +152,7 @@ def test_sdist_holds_all_that_its_tests_read(tmp_path: Path) -> None:
     assert not {name for name in names if name.endswith((".pyc", ".sqlite3"))}
 
 
-@pytest.mark.parametrize("path", sorted(OLDEST | UNTRACED), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(OLDEST | UNTRACED | EVERY_CASE), ids=lambda path: path.name)
 def test_selected_tests_are_there(path: Path) -> None:
     """No selection names tests that were moved away."""
     assert path.exists()
@@ -161,7 +161,10 @@ def test_selected_tests_are_there(path: Path) -> None:
 def test_newest_has_the_machine_to_itself() -> None:
     """The environment ``newest`` runs after all others, since it tests times."""
     environments = set(tox_section("tox")["env_list"])
-    assert environments - set(tox_section("testenv:newest")["depends"]) == {"newest", "coverage"}
+    assert environments - set(tox_section("testenv:newest{,-full}")["depends"]) == {
+        "newest",
+        "coverage",
+    }
 
 
 def tox_section(name: str) -> dict[str, list[str]]:
