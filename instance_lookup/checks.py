@@ -181,7 +181,7 @@ def _advise_cache(found: Settings, alias: Mapping[str, Any]) -> Iterator[CheckMe
         )
     if _is_redis(backend):
         missing = [option for option in _TIMEOUTS if not _has_option(option, options, alias)]
-        hint = "Set both in OPTIONS, to some 0.2 seconds; see the README."
+        hint = "Set both in OPTIONS, to some 0.2 seconds: docs/how-to/production.md."
         yield from _advise_timeouts(name, missing, hint)
     # Both are reached by Django's API: their clients get the values in a form that can be read.
     if (is_sharded or issubclass(backend, BaseDatabaseCache)) and not found.encryption_keys:

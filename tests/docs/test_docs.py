@@ -28,7 +28,7 @@ from instance_lookup.backends.base import Query
 from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.cache.codec import new_encryption_key
 from instance_lookup.resilience.deadline import Deadline
-from tests.support.documents import ACME, ROOT, Site, blocks, passed, section
+from tests.support.documents import ACME, ROOT, SITE, Site, blocks, passed, section
 from tests.support.servers import Answer, Received, ScriptedServer
 
 if TYPE_CHECKING:
@@ -74,11 +74,10 @@ def passed_by_pytest(site: Site) -> dict[str, int]:
 
 
 def test_page_about_testing(tmp_path: Path) -> None:
-    """The examples of the page are tests, and pass on the README's site."""
-    readme = [block for block in blocks("README.md") if block.file != "mysite/tests.py"]
-    site = Site(tmp_path, [*readme, *blocks("testing.md")])
-    assert passed(site) == 9
-    assert passed_by_pytest(site) == {"tests.py": 9, "test_outage.py": 3, "test_backend.py": 12}
+    """The examples of the page are tests, and pass on the site of the pages that it names."""
+    site = Site(tmp_path, [*SITE, *blocks("testing.md")])
+    assert passed(site) == 10
+    assert passed_by_pytest(site) == {"tests.py": 10, "test_outage.py": 3, "test_backend.py": 12}
 
 
 def test_identifiers(build: Callable[[str, str], Site]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from tests.support.documents import PAGES, STARTS, Block, section
+from tests.support.documents import PAGES, STARTS, Block, blocks, section
 from tests.support.server_process import free_port
 from tests.support.waiting import wait_until
 
@@ -51,9 +51,9 @@ class Newcomer:
     blocks: list[Block]
 
     @classmethod
-    def following(cls, folder: Path, name: str) -> Newcomer:
-        """Return a newcomer to one section of the README, who has installed the package."""
-        return cls(folder, free_port(), [b for b in section("README.md", name) if b.runs])
+    def following(cls, folder: Path, found: list[Block]) -> Newcomer:
+        """Return a newcomer to these blocks, who has installed the package."""
+        return cls(folder, free_port(), [block for block in found if block.runs])
 
     def paste(self, block: Block) -> None:
         """Add a block to the end of its file, or run its commands."""
@@ -131,7 +131,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
         pytest.fail(f"The README's commands need {', '.join(missing)}: install what is missing.")
     folder = tmp_path_factory.mktemp("newcomer") / "mysite"
     folder.mkdir()
-    newcomer = Newcomer.following(folder, STARTS)
+    newcomer = Newcomer.following(folder, section("README.md", STARTS))
     serves = next((n for n, block in enumerate(newcomer.blocks) if SERVE in block.text), None)
     assert serves, "the README starts no server"
     for block in newcomer.blocks[:serves]:
@@ -151,14 +151,14 @@ def shown(block: Block) -> Any:
 
 def test_curl_prints_what_is_shown(newcomer: Newcomer) -> None:
     """The owner's configuration for the owner, a 403 for a caller who has not logged in."""
-    blocks = with_curl(newcomer)
-    printed = [json.loads(newcomer.printed(newcomer.script(block))) for block in blocks]
+    calls = with_curl(newcomer)
+    printed = [json.loads(newcomer.printed(newcomer.script(block))) for block in calls]
 
     assert [answer.get("status", answer) for answer in printed] == [
         {"instance": "acme", "beta": True},
         403,
     ]
-    for block, answer in zip(blocks, printed, strict=True):
+    for block, answer in zip(calls, printed, strict=True):
         expected = shown(block)
         assert answer.keys() == expected.keys()
         assert answer | {"request_id": ""} == expected | {"request_id": ""}
@@ -194,8 +194,8 @@ def test_browser_gets_there_without_a_header(newcomer: Newcomer, user: str, stat
 
 @pytest.mark.extras
 def test_production_settings_pass_our_checks(newcomer: Newcomer) -> None:
-    """The commands set what the settings read. Django alone finds something."""
-    production = Newcomer.following(newcomer.folder, "Production")
+    """The next page's commands set what its settings read. Django alone finds something."""
+    production = Newcomer.following(newcomer.folder, blocks("production.md"))
     for block in production.blocks:
         if block.file:
             production.paste(block)

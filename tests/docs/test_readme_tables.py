@@ -5,9 +5,6 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from django.core.management import call_command
-from django.core.management.base import CommandError
-from django.test import override_settings
 
 import instance_lookup
 from instance_lookup import (
@@ -16,7 +13,6 @@ from instance_lookup import (
     InstanceResolver,
     LookupContext,
     LookupUser,
-    get_resolver,
 )
 from tests.support.documents import ACME, config_service, table
 from tests.support.servers import Answer, ScriptedServer
@@ -105,23 +101,3 @@ def test_table_of_errors() -> None:
         if found not in {InstanceLookupError, CacheError}  # the base; of management
     }
     assert shown == errors
-
-
-@pytest.mark.parametrize(("column", "options"), [(1, []), (2, ["--expire"])])
-def test_table_of_revocation(service: ScriptedServer, column: int, options: list[str]) -> None:
-    """The table says what each way of revoking leaves for an outage."""
-    _, then, outage = (row[column] for row in table("README.md", "Command"))
-    assert then == "asks the service"
-    with override_settings(INSTANCE_LOOKUP={"CONFIG_SERVICE_URL": service.url}):
-        assert outcome(get_resolver()) == "service"
-        call_command("invalidate_instance_cache", "acme", *options)
-        service.answers = Answer(503)
-        assert outcome(get_resolver()) == {"503": "503", "the old copy": "stale_cache"}[outage]
-
-
-@pytest.mark.parametrize(("arguments", "code"), [("", 1), ("a*", 2), ("--all --no-input", 4)])
-def test_exit_codes_of_revocation(arguments: str, code: int) -> None:
-    """A script can tell "not done" from "done"; a failing cache is in the commands' own tests."""
-    with pytest.raises(CommandError) as caught:
-        call_command("invalidate_instance_cache", *arguments.split())
-    assert caught.value.returncode == code

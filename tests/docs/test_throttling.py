@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from instance_lookup import RateLimit
 from instance_lookup.cache.keys import throttle_key
 from instance_lookup.throttling.limits import policy_of
-from tests.support.documents import ROOT, Site, blocks
+from tests.support.documents import ROOT, SITE, Site, blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +27,8 @@ PAGE = (ROOT / "docs" / "how-to" / "throttling.md").read_text(encoding="utf-8")
 
 
 def test_page_about_throttling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its views are throttled by the file of the README's site, and its test passes."""
-    readme = [block for block in blocks("README.md") if block.file != "mysite/tests.py"]
-    site = Site(tmp_path, [*readme, *blocks("throttling.md")])
+    """Its views are throttled by the file of the site, and its test passes."""
+    site = Site(tmp_path, [*SITE, *blocks("throttling.md")])
     site.replace("instances.json", {'"rpm": 60': '"rpm": 60, "daily": 4'})
     with site.running():
         # DRF reads the setting once, when it is first imported: in a test before this one.

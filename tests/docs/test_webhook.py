@@ -17,7 +17,7 @@ from instance_lookup.endpoints.webhook import MOST_BYTES
 from instance_lookup.push.changes import TYPES, Change, parse
 from instance_lookup.push.limits import LIMITS
 from instance_lookup.push.signature import TOLERANCE, NotSigned, sign, verify
-from tests.support.documents import ROOT, Site, blocks, table
+from tests.support.documents import ROOT, SITE, Site, table
 from tests.support.webhook import OTHER, SECRET, event
 
 if TYPE_CHECKING:
@@ -109,10 +109,10 @@ def test_schema_of_events() -> None:
                 assert validator.is_valid(body), body
 
 
-def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A site that is set up as the README says passes the checks, and takes deliveries."""
+def test_site_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The site of docs/how-to/changes.md passes the checks, and takes deliveries."""
     monkeypatch.setenv("CONFIG_WEBHOOK_SECRETS", f"{OTHER} {SECRET}")
-    with Site(tmp_path, blocks("README.md")).running():
+    with Site(tmp_path, SITE).running():
         call_command("check", stderr=(shown := StringIO()))
         assert "W013" not in shown.getvalue()
         assert "W014" not in shown.getvalue()

@@ -35,13 +35,13 @@ RECIPES = {
 }
 """Pages with a site of their own each; tests/integrations runs them."""
 _KINDS = ("how-to", "reference", "explanation")
+_PATHS = sorted(itertools.chain(*((_DOCS / kind).glob("*.md") for kind in _KINDS)))
 PAGES = {
-    path.name: path
-    for path in [
-        ROOT / "README.md",
-        *sorted(itertools.chain(*((_DOCS / kind).glob("*.md") for kind in _KINDS))),
-    ]
-} | RECIPES
+    "README.md": ROOT / "README.md",
+    **{path.name: path for path in _PATHS if path.name != "README.md"},
+    **{f"{path.parent.name}/README.md": path for path in _PATHS if path.name == "README.md"},
+    **RECIPES,
+}
 
 _COMMENT = re.compile(r"<!-- (file|not run): (.+) -->")
 _SETTINGS = (
@@ -98,6 +98,11 @@ def blocks(page: str) -> list[Block]:
 
 
 ALL = [block for page in PAGES for block in blocks(page)]
+
+ADDED = ("views.md", "drf.md", "outside-requests.md", "production.md", "changes.md")
+"""Pages that go on with the README's site, each by itself or all in this order."""
+SITE = [block for page in ("README.md", *ADDED) for block in blocks(page)]
+"""The site of all of them. Pages that go on with the README alone are tested without ``ADDED``."""
 
 ACME: dict[str, Any] = json.loads(
     next(block.text for block in ALL if block.file == "instances.json")
