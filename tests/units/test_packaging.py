@@ -146,6 +146,8 @@ def test_sdist_holds_all_that_its_tests_read(tmp_path: Path) -> None:
         "LICENSE",
         "README.md",
         "CHANGELOG.md",
+        "docs/conf.py",
+        "docs/_static/site.css",
         "docs/explanation/security.md",
     }
     assert names >= {"pyproject.toml", "tox.ini", ".ci/run", ".github/workflows/release.yml"}
