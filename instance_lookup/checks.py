@@ -54,8 +54,11 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
     except ImproperlyConfigured as exc:
         return [Error(str(exc), hint=f"{NAME} = {{...}}", id="instance_lookup.E001")]
     if problems := list(find_problems(options)):
+        hint = "docs/reference/settings.md says what it has to be."
         return [
-            _error("E002" if each.unknown else "E003", each.setting, each.message, each.hint)
+            _error("E002", each.setting, each.message, each.hint)
+            if each.unknown
+            else _error("E003", each.setting, each.message, each.hint or hint)
             for each in problems
         ]
     found = get_settings()
@@ -181,7 +184,7 @@ def _advise_cache(found: Settings, alias: Mapping[str, Any]) -> Iterator[CheckMe
         )
     if _is_redis(backend):
         missing = [option for option in _TIMEOUTS if not _has_option(option, options, alias)]
-        hint = "Set both in OPTIONS, to some 0.2 seconds: docs/how-to/production.md."
+        hint = "Set both in OPTIONS, to some 0.2 seconds; django-redis takes them in capitals."
         yield from _advise_timeouts(name, missing, hint)
     # Both are reached by Django's API: their clients get the values in a form that can be read.
     if (is_sharded or issubclass(backend, BaseDatabaseCache)) and not found.encryption_keys:

@@ -4,6 +4,9 @@ Nothing is made or counted while nothing watches: code that could tell asks ``wa
 
 Hits in the near cache are no events, which would cost more than the hits: read their number from
 ``get_cache_stats().near_hits``.
+
+The page docs/reference/metrics.md takes from here what labels mean. After a change run
+``python -m tests.reference``.
 """
 
 from __future__ import annotations
@@ -30,10 +33,11 @@ class Lookup(Struct, frozen=True):
     """A lookup has ended."""
 
     source: str | None
-    """Of the answer, as ``Source`` has it; ``None`` where there is none."""
+    """Where the answer came from: ``"cache"``, ``"service"`` or ``"stale_cache"``."""
     outcome: str
-    """``"ok"``, the ``LookupErrorType`` of its error in lower case, ``"cancelled"`` where its
-    caller no longer waits, or ``"error"`` for a bug, such as in a project's own policy."""
+    """``"ok"``; the ``LookupErrorType`` of its error in lower case, such as ``"access_denied"``;
+    ``"cancelled"``, where the caller went away; or ``"error"`` for a bug, such as in your own
+    policy."""
     seconds: float
     stale_age: float | None = None
     """Seconds since a stale copy was fetched."""
@@ -51,7 +55,8 @@ class ServiceCall(Struct, frozen=True):
     asked: str
     """The id."""
     outcome: str
-    """``"ok"``, ``"not_modified"``, ``"denied"``, ``"missing"``, or the reason of a failure."""
+    """``"ok"``; ``"not_modified"`` (304); ``"denied"`` (403); ``"missing"`` (404); or the reason of
+    a failure, such as ``"timeout"``."""
     status: int | None
     """Of the answer, where there was one and it is known."""
     began: float
@@ -66,8 +71,8 @@ class CacheOperation(Struct, frozen=True):
     operation: str
     """``"read"``, ``"write"``, ``"invalidate"`` or ``"expire"``."""
     outcome: str
-    """Of a read ``"hit"``, ``"stale"`` or ``"miss"``, of others ``"ok"``; ``"skipped"`` while the
-    cache is left alone, ``"error"``."""
+    """Of a read: ``"hit"``, ``"stale"`` or ``"miss"``. Of others: ``"ok"``. Of all: ``"error"``, or
+    ``"skipped"`` while a failing cache is left alone."""
     seconds: float
 
 
@@ -75,18 +80,19 @@ class Denial(Struct, frozen=True):
     """A user was refused an instance."""
 
     by: str
-    """``"policy"``, ``"service"``, ``"block"``, or ``"anonymous"``: before any look."""
+    """``"policy"``, ``"service"``, or ``"block"`` of the instance; ``"anonymous"``: refused before
+    anything was looked at."""
 
 
 class Rejection(Struct, frozen=True):
     """Something was refused that is not as it should be."""
 
     reason: str
-    """``"document"``: an answer of the Config Service; ``"part"``: a part of one, the rest is used;
-    ``"entry"``: an entry of the cache. Only with ``ENCRYPTION_KEYS``: ``"outdated"``: an entry of
+    """``"document"``: an answer of the Config Service. ``"part"``: a part of one; the rest is used.
+    ``"entry"``: an entry of the cache. Only with ``ENCRYPTION_KEYS``: ``"outdated"``, an entry of
     another generation than the cache's, such as one from before an ``invalidate_all``;
-    ``"generation"``: one that no key has made; ``"replayed"``: one older than another that this
-    process knows of."""
+    ``"generation"``, one that no key has made; ``"replayed"``, one older than another that this
+    process knows of: docs/explanation/security.md#sealing."""
 
 
 class Invalidation(Struct, frozen=True):
@@ -95,17 +101,17 @@ class Invalidation(Struct, frozen=True):
     scope: str
     """``"instance"``, ``"project"`` or ``"all"``."""
     origin: str
-    """``"here"``, or ``"heard"`` on the channel: also from this process itself, and of copies that
-    the Config Service no longer knows."""
+    """``"here"``: this process invalidated. ``"heard"``: on the channel of Redis. A process hears
+    its own messages too, and those about what the Config Service no longer knows."""
 
 
 class Delivered(Struct, frozen=True):
     """A delivery to the webhook was answered."""
 
     outcome: str
-    """``"done"``; ``"repeated"``, where it had its effect before; ``"ignored"``, for a type that is
-    not known; ``"malformed"``, ``"unsigned"``, ``"limited"``; ``"pending"``, while another
-    of the same id is under way; ``"unavailable"``, where the cache fails."""
+    """``"done"``; ``"repeated"``: it had its effect before; ``"ignored"``: its type is not known;
+    ``"malformed"``; ``"unsigned"``; ``"limited"``: there are too many; ``"pending"``: another one
+    of the same id is under way; ``"unavailable"``: the cache fails."""
 
 
 Event = (

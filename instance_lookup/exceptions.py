@@ -16,6 +16,9 @@
     InstanceRequired: a mistake in the site's code, and no answer to anyone
 
 The Django bases turn an error that is not caught into the right response.
+
+The page docs/reference/errors.md is made of this module. After a change run
+``python -m tests.reference``.
 """
 
 from __future__ import annotations
@@ -53,13 +56,17 @@ class LookupErrorType(StrEnum):
 class InstanceLookupError(Exception):
     """Base of every error of this package.
 
-    ``message`` names the instance. ``retry_after`` is in seconds: when asking again makes sense;
-    ``None``: it makes none, or that is not known. ``details`` say more for logs and programs. None
-    of them holds a secret.
+    Its message names the instance. Neither the message nor an attribute holds a secret.
     """
 
     type: ClassVar[LookupErrorType]
+    """What went wrong, for programs."""
     status_code: ClassVar[int]
+    """The HTTP status of the answer."""
+    retry_after: float | None
+    """Seconds until asking again makes sense. ``None``: it makes none, or that is not known."""
+    details: dict[str, Any]
+    """What else is known, for logs and programs, such as ``reason``."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, **details: Any) -> None:
         super().__init__(message)
@@ -73,21 +80,24 @@ class InstanceLookupError(Exception):
 
 
 class InvalidContext(InstanceLookupError, BadRequest):
-    """The request names no instance, or names one wrongly."""
+    """The request names no instance, a malformed one, or two that differ."""
 
     type = LookupErrorType.INVALID_CONTEXT
     status_code = 400
 
 
 class AccessDenied(InstanceLookupError, PermissionDenied):
-    """The caller may not have this instance."""
+    """The caller may not have this instance: the policy or the Config Service refuses them."""
 
     type = LookupErrorType.ACCESS_DENIED
     status_code = 403
 
 
 class InstanceBlocked(AccessDenied):
-    """The site has blocked this instance for a time: no user gets it, whatever the service says."""
+    """The site has blocked this instance for a time. No user gets it.
+
+    The answer is that of ``AccessDenied``: callers do not learn of the block.
+    """
 
 
 class InstanceNotFound(InstanceLookupError, Http404):
@@ -98,42 +108,55 @@ class InstanceNotFound(InstanceLookupError, Http404):
 
 
 class ConfigServiceUnavailable(InstanceLookupError):
-    """The Config Service gave no usable answer, and no copy may be served."""
+    """The Config Service gave no usable answer, and the cache has no copy that may be served.
+
+    ``details["reason"]`` says why, such as ``timeout``. docs/operations/troubleshooting.md has each
+    reason, and what to do.
+    """
 
     type = LookupErrorType.CONFIG_SERVICE_UNAVAILABLE
     status_code = 503
 
 
 class MissBudgetSpent(ConfigServiceUnavailable):
-    """The caller has asked for too many ids that do not exist; the service is not asked again."""
+    """The user has asked for more ids that do not exist than ``MISS_BUDGET`` allows in a minute."""
 
     type = LookupErrorType.MISS_BUDGET_SPENT
     status_code = 429
 
 
 class RateLimitExceeded(InstanceLookupError):
-    """The instance has used up a rate limit of its configuration."""
+    """The instance has called a throttled view more often than its configuration allows.
+
+    ``details["limit"]`` has the name of the limit. docs/how-to/throttling.md has the views.
+    """
 
     type = LookupErrorType.RATE_LIMIT_EXCEEDED
     status_code = 429
 
 
 class RateLimitUnavailable(InstanceLookupError):
-    """A call cannot be counted, and ``THROTTLE_FAIL_OPEN`` is off."""
+    """A call of a throttled view cannot be counted, and ``THROTTLE_FAIL_OPEN`` is off."""
 
     type = LookupErrorType.RATE_LIMIT_UNAVAILABLE
     status_code = 503
 
 
 class CacheError(InstanceLookupError):
-    """The cache did not do what cache management asked of it."""
+    """The cache did not do what was asked of it, such as to invalidate an entry.
+
+    Only cache management raises it. A lookup never does: it asks the Config Service instead.
+    """
 
     type = LookupErrorType.CACHE_ERROR
     status_code = 500
 
 
 class InstanceRequired(RuntimeError):
-    """Code asks for the current instance where none is: in no block, task or request."""
+    """Code asks for the current instance outside of a block, a task and a request.
+
+    It is a mistake in the site's code, so it is no ``InstanceLookupError``, and Django answers 500.
+    """
 
 
 class CacheUnwritable(CacheError):

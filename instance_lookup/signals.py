@@ -1,6 +1,9 @@
-"""What happens, for those who want to know. Sent with ``send_robust``: no receiver fails a request.
+"""Signals that tell a project what happens. No receiver fails a request: they are sent robustly.
 
-Every signal has the keyword ``instance_id``; none ever carries a config or a secret.
+Each signal has the keyword ``instance_id``. None carries a configuration or a secret.
+
+The page docs/reference/signals.md is made of this module. After a change run
+``python -m tests.reference``.
 """
 
 from __future__ import annotations
@@ -8,16 +11,45 @@ from __future__ import annotations
 from django.dispatch import Signal
 
 instance_resolved = Signal()
-"""A lookup was answered. ``source``, ``user_id``, ``request_id``."""
+"""A lookup was answered.
+
+* ``instance_id``: what was found.
+* ``source``: where the answer came from, a ``Source``.
+* ``user_id``: who asked. ``None``: an anonymous caller, or the site itself.
+* ``request_id``: the id of the request, as in the log and in error answers.
+"""
 
 instance_stale_served = Signal()
-"""An answer came from a stale copy. ``age`` in seconds, ``user_id``, ``request_id``."""
+"""A lookup was answered with a stale copy, since the Config Service failed or was slow.
+
+* ``instance_id``: what was found.
+* ``age``: seconds since the Config Service was asked for this copy.
+* ``user_id``: who asked. ``None``: an anonymous caller, or the site itself.
+* ``request_id``: the id of the request, as in the log and in error answers.
+"""
 
 instance_rejected = Signal()
-"""The Config Service answered with something unusable, which was not stored. ``reason``."""
+"""The Config Service gave an answer that cannot be used. It was not stored.
+
+* ``instance_id``: what was asked for, an instance or a project.
+* ``reason``: what is wrong with the answer, in words.
+"""
 
 instance_invalidated = Signal()
-"""An entry was invalidated or, if ``expired``, marked stale. ``instance_id`` ``None``: all."""
+"""An entry was invalidated or expired. A block that is set or lifted invalidates as well.
+
+* ``instance_id``: which one. ``None``: all.
+* ``expired``: true where the entry was marked stale, false where it may never be served again.
+"""
 
 access_denied = Signal()
-"""A user was refused. ``user_id``, ``request_id``, ``by``: ``"policy"`` or ``"service"``."""
+"""A user was refused an instance.
+
+An anonymous caller who is refused at once, since ``ALLOW_ANONYMOUS`` is off, is in the log only:
+docs/operations/logging.md#refusals.
+
+* ``instance_id``: what they asked for. ``None``: they named a project.
+* ``by``: who refused: ``"policy"``, ``"service"`` or ``"block"``.
+* ``user_id``: who asked. ``None``: an anonymous caller, or the site itself.
+* ``request_id``: the id of the request, as in the log and in error answers.
+"""

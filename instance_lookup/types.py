@@ -92,14 +92,17 @@ class InstanceMetadata(Shown, frozen=True, kw_only=True):
     """Who an instance belongs to, and what people call it."""
 
     name: str | None = None
-    """For people, as the description is."""
+    """For people."""
     description: str | None = None
+    """For people."""
     owner: str | None = None
     """The ``user_id`` of the owner. Absent or blank: only admins get in."""
     tenant_id: str | None = None
     """Compared with the ``tenant_ids`` of a user."""
     created_at: Moment | None = None
+    """When the Config Service made the instance, with its time zone."""
     updated_at: Moment | None = None
+    """When the Config Service last changed it, with its time zone."""
 
 
 NOTHING_TO_FREEZE.update((RateLimit, InstanceMetadata))
@@ -126,6 +129,7 @@ class InstanceConfig(Shown, frozen=True, kw_only=True):
     r2_bucket: str = ""
     """The name of the bucket; blank: there is none."""
     metadata: InstanceMetadata = InstanceMetadata()
+    """Owner, tenant and names."""
     features: Mapping[str, bool] = FrozenDict()
     """Whether a feature is on, by its name."""
 
@@ -171,14 +175,18 @@ class Source(StrEnum):
     """Where an answer came from."""
 
     CACHE = "cache"
+    """A fresh copy: of this process, or of the cache."""
     SERVICE = "service"
+    """The Config Service, for this lookup or for one at the same moment."""
     STALE_CACHE = "stale_cache"
+    """A stale copy, since the Config Service failed or was slow."""
 
 
 class CacheEntry(Struct, frozen=True, kw_only=True):
     """One cached configuration, as of the moment it was read."""
 
     config: InstanceConfig
+    """What is cached."""
     cached_at: float
     """Unix time at which the Config Service was asked."""
     ttl: float
@@ -203,6 +211,7 @@ class LookupResult(Struct, frozen=True):
     """What a lookup answers. It takes a :class:`Grant`, so none is made past ``authorize``."""
 
     config: InstanceConfig
+    """The configuration that the user may have."""
     source: Source
     """Where the config came from."""
     cached_at: float
@@ -210,6 +219,7 @@ class LookupResult(Struct, frozen=True):
     ttl_remaining: float
     """Seconds it stays fresh, 0 when stale."""
     grant: Grant
+    """Proof that the user may have this config."""
 
     def __post_init__(self) -> None:
         if self.grant.config is not self.config:

@@ -54,8 +54,14 @@ def complain(value: Any, hint: Any) -> str | None:
             return None
     except (msgspec.ValidationError, UnicodeError):  # the latter for text that is no Unicode
         pass
-    what = " ".join(note.description for note in notes if note.description)
+    what = describe(hint)
     return f"must be {what}." if is_secret(hint) else f"must be {what}, not {value!r}."
+
+
+def describe(hint: Any) -> str:
+    """Return in words what values of a type are, such as "a positive number of seconds"."""
+    metas = (note for note in _notes(hint) if isinstance(note, Meta))
+    return " ".join(meta.description for meta in metas if meta.description)
 
 
 def is_secret(hint: Any) -> bool:

@@ -33,13 +33,20 @@ NAMED = 10
 
 
 class Exit(IntEnum):
-    """Exit codes, the same for all commands."""
+    """Exit codes, the same for all commands but ``check_config_service``. 0: all is done."""
 
     USAGE = 1
+    """Nothing was done: wrong options or settings, an unreadable file, not confirmed."""
     SOME_FAILED = 2
+    """Some ids failed; each has a line that says why. Of ``instance_lookup_status``: the site is
+    unhealthy. Of ``explain_instance_lookup``: the user gets no instance."""
     CACHE = 3
+    """The cache could not be written to, or could not be read."""
     LIST = 4
+    """The Config Service did not list its instances, or not to the end; or it has no list, and the
+    command needs one."""
     INTERRUPTED = 130
+    """Interrupted by Ctrl-C. What was done so far is reported."""
 
 
 @dataclass

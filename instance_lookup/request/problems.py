@@ -31,13 +31,18 @@ _PAGE = """<!doctype html>
 def problem(request: Any, error: InstanceLookupError) -> dict[str, Any]:
     """Return the problem details of an error: RFC 9457's members, and which request it was."""
     return {
-        "type": f"urn:instance-lookup:{error.type.lower().replace('_', '-')}",
+        "type": problem_type(type(error)),
         "title": HTTPStatus(error.status_code).phrase,
         "status": error.status_code,
         "detail": str(error),
         "instance_id": error.instance_id,
         "request_id": RequestMetadata.from_request(request).request_id,
     }
+
+
+def problem_type(error: type[InstanceLookupError]) -> str:
+    """Return the URN that stands for a kind of error in answers."""
+    return f"urn:instance-lookup:{error.type.lower().replace('_', '-')}"
 
 
 def problem_headers(error: InstanceLookupError) -> dict[str, str]:

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LONG = (60, 300, 600, 1200, 1800, 2400, 3000, 3600, 7200, 21_600, 86_400)
 _GAUGES = {
-    "breaker_state": ("breaker.state", "1", "0 closed, 1 half open, 2 open."),
+    "breaker_state": (
+        "breaker.state",
+        "1",
+        "Of the circuit breaker: 0 closed, 1 half open, 2 open.",
+    ),
     "subscription_up": ("subscription.up", "1", "0 where invalidations may be missed, else 1."),
-    "near_entries": ("near.entries", "{entry}", "Entries in memory."),
+    "near_entries": ("near.entries", "{entry}", "Entries in the memory of the processes."),
     "flights": ("flights", "{fetch}", "Fetches under way."),
 }
 
@@ -49,23 +53,31 @@ class Metrics:
 
         self._requests = counter("requests", "{lookup}", "Lookups that ended.")
         self._durations = histogram(
-            "request.duration", "Duration of lookups, without near hits.", _FAST
+            "request.duration", "How long lookups took, without near hits.", _FAST
         )
-        self._calls = counter("service.requests", "{call}", "Calls to the Config Service.")
+        self._calls = counter(
+            "service.requests",
+            "{call}",
+            "Calls to the Config Service, also to warm and to refresh ahead.",
+        )
         self._call_durations = histogram(
-            "service.duration", "Duration of calls to the Config Service.", _FAST
+            "service.duration", "How long calls to the Config Service took.", _FAST
         )
         self._cache = counter("cache.operations", "{operation}", "Uses of the shared cache.")
-        self._ages = histogram("stale.age", "Age of stale copies served.", _LONG)
+        self._ages = histogram(
+            "stale.age", "How old the stale copies were that were served.", _LONG
+        )
         self._runways = histogram(
-            "stale.runway", "Time for which stale copies served may still be served.", _LONG
+            "stale.runway", "How long the stale copies that were served may yet be served.", _LONG
         )
         self._denied = counter("denied", "{denial}", "Users who were refused an instance.")
-        self._rejected = counter("rejected", "{document}", "What was refused: not as it should be.")
-        self._invalidations = counter("invalidations", "{invalidation}", "Invalidations.")
-        self._delivered = counter(
-            "webhook.deliveries", "{delivery}", "Deliveries to the webhook, answered."
+        self._rejected = counter(
+            "rejected", "{document}", "What was refused: damaged, malformed or outdated."
         )
+        self._invalidations = counter(
+            "invalidations", "{invalidation}", "Invalidations, made or heard of."
+        )
+        self._delivered = counter("webhook.deliveries", "{delivery}", "Deliveries to the webhook.")
         for field, (name, unit, text) in _GAUGES.items():
             observe = _observing(field, self.update)
             meter.create_observable_gauge(f"instance_lookup.{name}", [observe], unit, text)

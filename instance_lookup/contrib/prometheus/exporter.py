@@ -5,6 +5,9 @@ both are brought up to date when this process is scraped. In multiprocess mode t
 scraped reads the files of all others, so each process writes its own every few seconds.
 
 No label holds an id: their values are few, and the same on every site.
+
+The page docs/reference/metrics.md is made of this module. After a change run
+``python -m tests.reference``.
 """
 
 from __future__ import annotations
@@ -32,6 +35,13 @@ PAUSE = 5.0
 """Seconds between two writes of what is not told as it happens, in multiprocess mode."""
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LONG = (60, 300, 600, 1200, 1800, 2400, 3000, 3600, 7200, 21_600, 86_400)
+_GAUGES = {
+    "breaker_state": ("Of the circuit breaker: 0 closed, 1 half open, 2 open.", "max"),
+    "subscription_up": ("0 where invalidations may be missed, else 1.", "min"),
+    "near_entries": ("Entries in the memory of the processes.", "sum"),
+    "flights": ("Fetches under way.", "sum"),
+}
+"""What each says, and what counts of the values of several processes."""
 
 
 class Exporter(Guarded):
@@ -67,36 +77,39 @@ class Exporter(Guarded):
         self._requests = counter("requests", "Lookups that ended.", "source", "outcome")
         durations = histogram(
             "request_duration_seconds",
-            "Duration of lookups, without near hits.",
+            "How long lookups took, without near hits.",
             "source",
             buckets=_FAST,
         )
         self._durations = cache(durations.labels)
-        self._calls = counter("service_requests", "Calls to the Config Service.", "outcome")
+        self._calls = counter(
+            "service_requests",
+            "Calls to the Config Service, also to warm and to refresh ahead.",
+            "outcome",
+        )
         self._call_durations = histogram(
-            "service_duration_seconds", "Duration of calls to the Config Service.", buckets=_FAST
+            "service_duration_seconds", "How long calls to the Config Service took.", buckets=_FAST
         )
         self._cache = counter(
-            "cache_operations", "Reads and writes of the shared cache.", "operation", "outcome"
+            "cache_operations", "Uses of the shared cache.", "operation", "outcome"
         )
-        self._ages = histogram("stale_age_seconds", "Age of stale copies served.", buckets=_LONG)
+        self._ages = histogram(
+            "stale_age_seconds", "How old the stale copies were that were served.", buckets=_LONG
+        )
         self._runways = histogram(
             "stale_runway_seconds",
-            "Time for which stale copies served may still be served.",
+            "How long the stale copies that were served may yet be served.",
             buckets=_LONG,
         )
         self._denied = counter("denied", "Users who were refused an instance.", "by")
-        self._rejected = counter("rejected", "Documents and entries that were refused.", "reason")
-        self._invalidations = counter("invalidations", "Invalidations.", "scope", "origin")
+        self._rejected = counter(
+            "rejected", "What was refused: damaged, malformed or outdated.", "reason"
+        )
+        self._invalidations = counter(
+            "invalidations", "Invalidations, made or heard of.", "scope", "origin"
+        )
         self._delivered = counter("webhook_deliveries", "Deliveries to the webhook.", "outcome")
-        self._gauges = {
-            "breaker_state": gauge("breaker_state", "0 closed, 1 half open, 2 open.", "max"),
-            "subscription_up": gauge(
-                "subscription_up", "0 where invalidations may be missed, else 1.", "min"
-            ),
-            "near_entries": gauge("near_entries", "Entries in memory.", "sum"),
-            "flights": gauge("flights", "Fetches under way.", "sum"),
-        }
+        self._gauges = {of: gauge(of, *about) for of, about in _GAUGES.items()}
 
     def start(self) -> None:
         """Count from now on."""
