@@ -1,3 +1,5 @@
+"""docs/reference/service-answers.md, and what docs/reference/commands.md says of revoking."""
+
 from __future__ import annotations
 
 import json
@@ -6,9 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import instance_lookup
 from instance_lookup import (
-    CacheError,
     InstanceLookupError,
     InstanceResolver,
     LookupContext,
@@ -20,6 +20,7 @@ from tests.support.servers import Answer, ScriptedServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PAGE = "service-answers.md"
 OWNER = LookupContext(LookupUser("1"), instance_id="acme")
 ADMIN = LookupContext(LookupUser("ada", roles=("admin",)), instance_id="acme")
 
@@ -53,7 +54,7 @@ def outcome(resolver: InstanceResolver, context: LookupContext = OWNER) -> str:
 
 
 ANSWERS = [
-    (answer, does, copy) for cell, does, copy in table("README.md", "The service")
+    (answer, does, copy) for cell, does, copy in table(PAGE, "The service")
     for answer in answers_of(cell)
 ]  # fmt: skip
 
@@ -90,14 +91,27 @@ def test_table_of_answers_without_a_copy(
     )
 
 
-def test_table_of_errors() -> None:
-    """The table has every error that users can meet, with its status."""
-    shown = {name.strip("`"): int(status[:3]) for name, status, _ in table("README.md", "Error")}
-    public = {name: getattr(instance_lookup, name) for name in instance_lookup.__all__}
-    errors = {
-        name: found.status_code
-        for name, found in public.items()
-        if isinstance(found, type) and issubclass(found, InstanceLookupError)
-        if found not in {InstanceLookupError, CacheError}  # the base; of management
-    }
-    assert shown == errors
+@pytest.mark.parametrize(("row", "options"), [(0, []), (1, ["--expire"]), (2, ["--block", "24h"])])
+@pytest.mark.parametrize(("column", "is_down"), [(1, False), (2, True)])
+def test_table_of_revocation(
+    service: ScriptedServer, row: int, options: list[str], column: int, *, is_down: bool
+) -> None:
+    """The table says what each way of revoking does to the next request, and in an outage."""
+    cells = table("commands.md", "How")[row]
+    assert " ".join(options) in cells[0]
+    meant = {"asks": "service", "the copy": "stale_cache", "403": "403", "503": "503"}
+    with override_settings(INSTANCE_LOOKUP={"CONFIG_SERVICE_URL": service.url}):
+        assert outcome(get_resolver()) == "service"
+        call_command("invalidate_instance_cache", "acme", *options)
+        if is_down:
+            service.answers = Answer(503)
+        expected = next(value for text, value in meant.items() if cells[column].startswith(text))
+        assert outcome(get_resolver()) == expected
+
+
+@pytest.mark.parametrize(("arguments", "code"), [("", 1), ("a*", 2), ("--all --no-input", 4)])
+def test_exit_codes_of_revocation(arguments: str, code: int) -> None:
+    """A script can tell "not done" from "done"; a failing cache is in the commands' own tests."""
+    with pytest.raises(CommandError) as caught:
+        call_command("invalidate_instance_cache", *arguments.split())
+    assert caught.value.returncode == code
