@@ -21,7 +21,7 @@ from instance_lookup.operations.stored import Minute
 from tests.behaviour.admin.support import HOME, see
 from tests.behaviour.admin.test_head import report
 from tests.behaviour.commands.support import store
-from tests.support.chromium import start_chromium
+from tests.support.chromium import serious, start_chromium
 from tests.support.servers import Answer
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ PICTURES = {
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'"
 )
-SERIOUS = {"serious", "critical"}
 
 
 def strict(get_response: Any) -> Any:
@@ -151,18 +150,6 @@ def page(site: str) -> Iterator[Page]:
 
 def row(page: Page, instance_id: str) -> Any:
     return page.get_by_role("row").filter(has=page.get_by_role("link", name=instance_id))
-
-
-def serious(page: Page) -> list[tuple[str, list[str]]]:
-    """Return what axe-core finds serious, with the elements that it is about."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return [
-        (each["id"], [node["html"] for node in each["nodes"]])
-        for each in found
-        if each["impact"] in SERIOUS
-    ]
 
 
 def test_browser_filters(page: Page) -> None:
