@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import Enum
 from time import monotonic, sleep, time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from instance_lookup import (
     ConfigServiceUnavailable,
@@ -30,6 +30,10 @@ AHEAD = DEFAULTS.refresh_ahead * TTL
 """The age from which on an entry may be fetched ahead, in seconds."""
 _SOFT, _HARD = 0.05, 0.2
 """The two timeouts while a slow service is asked: the answers are the same, and come sooner."""
+_LONG = 60.0
+"""Either timeout while the service is quick: none runs out on a machine with much else to do."""
+_MARGIN = 5.0
+"""Seconds before the end of an interval at which a lookup begins, so that it ends in there."""
 _WHOLE = "CONFIG_SERVICE_TIMEOUT", _HARD
 _TRIES = 20
 """Entries of one age, of which one may be fetched ahead."""
@@ -94,12 +98,13 @@ def intervals() -> list[Interval]:
 def _first_age(state: Freshness, guess: float) -> float:
     """Return the ``guess`` once it turned out to be the first age of that state."""
     before, then = (freshness(0.0, TTL, STALE_MAX_AGE, age) for age in (guess - 0.001, guess))
-    assert then is state is not before
+    assert before is not state
+    assert then is state
     return guess
 
 
 def got(interval: Interval, health: Health) -> Got:
-    """Return what lookups get right after the begin of an interval, and right before its end.
+    """Return what lookups get at the begin of an interval, and at its end.
 
     Raises ``AssertionError`` if that is not the same.
     """
@@ -113,18 +118,21 @@ def got(interval: Interval, health: Health) -> Got:
 def _last(interval: Interval, health: Health) -> Got:
     """Return what is got at the end of an interval: with a call, if that is so for one of many."""
     for _ in range(_TRIES):
-        found = _once(interval.end - 1, health)
+        found = _once(interval.end - _MARGIN, health)
         if found.calls:
             break
     return found
 
 
 def _once(age: float, health: Health) -> Got:
-    options: dict[str, Any] = {}
-    if health is Health.SLOW:
-        options = {"soft_timeout": _SOFT, "config_service_timeout": _HARD}
+    soft, hard = (_SOFT, _HARD) if health is Health.SLOW else (_LONG, _LONG)
     service = _Service(health)
-    resolver = InstanceResolver(config_service_backend=service, near_cache_size=0, **options)
+    resolver = InstanceResolver(
+        config_service_backend=service,
+        near_cache_size=0,
+        soft_timeout=soft,
+        config_service_timeout=hard,
+    )
     store(resolver, age)
     began = monotonic()
     try:

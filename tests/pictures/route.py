@@ -125,7 +125,12 @@ class Site:
     @contextmanager
     def running(self) -> Iterator[Site]:
         """Have this process be the site. Its resolver has answered for another instance before."""
-        options = {"CONFIG_SERVICE_BACKEND": self.service, "NEAR_CACHE_SIZE": 100}
+        options: dict[str, Any] = {
+            "CONFIG_SERVICE_BACKEND": self.service,
+            "NEAR_CACHE_SIZE": 100,
+            # None runs out on a machine with much else to do.
+            **dict.fromkeys(("NEAR_CACHE_TTL", "SOFT_TIMEOUT", "CONFIG_SERVICE_TIMEOUT"), 60.0),
+        }
         with override_settings(
             CACHES={"default": {"BACKEND": _LOCMEM, "LOCATION": "pictures"}},
             INSTANCE_LOOKUP=options,
