@@ -34,16 +34,22 @@ RECIPES = {
     f"recipes/{path.name}": path for path in sorted((_DOCS / "how-to" / "recipes").glob("*.md"))
 }
 """Pages with a site of their own each; tests/integrations runs them."""
+TUTORIAL = {f"tutorial/{path.name}": path for path in sorted((_DOCS / "tutorial").glob("*.md"))}
+"""Pages that make one story; test_tutorial.py tells it."""
 _KINDS = ("how-to", "reference", "explanation")
-_PATHS = sorted(itertools.chain(*((_DOCS / kind).glob("*.md") for kind in _KINDS)))
-PAGES = {
-    "README.md": ROOT / "README.md",
-    **{path.name: path for path in _PATHS if path.name != "README.md"},
-    **{f"{path.parent.name}/README.md": path for path in _PATHS if path.name == "README.md"},
-    **RECIPES,
-}
+PAGES = (
+    {
+        path.name: path
+        for path in [
+            ROOT / "README.md",
+            *sorted(itertools.chain(*((_DOCS / kind).glob("*.md") for kind in _KINDS))),
+        ]
+    }
+    | RECIPES
+    | TUTORIAL
+)
 
-_COMMENT = re.compile(r"<!-- (file|not run): (.+) -->")
+_COMMENT = re.compile(r"<!-- (file|not run|terminal): (.+) -->")
 _SETTINGS = (
     *("BASE_DIR", "CACHES", "INSTALLED_APPS", "INSTANCE_LOOKUP"),
     *("MIDDLEWARE", "REST_FRAMEWORK", "ROOT_URLCONF", "TEMPLATES"),
@@ -61,7 +67,7 @@ class Block:
     language: str
     text: str
     comment: Mapping[str, str]
-    """The HTML comment above it: ``file`` it goes into, or why it is ``not run``."""
+    """The HTML comment above it: its ``file``, ``terminal``, or why it is ``not run``."""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"

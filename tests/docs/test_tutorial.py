@@ -1,0 +1,54 @@
+"""docs/tutorial: a learner who pastes its blocks, one after another, sees what the pages show."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.documents import PAGES, TUTORIAL, blocks
+from tests.support.lesson import Learner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+INDEX = "tutorial/README.md"
+PARTS = sorted(TUTORIAL.keys() - {INDEX})
+TOOLS = ("sh", "curl")
+
+
+@pytest.fixture
+def learner(tmp_path: Path) -> Iterator[Learner]:
+    """A learner in a new folder, who has installed the package."""
+    if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
+        pytest.fail(f"The tutorial needs {', '.join(missing)}: install what is missing.")
+    folder = tmp_path / "mysite"
+    folder.mkdir()
+    learner = Learner(folder)
+    yield learner
+    learner.leave()
+
+
+def test_lesson_is_as_it_says(learner: Learner) -> None:
+    """Each command works, in the order of the parts, and prints what the page shows."""
+    for block in (block for part in PARTS for block in blocks(part) if block.runs):
+        learner.follow(block)
+
+
+def test_index_and_parts_lead_on() -> None:
+    """The index names the parts in their order, and each part leads to the next one."""
+    text = {page: path.read_text(encoding="utf-8") for page, path in TUTORIAL.items()}
+    listed = re.findall(r"^\d\. \[.+?\]\((.+?)\)", text[INDEX], re.MULTILINE)
+    assert [f"tutorial/{name}" for name in listed] == PARTS
+    for part, following in zip(PARTS, listed[1:], strict=False):
+        assert f"Go on with [part {following[0]}]({following})." in text[part]
+
+
+def test_part_is_titled_by_its_place() -> None:
+    """The number in the title is that of the file."""
+    for part in PARTS:
+        number = part.removeprefix("tutorial/")[0]
+        assert PAGES[part].read_text(encoding="utf-8").startswith(f"# {number}. ")
