@@ -120,7 +120,7 @@ def test_metrics_exist() -> None:
     metrics = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
     named = [name for row in ROWS for name in re.findall(r"`(instance_lookup_\w+)`", row[3])]
     assert len(named) >= 6
-    assert [name for name in named if f"| [`{name}`](" not in metrics] == []
+    assert [name for name in named if f"* [`{name}`](" not in metrics] == []
 
 
 def test_log_lines_exist() -> None:

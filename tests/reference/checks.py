@@ -139,7 +139,7 @@ def _entry(number: str, check: Check) -> str:
     message = check.message
     level = "An error" if message.level >= ERROR else "A warning"
     said = f"    {message.msg}\n\nHint:\n\n    {message.hint}"
-    return f"### {number}\n\n{level} of {_when(check)}, for example:\n\n{said}"
+    return f"## {number}\n\n{level} of {_when(check)}, for example:\n\n{said}"
 
 
 def _said(number: str) -> Check:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from instance_lookup import events
 from instance_lookup.contrib.opentelemetry.metrics import Metrics
 from instance_lookup.contrib.prometheus.exporter import Exporter
-from tests.reference.text import attribute_docs, cell, link, show, table
+from tests.reference.text import attribute_docs, cell, link, show
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -63,9 +63,8 @@ class Recording(NoOpMeterProvider):
 
 
 def index() -> None:
-    """Show all metrics with their kind and what they say."""
-    rows = [[link(_name(each)), each.type, cell(each.documentation)] for each in _metrics()]
-    show(table(["Metric", "Type", "What"], rows))
+    """Show all metrics and what they say. Their names are too long for tables on a phone."""
+    show("\n".join(f"* {link(_name(each))}: {cell(each.documentation)}" for each in _metrics()))
 
 
 def entries() -> None:

@@ -30,9 +30,9 @@ def index() -> None:
         if name in GROUPS:
             parts.append((GROUPS[name], []))
         default = _default(getattr(Settings(), name))
-        shown = default if len(default) <= SHORT else "see there"
-        parts[-1][1].append([link(name.upper()), shown, cell(first_sentence(DOCS[name]))])
-    head = ["Setting", "Default", "Meaning"]
+        shown = f" Default: {default}." if len(default) <= SHORT else ""
+        parts[-1][1].append([link(name.upper()), cell(first_sentence(DOCS[name])) + shown])
+    head = ["Setting", "Meaning"]
     show("\n\n".join(f"**{title}**\n\n{table(head, rows)}" for title, rows in parts))
 
 
