@@ -62,4 +62,6 @@ def _kind(name: str) -> str:
 def _default(value: object) -> str:
     if isinstance(value, tuple) and len(value) > 1:
         return "".join(f"\n  * `{each!r}`" for each in value).replace("'", '"')
+    if type(value) is int:
+        return f"`{value:_}`"
     return f"`{value!r}`".replace("'", '"')
