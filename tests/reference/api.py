@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from copy import deepcopy
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROOT = instance_lookup.__name__
+HOME = Path(instance_lookup.__file__).parent
 MODULES = {
     "middleware": ["InstanceConfigMiddleware"],
     "decorators": ["instance_required", "InstanceRequiredMixin"],
@@ -116,7 +116,7 @@ def find(module: str, name: str) -> Definition:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() if node.name == name:
                 if _doc(node):  # an overload has none
                     return node
-            case ast.ImportFrom(module=str(home), names=names):
+            case ast.ImportFrom(module=str(home), names=names) if home.startswith(ROOT):
                 if any(each.name == name for each in names):
                     return find(home, name)
     raise LookupError(f"{module} has no {name}")
@@ -124,10 +124,9 @@ def find(module: str, name: str) -> Definition:
 
 @cache
 def _tree(module: str) -> ast.Module:
-    spec = find_spec(module)
-    assert spec is not None
-    assert spec.origin is not None
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    path = HOME.joinpath(*module.split(".")[1:])
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return ast.parse(source.read_text(encoding="utf-8"))
 
 
 def _of_package() -> Iterator[tuple[str, Definition]]:
