@@ -1,4 +1,4 @@
-"""Signals that tell a project what happens. No receiver fails a request: they are sent robustly.
+"""Signals that tell a project what happens. A receiver that fails does not fail the request.
 
 Each signal has the keyword ``instance_id``. None carries a configuration or a secret.
 
