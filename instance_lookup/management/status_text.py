@@ -36,6 +36,7 @@ def lines_of(status: Status) -> Iterator[str]:
         "Subscription": _subscription(status.subscription, status.at),
         "Stream": _stream(status.stream, status.at),
         "Lookups": _lookups(status),
+        "Rejected": _rejected(status.counters.get("rejected", 0)),
         "Calls a minute": _number(status.calls_a_minute),
         "Stale copies": _runway(status),
     }
@@ -86,6 +87,10 @@ def _lookups(status: Status) -> str:
         return "none"
     stale = status.counters.get("stale_hits", 0)
     return f"{ratio:.1%} from the cache, {stale} from stale copies"
+
+
+def _rejected(count: int) -> str:
+    return f"{count} answers or cache entries that cannot be used" if count else "none"
 
 
 def _number(value: float | None) -> str:
