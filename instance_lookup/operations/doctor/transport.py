@@ -78,8 +78,7 @@ def credential_probes(wire: Wire, instance_id: str) -> Iterator[Finding]:
     """See whether the service gives an instance to a caller without our credential."""
     with wire.without_credential() as bare:
         yield _refused(wire, instance_id, "no credential", bare)
-    has_tokens = isinstance(wire.session.auth, AccessTokens)
-    if not has_tokens and "Authorization" not in wire.session.headers:
+    if not wire.session.auth and "Authorization" not in wire.session.headers:
         yield skipped("wrong credential", "no Authorization header is sent")
         return
     with wire.with_token("not-the-token-of-this-site") as other:
@@ -133,7 +132,7 @@ def _no_answer(wire: Wire, exc: Exception) -> Finding:
             "answer", f"the proxy answered {root.status}", "Check user and password of the proxy."
         )
     if isinstance(root, NoToken):
-        return error("credential", str(root), "Check where access tokens come from.")
+        return error("credential", str(root), _check(wire))
     why = f"no answer to a request ({type(root).__name__})"
     return error(
         "answer", why, f"Look into the log of the service; it has {wire.seconds:g} s for an answer."
@@ -185,7 +184,7 @@ def _first_answer(wire: Wire, exchange: Exchange) -> Iterator[Finding]:
 
 def _credential(wire: Wire, status: int) -> Finding:
     if status == 403:  # as gateways answer to a key that they do not know
-        do = "Check CONFIG_SERVICE_TOKEN. Answer 401 to a wrong credential, 404 to an unknown id."
+        do = f"{_check(wire)} Answer 401 to a wrong credential, 404 to an unknown id."
         return warning("credential", "403 for an id that does not exist: it may be refused", do)
     if wire.sends_credential:
         return ok("credential", "accepted")
@@ -194,13 +193,23 @@ def _credential(wire: Wire, status: int) -> Finding:
 
 def _not_accepted(wire: Wire) -> Finding:
     if wire.sends_credential:
-        do = "Check CONFIG_SERVICE_TOKEN, or what make_session of your backend adds."
-        return error("credential", "the service does not accept ours (401)", do)
+        return error("credential", "the service does not accept ours (401)", _check(wire))
     return error(
         "credential",
         "the service asks for one (401), and none is sent",
         "Set CONFIG_SERVICE_TOKEN.",
     )
+
+
+def _check(wire: Wire) -> str:
+    """Return where the credential comes from, as a thing to check."""
+    auth = wire.session.auth
+    if isinstance(auth, AccessTokens):
+        return "Check where access tokens come from."
+    if auth:  # it may sign each call
+        what = "a signature holds for minutes only, so check the clock of this machine, too"
+        return f"Check session.auth, which make_session of your backend sets; {what}."
+    return "Check CONFIG_SERVICE_TOKEN, or the headers that make_session of your backend adds."
 
 
 def _size(size: int, most: int) -> Finding:
