@@ -39,7 +39,7 @@ _MEANINGS = MappingProxyType(
             is_lasting=True,
         ),
         "credential": Meaning(
-            "Check CONFIG_SERVICE_TOKEN, or where access tokens come from.", is_lasting=True
+            "Check CONFIG_SERVICE_TOKEN, or what fetches tokens or signs calls.", is_lasting=True
         ),
         EVERYTHING_GONE: Meaning(
             "If these instances are really deleted, invalidate them. If not, check"
