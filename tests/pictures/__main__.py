@@ -18,7 +18,8 @@ def main(directory: str = str(HOME)) -> None:
     logging.disable()  # the service is meant to fail
     from tests.pictures import freshness, request_path
 
-    for name, draw in (("freshness", freshness.draw), ("request-path", request_path.draw)):
+    # The path first: it listens to threads that start from then on.
+    for name, draw in (("request-path", request_path.draw), ("freshness", freshness.draw)):
         Path(directory, f"{name}.svg").write_text(draw(), encoding="utf-8")
 
 

@@ -64,6 +64,8 @@ class Got(NamedTuple):
     """What bounded the wait: a timeout's name, or empty where it was none."""
     calls: int
     """Calls of the Config Service, by the time that nothing was under way any more."""
+    more: int = 0
+    """Calls by the next lookup, where the service is down."""
 
 
 class _Service(DictConfigService):
@@ -135,17 +137,23 @@ def _once(age: float, health: Health) -> Got:
     )
     store(resolver, age)
     began = monotonic()
-    try:
-        answer = str(resolver.resolve(LookupContext(LookupUser("1"), "acme")).source)
-    except InstanceLookupError as exc:
-        answer = type(exc).__name__
+    answer = _ask(resolver)
     took = monotonic() - began
     wait_until(lambda: has_landed(resolver))
-    waited = ""
+    calls = len(service.calls)
     name, bound = ("SOFT_TIMEOUT", _SOFT) if answer == "stale_cache" else _WHOLE
-    if health is Health.SLOW and took >= bound:
-        waited = name
-    return Got(answer, waited, len(service.calls))
+    waited = name if health is Health.SLOW and took >= bound else ""
+    if health is Health.DOWN:
+        _ask(resolver)
+        wait_until(lambda: has_landed(resolver))
+    return Got(answer, waited, calls, len(service.calls) - calls)
+
+
+def _ask(resolver: InstanceResolver) -> str:
+    try:
+        return str(resolver.resolve(LookupContext(LookupUser("1"), "acme")).source)
+    except InstanceLookupError as exc:
+        return type(exc).__name__
 
 
 def store(resolver: InstanceResolver, age: float) -> None:

@@ -98,8 +98,11 @@ def _words(answer: Got) -> list[str]:
     if answer.answer == "cache":
         behind = "one call in the background" if answer.calls else "no call"
         return [named, "at once", behind]
-    when = "the new document" if answer.answer == "service" else "when the call has failed"
-    return [named, when, "one call" if answer.calls else "no call"]
+    if answer.answer == "service":
+        return [named, "the new document", "one call"]
+    # After a failure others leave it alone for a while, if they have a copy.
+    cost = "one call" if answer.more else f"one call in {DEFAULTS.retry_interval:g} s"
+    return [named, "when the call has failed", cost]
 
 
 def _description(answers: dict[tuple[Interval, Health], Got]) -> str:

@@ -109,6 +109,7 @@ _recorder = _Recorder()
 
 def record() -> None:
     """Begin to listen, and make the tables of users. Call it before any lookup of the process."""
+    assert not [each for each in threading.enumerate() if each.name.startswith("instance-lookup")]
     call_command("migrate", "auth", verbosity=0)
     threading.setprofile(_recorder)
     sys.setprofile(_recorder)
