@@ -36,6 +36,7 @@ def test_lesson_is_as_it_says(learner: Learner) -> None:
     """Each command works, in the order of the parts, and prints what the page shows."""
     for block in (block for part in PARTS for block in blocks(part) if block.runs):
         learner.follow(block)
+    assert learner.saw("site").count(" gave no usable answer ") == 1, "once, not for each request"
 
 
 def test_index_and_parts_lead_on() -> None:

@@ -124,6 +124,10 @@ class Learner:
                 terminal.start(self._served(script), self._folder, self._environment)
             terminal.sees(shown)
 
+    def saw(self, terminal: str) -> str:
+        """Return all that was printed in the terminal of a server."""
+        return self._terminals[terminal].log.read_text(encoding="utf-8")
+
     def leave(self) -> None:
         """Close all terminals."""
         for terminal in self._terminals.values():
