@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Generic, TypeVar
+from zlib import crc32
 
 from msgspec import Struct
 
@@ -263,7 +264,8 @@ class Loader(Generic[D]):
         age = time() - entry.cached_at
         if age < start * entry.ttl:
             return False
-        share = hash((asked, entry.cached_at)) % 1000 / 1000
+        # Not "hash": each process has another one, and the earliest moment of all would count.
+        share = crc32(f"{asked}:{entry.cached_at}".encode(errors="surrogatepass")) % 1000 / 1000
         return age >= (start + (1 - start) * share) * entry.ttl
 
     def _asker(

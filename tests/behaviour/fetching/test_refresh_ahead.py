@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.test import override_settings
+from msgspec.structs import replace
 
 from instance_lookup import (
     AccessDenied,
@@ -145,6 +146,20 @@ def test_moment_is_another_for_each_entry(resolver: InstanceResolver, clock: Clo
     assert due(239) == 0
     assert 0 < due(255) < due(285) < 400
     assert due(OLD) == 400
+
+
+def test_moment_is_the_same_in_each_process(resolver: InstanceResolver, clock: Clock) -> None:
+    """Processes agree on the moment: were it another one in each, the earliest would count.
+
+    Then entries that many processes serve would be fetched together after all. Here the moments are
+    written down; by what is random in each process they would differ in most runs.
+    """
+    entry = resolver.cache.tiers.shared.read("acme").entry
+    assert entry is not None
+    entry = replace(entry, cached_at=1_800_000_000.25)
+    clock.now = entry.cached_at + 270
+    due = [number for number in range(12) if resolver._load_config._is_due(f"i-{number}", entry)]
+    assert due == [0, 1, 3, 7, 8, 9]
 
 
 def test_denied_caller_starts_none(
