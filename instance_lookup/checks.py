@@ -54,11 +54,11 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
     except ImproperlyConfigured as exc:
         return [Error(str(exc), hint=f"{NAME} = {{...}}", id="instance_lookup.E001")]
     if problems := list(find_problems(options)):
-        hint = "docs/reference/settings.md says what it has to be."
+        hint = "docs/reference/settings.md has all settings, and what each may be."
         return [
-            _error("E002", each.setting, each.message, each.hint)
-            if each.unknown
-            else _error("E003", each.setting, each.message, each.hint or hint)
+            _error(
+                "E002" if each.unknown else "E003", each.setting, each.message, each.hint or hint
+            )
             for each in problems
         ]
     found = get_settings()
