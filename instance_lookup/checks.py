@@ -123,7 +123,7 @@ def _check_values(found: Settings) -> Iterator[CheckMessage]:
             yield _error("E005", "CONFIG_SERVICE_URL", complaint, hint)
     elif found.config_service_stream and not isinstance(backend, HttpConfigService):
         hint = "Leave it out, or use HttpConfigService or a subclass of it."
-        complaint = f"is of the HTTP backend; CONFIG_SERVICE_BACKEND, {backend!r}, has no stream."
+        complaint = f"needs the HTTP backend; CONFIG_SERVICE_BACKEND, {backend!r}, has no stream."
         yield _error("E011", "CONFIG_SERVICE_STREAM", complaint, hint)
     if found.encryption_keys and find_spec("cryptography") is None:
         hint = "pip install 'instance-lookup[encryption]'"
@@ -140,8 +140,8 @@ def _check_build() -> Iterator[CheckMessage]:
         InstanceResolver()
     except Exception as exc:  # noqa: BLE001  # a backend, identifier or policy of the project's
         yield Error(
-            f"No resolver can be made of {NAME}: {type(exc).__name__}: {exc}",
-            hint="An identifier or backend that takes arguments goes in as an instance.",
+            f"No resolver can be made from {NAME}: {type(exc).__name__}: {exc}",
+            hint="If an identifier or backend takes arguments, put in an object, not its path.",
             id="instance_lookup.E009",
         )
 
@@ -150,7 +150,7 @@ def _advise_url(found: Settings) -> Iterator[CheckMessage]:
     url = urlsplit(found.config_service_url)
     if url.scheme == "http" and url.hostname not in _LOOPBACK:
         yield Warning(
-            f"{NAME}['CONFIG_SERVICE_URL'] is plain http: API keys cross the network in the clear.",
+            f"{NAME}['CONFIG_SERVICE_URL'] is plain http: API keys cross the network unencrypted.",
             hint="Use https, inside your own network as well.",
             id="instance_lookup.W002",
         )
@@ -179,7 +179,7 @@ def _advise_cache(found: Settings, alias: Mapping[str, Any]) -> Iterator[CheckMe
             f"CACHES[{name!r}] unpickles what it reads: anyone who can write to its servers can "
             "run code in this site.",
             hint="OPTIONS: {'SERIALIZER': 'instance_lookup.serializers.BytesSerializer'}, "
-            "with an alias of its own; or one server, which needs neither.",
+            "with an alias for this app only. Or use one server, which needs neither.",
             id="instance_lookup.W004",
         )
     if _is_redis(backend):
@@ -189,8 +189,7 @@ def _advise_cache(found: Settings, alias: Mapping[str, Any]) -> Iterator[CheckMe
     # Both are reached by Django's API: their clients get the values in a form that can be read.
     if (is_sharded or issubclass(backend, BaseDatabaseCache)) and not found.encryption_keys:
         yield Warning(
-            f"What instruments the client of CACHES[{name!r}] sees API keys in the values that are "
-            "stored.",
+            f"Tools that monitor the client of CACHES[{name!r}] see API keys in the stored values.",
             hint=f"Set {NAME}['ENCRYPTION_KEYS'], or use Redis or Valkey on one server.",
             id="instance_lookup.W010",
         )
@@ -213,7 +212,7 @@ def _advise_memcached(
     if len(_locations(alias)) > 1:
         yield Warning(
             f"CACHES[{name!r}] is several memcached servers: when one of them goes and comes back, "
-            "keys move to another and back, and what was invalidated meanwhile is served again.",
+            "keys move to another and back. Entries that were invalidated then are served again.",
             hint="Name one server, or use Redis or Valkey.",
             id="instance_lookup.W007",
         )

@@ -143,7 +143,7 @@ class PathIdentifier(Identifier):
 class SubdomainIdentifier(Identifier):
     """The host's name in front of ``domain``: ``acme`` of ``acme.example.com``.
 
-    It has to be told the domain, so ``IDENTIFIERS`` holds an instance of it, not its path.
+    It needs the domain, so ``IDENTIFIERS`` holds an object of it, not its path.
     Host names have no case: the id is taken in lower case.
     """
 
@@ -156,7 +156,7 @@ class SubdomainIdentifier(Identifier):
     def from_settings(cls, settings: Settings) -> Self:
         """Refuse: no setting says which domain it is."""
         raise ImproperlyConfigured(
-            f"{cls.__name__} has to be told its domain: "
+            f"{cls.__name__} needs its domain: "
             f"put {cls.__name__}('example.com') into IDENTIFIERS, not its path."
         )
 

@@ -197,8 +197,8 @@ def _find_key(kind: type) -> str | None:
         key = "pk"
     if key is None:
         logger.warning(
-            "Users of class %s.%s are taken for anonymous: the default USER_CONTEXT knows %s and "
-            "the TokenUser of simplejwt only. To let them in, name a function of your own in "
+            "Users of class %s.%s count as anonymous: the default USER_CONTEXT knows %s and the "
+            "TokenUser of simplejwt only. To let them in, name a function of your own in "
             "INSTANCE_LOOKUP['USER_CONTEXT']. Give them ids that no user has, such as "
             "LookupUser(f'client-{user.pk}').",
             kind.__module__,

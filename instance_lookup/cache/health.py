@@ -85,7 +85,7 @@ class CacheHealth:
         self.breaker.failed()
         self.log.failed(
             "down",
-            f"{self._said(exc)} It is left alone for {CACHE_SKIPPED:g} s at a time; the"
+            f"{self._said(exc)} It is not asked for {CACHE_SKIPPED:g} s at a time; the"
             f" Config Service is asked instead. Check the server of {self._setting}.",
         )
 

@@ -97,7 +97,7 @@ def read(text: object, *job: str) -> Carried:
         return msgspec.convert(_signer(job).unsign_object(str(text)), Carried)
     except (BadSignature, UnicodeEncodeError, msgspec.ValidationError) as exc:
         raise AccessDenied(
-            f"What job {' '.join(job)} carries is not signed by this site for this job: its "
+            f"The instance of job {' '.join(job)} is not signed by this site for this job: its "
             "message was changed or copied, or the publisher has another SECRET_KEY."
         ) from exc
 

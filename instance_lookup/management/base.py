@@ -212,9 +212,10 @@ class InstanceCommand(BaseCommand):
         settings = self._resolver.settings
         if self._resolver.get_cache_stats().unpublished > self._unpublished:
             self.stderr.write(
-                "The cache holds the change, but other processes could not be told of it: what they"
-                f" have in memory they may serve for NEAR_CACHE_TTL ({settings.near_cache_ttl:g} s)"
-                f" more. Check that the user of CACHES[{settings.cache_alias!r}] may PUBLISH.",
+                "The cache has the change, but other processes could not be told about it: they may"
+                f" serve what they have in memory for {settings.near_cache_ttl:g} s more"
+                " (NEAR_CACHE_TTL). Check that the user of"
+                f" CACHES[{settings.cache_alias!r}] may PUBLISH.",
                 self.style.WARNING,
             )
 

@@ -66,7 +66,7 @@ def _cache(cache: CacheCondition, now: float) -> str:
     if cache.up and cache.writable:
         return "up"
     state = "can be read, not written," if cache.up else "down"
-    skipped = f", left alone for {duration(cache.skipped_for)}" if cache.skipped_for else ""
+    skipped = f", next try in {duration(cache.skipped_for)}" if cache.skipped_for else ""
     return f"{state} for {_since(cache.failing_since, now)}{skipped}"
 
 

@@ -177,8 +177,8 @@ def _shared(of: str, seen: Glance[Any], stale_max_age: float) -> Layer:
         state = "blocked" if peek else "down"
         return Layer(of=of, name="shared", state=state, took=took, note=note)
     if peek is None:
-        error = seen.cache_error
-        note = str(error) if error else f"left alone for {seen.cache_left_alone:.0f} s: it failed"
+        paused = f"it failed, and is not asked for {seen.cache_left_alone:.0f} s"
+        note = str(seen.cache_error) if seen.cache_error else paused
         return Layer(of=of, name="shared", state="down", took=took, note=note + kept)
     if peek.unreadable:
         note = "damaged, of another format, or encrypted with another key"

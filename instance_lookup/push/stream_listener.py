@@ -166,8 +166,9 @@ class Term:
         self._health.failed(
             reason,
             f"The cache {self._resolver.settings.cache_alias!r} did not take a change of"
-            f" {change.kind} {change.id!r} that {self._service} told of ({reason}). It is tried"
-            " again until it does; the change is seen after CACHE_TTL at the latest.",
+            f" {change.kind} {change.id!r} that {self._service} told of ({reason}). This"
+            " process tries until the cache takes it. The change is seen after CACHE_TTL at the"
+            " latest.",
             part=_EFFECTS,
         )
         return StreamLost(f"the cache: {reason}", _UNTAKEN)
@@ -175,8 +176,8 @@ class Term:
     def _pass_over(self, why: str, bug: Exception | None = None) -> None:
         self._health.failed(
             why,
-            f"An event of {self._service} is passed over ({why}). What it was about is seen after"
-            " CACHE_TTL at the latest. docs/reference/config-service.md says what an event may be.",
+            f"An event of {self._service} is skipped ({why}). Its change is seen after CACHE_TTL at"
+            " the latest. docs/reference/config-service.md says what an event may be.",
             part=_EVENTS,
             bug=bug,
         )

@@ -107,8 +107,8 @@ class RequestLookup(Struct, eq=False):
             return result
         if in_event_loop():
             raise SynchronousOnlyOperation(
-                "The request's instance is not looked up yet, and to do it here would block the "
-                "event loop: first 'await request.ainstance_config()'."
+                "The request's instance is not looked up yet, and a lookup here would block the "
+                "event loop. First 'await request.ainstance_config()'."
             )
         resolver, request = get_resolver(), self.request
         self.state.touch(resolver.vary_headers)

@@ -78,7 +78,7 @@ class ResponseState(Struct, eq=False):
     def touch(self, vary_headers: tuple[str, ...] = ()) -> None:
         """Note that the instance is read; a lookup adds the headers that decide which it is.
 
-        Raises ``RuntimeError`` where that comes too late: the response streams already, and its
+        Raises ``RuntimeError`` where that comes too late: the response has begun to stream, and its
         headers were sent without ``Vary``.
         """
         if self._original is not None:
@@ -87,7 +87,7 @@ class ResponseState(Struct, eq=False):
             return
         if self._started and not self.touched:
             raise RuntimeError(
-                "The response streams already, without the headers Vary and Cache-Control that "
+                "The response has begun to stream, without the headers Vary and Cache-Control that "
                 "keep one tenant's page from another. Read request.instance_config in the view, "
                 "before the stream starts."
             )

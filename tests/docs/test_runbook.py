@@ -34,7 +34,7 @@ ROWS = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if re.match(
 COMMANDS = [*dict.fromkeys(re.findall(r"python manage\.py ([^`\n]+)", PAGE))]
 WATCHING = "instance_lookup.management.commands.inspect_instance_cache"
 HAS_ANOTHER_1 = "check_config_service"
-"""Its 1 means that there is something to mend; that of the others, a mistake of usage."""
+"""Its 1 means that there is something to correct; that of the others, a mistake of usage."""
 
 
 class DownCache(LocMemCache):

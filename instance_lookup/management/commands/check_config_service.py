@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 100
 _INDENT = " " * 26
-_MEANS = {1: "There is something to mend", 2: "It would not work"}
+_MEANS = {1: "There is something to correct", 2: "It would not work"}
 
 
 class Command(InstanceCommand):

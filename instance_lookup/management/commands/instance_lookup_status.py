@@ -49,10 +49,10 @@ class Command(InstanceCommand):
 
 def _why_unknown(fleet: Fleet) -> str:
     if fleet.failure:
-        return f"{fleet.failure} So what the processes of the site report is not known."
+        return f"{fleet.failure} So the reports of the site's processes are not known."
     if fleet.processes:
         return ""
     said = "No process has reported within 30 s, so this is what the command itself found out."
     if fleet.is_on:
         return f"{said} A process reports 2 s after its first lookup."
-    return f"{said} Set REPORT_STATUS to True, and processes report."
+    return f"{said} Set REPORT_STATUS to True, so that processes report."

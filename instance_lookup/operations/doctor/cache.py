@@ -204,6 +204,6 @@ def _judge_room(most: int, listed: int | None) -> Finding:
     room = (most - 1) // 2
     seen = f"MAX_ENTRIES is {most}: {room} instances at most"
     if listed is not None and listed > room:
-        do = "Raise MAX_ENTRIES in OPTIONS: what goes is chosen by chance, and fetched again."
+        do = "Raise MAX_ENTRIES in OPTIONS: entries are dropped at random, and fetched again."
         return warning("eviction", f"{seen}; the list names {listed}", do, room=room)
     return ok("eviction", seen, room=room)

@@ -30,7 +30,7 @@ def judge_document(kind: Kind[Any], asked: str, body: bytes) -> Finding:
     try:
         accepted = read_document(kind, asked, body)
     except OtherSpelling as exc:
-        do = "Answer with the very id that was asked for, or with 404: it counts as no such id."
+        do = "Answer with exactly the id that was asked for. This answer counts as a 404."
         return error("document", f"of {asked!r}: {exc}", do)
     except Rejected as exc:
         forget_locals(exc)

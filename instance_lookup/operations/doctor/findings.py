@@ -26,7 +26,7 @@ class Level(StrEnum):
 
     OK = "ok"
     WARNING = "warning"
-    """It works, and there is something to mend."""
+    """It works, and there is something to correct."""
     ERROR = "error"
     """It would not work."""
     SKIPPED = "skipped"
@@ -87,7 +87,7 @@ def skipped(probe: str, why: str, do: str = "") -> Finding:
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """Return 0: all is right; 1: there is something to mend; 2: it would not work."""
+    """Return 0: all is right; 1: there is something to correct; 2: it would not work."""
     levels = {finding.level for finding in findings}
     return 2 if Level.ERROR in levels else int(Level.WARNING in levels)
 

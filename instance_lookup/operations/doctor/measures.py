@@ -90,7 +90,7 @@ def judge_certificate(not_after: float, now: float, on: str) -> Finding:
     days = int((not_after - now) // _DAY)
     seen = f"ends on {on}, in {days} day{'' if days == 1 else 's'}"
     if days < RENEW:
-        do = "Renew it: from its end on the service is not believed, and copies run out."
+        do = "Renew it: after that day calls of the service fail, and copies run out."
         return warning("certificate", seen, do, days_left=days)
     return ok("certificate", seen, days_left=days)
 

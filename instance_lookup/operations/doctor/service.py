@@ -119,7 +119,7 @@ class Service:
         """Judge the document of the sample."""
         asked = self._asker.instance(self._sample)
         if isinstance(asked.error, AccessDenied):
-            do = "Let the site's own user have it: warming and jobs ask as CONFIG_SERVICE_USER_ID."
+            do = "Give the site's own user access: warming and jobs ask as CONFIG_SERVICE_USER_ID."
             return warning("document", f"the site itself is refused {self._sample!r} (403)", do)
         if not isinstance(asked.answer, Document):
             return error("document", _no_document(asked, self._sample), f"Correct it: {CONTRACT}")
@@ -248,7 +248,7 @@ def _judge_other_answer(user: str, asked: Asked) -> Finding:
     seen = f"{user} gets no document: {asked.problem or 'the answer is none'}"
     if _reason(asked) in _PASSING:  # it may have to do with the user, or not
         return warning("users", seen, "Find out why in the log of the service.")
-    do = "Only a 403 may depend on X-User-ID; a 404 of one user is believed for all."
+    do = "Only a 403 may depend on X-User-ID; a 404 for one user counts for all."
     return error("users", seen, do)
 
 

@@ -65,4 +65,4 @@ class Advice:
         if self._failed:
             yield warning("settings", self._failed, "Run it: it says where.")
         elif not numbers:
-            yield ok("settings", "manage.py check --deploy finds nothing else to mend")
+            yield ok("settings", "manage.py check --deploy finds nothing else to correct")

@@ -67,7 +67,7 @@ def body_probes(wire: Wire, instance_id: str) -> Iterator[Finding]:
         return
     encoding = exchange.headers.get("Content-Encoding", "").strip()
     if encoding.lower() not in {"", "identity"}:
-        do = "Send documents as they are: Accept-Encoding is identity. Look at what is in front."
+        do = "Send documents uncompressed: Accept-Encoding is identity. Check the proxy in front."
         yield error("compression", f"the body is encoded: {encoding}", do)
     else:
         yield ok("compression", "the body comes as it is")
@@ -154,7 +154,7 @@ def _tls(wire: Wire, plain: str | None) -> Iterator[Finding]:
     shake = wire.handshakes[-1]
     yield ok("tls", shake.version)
     if not shake.ends:
-        do = "Have it verified: anyone on the way can answer in the name of the service."
+        do = "Verify it: otherwise anyone on the way can answer as the service."
         yield warning("certificate", "it is not verified: make_session turns that off", do)
         return
     ends = ssl.cert_time_to_seconds(shake.ends)

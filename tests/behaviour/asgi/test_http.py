@@ -108,7 +108,7 @@ async def test_instance_is_read_before_the_response_begins() -> None:
 
     client = Socket(InstanceConfigMiddleware(application), scope_of("acme", kind="http", user=OLGA))
     await client.take()
-    with pytest.raises(RuntimeError, match="streams already"):
+    with pytest.raises(RuntimeError, match="has begun to stream"):
         await client.ended()
 
 

@@ -203,7 +203,7 @@ def test_command_says_so_and_leaves_with_0(
     }
     done = run("invalidate_instance_cache", *arguments, format=output)
     assert done.code == 0
-    assert "NEAR_CACHE_TTL (7.5 s)" in done.err
+    assert "for 7.5 s more (NEAR_CACHE_TTL)" in done.err
     assert "CACHES['instances'] may PUBLISH" in done.err
     assert "PUBLISH" not in done.out
 

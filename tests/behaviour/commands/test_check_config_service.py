@@ -42,7 +42,7 @@ def test_something_to_mend(site: ConfigService) -> None:
     done = run(COMMAND, "--deep")
     assert (done.code, done.err) == (
         1,
-        "There is something to mend: no credential, wrong credential.",
+        "There is something to correct: no credential, wrong credential.",
     )
     assert f"{' ' * 26}-> Answer it with 401: " in done.out
 
@@ -87,7 +87,7 @@ def test_lines_have_an_end(site: ConfigService) -> None:
 
 
 def test_mistyped_option_leaves_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    """A mistyped option is not taken for "something to mend", which a CI may allow."""
+    """A mistyped option is not taken for "something to correct", which a CI may allow."""
     with pytest.raises(SystemExit) as caught:
         Command().run_from_argv(["manage.py", COMMAND, "--depp"])
     assert caught.value.code == 2

@@ -97,7 +97,7 @@ def test_signed_text_is_read_for_its_job_alone() -> None:
         {},
         "\ud800:a",
     ]:
-        with pytest.raises(AccessDenied, match="What job export id-1 carries is not signed"):
+        with pytest.raises(AccessDenied, match="The instance of job export id-1 is not signed"):
             read(changed, "export", "id-1")
 
 

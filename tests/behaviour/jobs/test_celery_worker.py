@@ -273,7 +273,7 @@ def test_broker_is_no_authority(app: Any, name: str, forged: list[Forge]) -> Non
     ]
     for make in makes:
         forged[:] = [make]
-        with pytest.raises(AccessDenied, match=f"What job {name} .* is not signed by this site"):
+        with pytest.raises(AccessDenied, match=f"The instance of job {name} .* is not signed"):
             result_of(app.tasks[name].delay())
 
 

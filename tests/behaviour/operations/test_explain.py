@@ -312,7 +312,7 @@ def test_cache_that_is_down(service: Service) -> None:
         assert told.ending.status == 200
         resolver.resolve(asks())
         told = explain(resolver, asks())
-        assert "left alone for" in note(told, "shared")
+        assert "is not asked for" in note(told, "shared")
         assert "this process keeps an answer" in note(told, "shared")
         assert (told.ending.status, told.ending.source) == (200, "cache")
         service.failure = DOWN

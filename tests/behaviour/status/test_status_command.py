@@ -100,7 +100,7 @@ def test_status_cache_down(site: Site) -> None:
     assert fields(done.out)["Cache"].startswith("down for ")
     assert fields(done.out)["Stale copies"] == "not known"
     assert "Processes" not in done.out
-    assert "The cache 'default' failed to read all instances: OSError. So what" in done.err
+    assert "The cache 'default' failed to read all instances: OSError. So the" in done.err
     assert "Traceback" not in done.err
 
 
@@ -151,7 +151,7 @@ def status(**parts: Any) -> Status:
         ({"cache": CacheCondition(writable=False, failing_since=940.0)}, "Cache",
          "can be read, not written, for 1 min"),
         ({"cache": CacheCondition(up=False, failing_since=990.0, skipped_for=4.6)}, "Cache",
-         "down for 10 s, left alone for 5 s"),
+         "down for 10 s, next try in 5 s"),
         ({"subscription": SubscriptionCondition(state="deaf", deaf_since=940.0)}, "Subscription",
          "deaf for 1 min"),
         ({"subscription": SubscriptionCondition(state="heard", can_publish=False)}, "Subscription",

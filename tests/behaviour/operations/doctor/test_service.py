@@ -396,11 +396,11 @@ def test_users_who_are_refused(service: Service) -> None:
 
 
 def test_404_that_depends_on_the_user(service: Service) -> None:
-    """A 404 may not: it is believed for all."""
+    """A 404 may not: it counts for all."""
     good = as_json(document("acme"))
     by_user(service, lambda user: Answer(404) if user else good)
     finding = examined()["users"]
-    assert (finding.level, "a 404 of one user" in finding.do) == ("error", True)
+    assert (finding.level, "a 404 for one user" in finding.do) == ("error", True)
 
 
 def failing_from(service: Service, number: int) -> None:
