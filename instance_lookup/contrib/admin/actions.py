@@ -98,8 +98,8 @@ ACTIONS = {
             label="Expire",
             done="Expired",
             consequence=(
-                "The configuration has changed: the next request has the Config Service asked, and"
-                " gets the copy only if the service fails."
+                "The copy counts as out of date: the next request asks the Config Service, and gets"
+                " the copy only if the service fails."
             ),
             run=_expire,
         ),
@@ -108,8 +108,8 @@ ACTIONS = {
             label="Purge",
             done="Purged",
             consequence=(
-                "What is stored is never served again. Until the Config Service gives an instance"
-                " out, requests for it get 503."
+                "The stored copy is never served again. Until the Config Service returns an"
+                " instance, requests for it get 503."
             ),
             run=_purge,
             is_destructive=True,
@@ -120,7 +120,7 @@ ACTIONS = {
             done="Blocked",
             consequence=(
                 "No user gets it until then, whatever the Config Service says: requests are"
-                " refused. That holds in every process, and survives restarts."
+                " refused. That is so in every process, also after a restart."
             ),
             run=_block,
             asks="For how long? Such as 24h, 30m or 2d.",
