@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.support.servers import ScriptedServer
 
 README = PAGES["README.md"].read_text(encoding="utf-8")
-ALLOWED = {"python", "console", "json", "html", "nginx", "text"}
+ALLOWED = {"python", "console", "json", "html", "ini", "nginx"}
 TIMEOUTS = {'_TIMEOUT": 0.2': '_TIMEOUT": 5.0'}  # another machine, with more to do
 WATCHING = "instance_lookup.management.commands.inspect_instance_cache"
 SERVES_FOR_EVER = "config-service.md"  # its one console block; tests/sandbox starts that server

@@ -21,6 +21,8 @@ class Service(ScriptedServer):
     def __init__(self) -> None:
         super().__init__(self.answer)
         self.released = threading.Event()
+        self.bucket = ""
+        """The bucket of every instance."""
         self.all_at_once = threading.Barrier(4, timeout=30)
 
     def answer(self, request: Received) -> Script:
@@ -29,7 +31,12 @@ class Service(ScriptedServer):
             self.released.wait(60)
         if instance_id.startswith("each-"):
             self.all_at_once.wait()
-        body = {"instance_id": instance_id, "features": {"open": True}}
+        body = {
+            "instance_id": instance_id,
+            "features": {"open": True},
+            "r2_bucket": self.bucket,
+            "metadata": {"owner": "olga"},
+        }
         return Answer(body=json.dumps(body).encode())
 
     def asked(self, instance_id: str) -> int:
