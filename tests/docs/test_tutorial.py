@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.documents import PAGES, TUTORIAL, blocks
-from tests.support.lesson import Learner
+from tests.support.lesson import Learner, is_shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +37,21 @@ def test_lesson_is_as_it_says(learner: Learner) -> None:
     for block in (block for part in PARTS for block in blocks(part) if block.runs):
         learner.follow(block)
     assert learner.saw("site").count(" gave no usable answer ") == 1, "once, not for each request"
+
+
+@pytest.mark.parametrize(
+    ("printed", "is_it"),
+    [
+        ("acme  fresh  1 min 5 s  279\nOK\n", True),
+        ("acme  stale  20 s  279\nOK\n", False),
+        ("acme  fresh  20 s  279\n", False),
+        ("acme  fresh  20 s  279\nOK\nand more\n", False),
+        ("acme  fresh  20 s  279\nany line\nand another\nOK\n", True),
+    ],
+)
+def test_only_what_varies_may_differ(printed: str, is_it: bool) -> None:
+    """Ages, and the lines that the page leaves out; nothing else."""
+    assert is_shown("acme  fresh  20 s  279\n…\nOK\n", printed) is is_it
 
 
 def test_index_and_parts_lead_on() -> None:
