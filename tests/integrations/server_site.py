@@ -145,6 +145,7 @@ class ServedSite:
             "CONFIG_SERVICE_URL": service.url,
             "REDIS_URL": redis.url(),
             "BROKER_URL": redis.url(1),
+            "GUNICORN_CMD_ARGS": "--no-control-socket",  # it is one file for all of a user's
         }
         redis.command("FLUSHALL")
 
