@@ -23,6 +23,7 @@ from tests.support.documents import (
     RECIPES,
     SITE,
     STARTS,
+    TUTORIAL,
     Site,
     blocks,
     commands,
@@ -105,7 +106,7 @@ def run_command(words: list[str]) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if page not in RECIPES and page != SERVES_FOR_EVER]
+    "page", [page for page in PAGES if page not in RECIPES | TUTORIAL and page != SERVES_FOR_EVER]
 )
 def test_commands_do_what_they_say(
     page: str, production: Site, monkeypatch: pytest.MonkeyPatch

@@ -7,12 +7,16 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.test import override_settings
 
 from instance_lookup import (
     InstanceLookupError,
     InstanceResolver,
     LookupContext,
     LookupUser,
+    get_resolver,
 )
 from tests.support.documents import ACME, config_service, table
 from tests.support.servers import Answer, ScriptedServer

@@ -137,9 +137,10 @@ def _object(number: str, check: Check) -> str:
 
 def _entry(number: str, check: Check) -> str:
     message = check.message
-    level = "An error" if message.level >= ERROR else "A warning"
-    said = f"    {message.msg}\n\nHint:\n\n    {message.hint}"
-    return f"## {number}\n\n{level} of {_when(check)}, for example:\n\n{said}"
+    level = "an error" if message.level >= ERROR else "a warning"
+    # As code in a paragraph, whose lines break on a phone: messages hold brackets and underscores.
+    said = f"`{message.msg}`\n\nHint: `{message.hint}`"
+    return f"## {number}\n\n`{message.id}`, {level} of {_when(check)}, for example:\n\n{said}"
 
 
 def _said(number: str) -> Check:

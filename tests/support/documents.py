@@ -37,17 +37,14 @@ RECIPES = {
 TUTORIAL = {f"tutorial/{path.name}": path for path in sorted((_DOCS / "tutorial").glob("*.md"))}
 """Pages that make one story; test_tutorial.py tells it."""
 _KINDS = ("how-to", "reference", "explanation")
-PAGES = (
-    {
-        path.name: path
-        for path in [
-            ROOT / "README.md",
-            *sorted(itertools.chain(*((_DOCS / kind).glob("*.md") for kind in _KINDS))),
-        ]
-    }
-    | RECIPES
-    | TUTORIAL
-)
+_PATHS = sorted(itertools.chain(*((_DOCS / kind).glob("*.md") for kind in _KINDS)))
+PAGES = {
+    "README.md": ROOT / "README.md",
+    **{path.name: path for path in _PATHS if path.name != "README.md"},
+    **{f"{path.parent.name}/README.md": path for path in _PATHS if path.name == "README.md"},
+    **RECIPES,
+    **TUTORIAL,
+}
 
 _COMMENT = re.compile(r"<!-- (file|not run|terminal): (.+) -->")
 _SETTINGS = (
