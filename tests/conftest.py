@@ -262,8 +262,8 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    # Three for each core: most of the time tests wait, for a timeout or for a process.
-    return 3 * (os.cpu_count() or 1)
+    # Two for each core: tests wait now and then, but each worker collects all of them.
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -93,4 +93,4 @@ def test_slow_write_after_a_quiet_read_is_an_outage(
         assert source(resolver, "other") is Source.SERVICE
         assert len(asked) == before
     [line] = lines(caplog)
-    assert "left alone" in line
+    assert "not asked for" in line

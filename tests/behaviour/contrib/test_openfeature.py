@@ -380,6 +380,7 @@ def test_invalidations_of_other_processes_are_told(
         wait_until(lambda: channel.sure_until)
         with redis.Redis.from_url(redis_server.url()) as other:
             other.publish(channel.name, "project:shop")
+            other.publish(channel.name, "instance:not an id")
             other.publish(channel.name, "instance:acme")
             # Before that: what changed before the subscription was not heard, so it may be all.
             assert list(iter(partial(told.get, timeout=30), {"instance_id": "acme"})) in ([], [{}])
