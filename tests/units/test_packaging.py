@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import EVERY_CASE, OLDEST, UNTRACED
+from tests.selection import EVERY_CASE, OLDEST, UNTRACED
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "instance_lookup"
