@@ -20,6 +20,7 @@ from instance_lookup.exceptions import ConfigServiceUnavailable, InstanceNotFoun
 from instance_lookup.fetching.fetcher import Asker, Fetch, Fetcher, Found, Outcome
 from instance_lookup.fetching.flights import Flights, withheld
 from instance_lookup.fetching.refusals import LetsIn, Refusals, Refused
+from instance_lookup.resilience.expiring import Expiring
 from instance_lookup.types import InstanceConfig, Source
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ D = TypeVar("D", bound=Struct)
 AFTER_CHANGES = 16
 """Fetches under way from which on a change begins no more. Callers need the room, and the service
 may change thousands in one go."""
+
+_AHEAD_AGAIN = 0.5
+"""Seconds until a hit begins a refresh ahead once more. Most calls have ended by then."""
 
 
 class Loader(Generic[D]):
@@ -60,6 +64,7 @@ class Loader(Generic[D]):
         self._fetcher = Fetcher(cache, fetch, settings, service_health)
         self._refusals = Refusals(settings.negative_ttl, cache, lets_in)
         self._flights = Flights(self._fetcher, cache, settings, self._refusals, self._is_miss)
+        self._begun_ahead: Expiring[bool] = Expiring(_AHEAD_AGAIN)
         self._settings = settings
         self._count = service_health.count
         self._breaker = service_health.breaker
@@ -234,7 +239,18 @@ class Loader(Generic[D]):
         due = reading.generation is not None and self._is_due(asked, entry)
         if document is None or not due or self._fetcher.rests(asked, reading):
             return self._hit(asked, entry)
-        return self._hit(asked, entry, (partial(self._refresh_ahead, asked, reading, document),))
+        if self._begun_ahead.get((asked, entry.cached_at)):
+            return self._hit(asked, entry)
+        return self._hit(asked, entry, (partial(self._refresh_due, asked, reading, document),))
+
+    def _refresh_due(self, asked: str, reading: Reading[D], document: D) -> None:
+        """Begin to fetch what is due, and note that: another process may have the lease.
+
+        Without the note each hit here would try to take the lease, for as long as that one fetches.
+        """
+        assert reading.entry is not None  # noqa: S101  # it is fresh
+        self._begun_ahead.put((asked, reading.entry.cached_at), value=True)
+        self._refresh_ahead(asked, reading, document)
 
     def _refresh_ahead(
         self, asked: str, reading: Reading[D], document: D, *, patient: bool = False

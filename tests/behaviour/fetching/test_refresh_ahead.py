@@ -19,6 +19,7 @@ from instance_lookup import (
 from instance_lookup.concurrency import pools
 from instance_lookup.concurrency.crew import Crew
 from tests.support.insides import under_way
+from tests.support.leases import Lease
 from tests.support.lookups import (
     ADA,
     OLGA,
@@ -30,6 +31,7 @@ from tests.support.lookups import (
     acme,
     asks,
     hooked_caches,
+    hooks,
 )
 from tests.support.monotonic import Monotonic
 from tests.support.waiting import wait_until
@@ -102,6 +104,23 @@ def test_caller_does_not_wait(resolver: InstanceResolver, service: Service, cloc
         release.set()
     landed(resolver)
     assert len(service.calls) == 2
+
+
+def test_hits_while_another_process_fetches(
+    resolver: InstanceResolver, service: Service, clock: Clock
+) -> None:
+    """They try to take its lease now and then, not each of them."""
+    reading = resolver.cache.tiers.shared.read("acme")
+    assert reading.generation is not None
+    lease, tries = Lease("acme", reading.generation), []
+    assert lease.take()
+    clock.now += OLD
+    with hooks(lambda verb, _: tries.append(verb) if verb == "add" else None):
+        for _ in range(20):
+            assert resolver.resolve(asks()).source is Source.CACHE
+            landed(resolver)
+    assert 1 <= len(tries) < 5
+    assert len(service.calls) == 1
 
 
 @pytest.mark.parametrize("age", [0, 239.9])
