@@ -8,7 +8,8 @@ from itertools import chain
 import pytest
 from _pytest.runner import runtestprotocol
 
-from tests.selection import TESTS, is_among
+from tests.selected import TESTS
+from tests.selection import is_among
 
 # A race that goes wrong once is a finding.
 NO_SECOND_TRY = frozenset({TESTS / "races"})

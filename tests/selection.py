@@ -1,166 +1,28 @@
-"""Which tests run: the options of ``pytest``, and the modules that each of them chooses."""
+"""Which tests run: the options of ``pytest`` that select some of them."""
 
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from tests.selected import (
+    COMPAT,
+    EVERY_CASE,
+    EXTRA_DIRECTORIES,
+    EXTRAS,
+    INTEGRATIONS,
+    MANY_CASES,
+    OLDEST,
+    UNTRACED,
+)
 from tests.support.caches import REDIS_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import pytest
-
-# A test module that imports one of these needs an extra. Of the package only names that the import
-# contract in pyproject.toml allows to import an optional dependency belong here, so that a wrong
-# import in any other module fails the environment `bare`.
-EXTRAS = frozenset({
-    "celery",
-    "channels",
-    "cryptography",
-    "debug_toolbar",
-    "django_redis",
-    "instance_lookup.contrib.celery",
-    "instance_lookup.contrib.openfeature",
-    "instance_lookup.contrib.opentelemetry",
-    "instance_lookup.contrib.prometheus",
-    "health_check",
-    "httpx",
-    "instance_lookup.permissions.composition",
-    "instance_lookup.cache.encryption",
-    "instance_lookup.contrib.health_check",
-    "instance_lookup.contrib.debug_toolbar",
-    "instance_lookup.permissions",
-    "instance_lookup.throttling.drf",
-    "openapi_core",
-    "openapi_schema_validator",
-    "openfeature",
-    "opentelemetry",
-    "playwright",
-    "prometheus_client",
-    "redis",
-    "rest_framework",
-    "rest_framework_simplejwt",
-    "rich",
-    "tests.behaviour.drf",
-    "tests.behaviour.leaks.pages",
-    "tests.properties.drf_urls",
-    "tests.support.celery_site",
-    "tests.support.celery_worker",
-    "tests.support.task_queue",
-    "tests.support.task_site",
-    "tests.typing",
-    "trustme",
-    "valkey",
-})  # fmt: skip
-
-TESTS = Path(__file__).parent
-
-# What another version of Python or Django could break: modules, and directories of them. A
-# test that takes each kind of cache, sync and async, takes each kind once, every other one async.
-COMPAT = frozenset({
-    TESTS / "behaviour" / "commands" / "test_invalidate_instance_cache.py",
-    TESTS / "behaviour" / "commands" / "test_warm_instance_cache.py",
-    TESTS / "behaviour" / "drf" / "test_authentication.py",
-    TESTS / "behaviour" / "drf" / "test_exception_handler.py",
-    TESTS / "behaviour" / "drf" / "test_permissions.py",
-    TESTS / "races" / "test_races_each_act.py",
-    TESTS / "behaviour" / "asgi" / "test_scopes.py",
-    TESTS / "behaviour" / "cache" / "test_cache_contract.py",
-    TESTS / "behaviour" / "contrib" / "test_django_tasks.py",
-    TESTS / "behaviour" / "django" / "test_decorators.py",
-    TESTS / "behaviour" / "django" / "test_lookup.py",
-    TESTS / "behaviour" / "django" / "test_middleware.py",
-    TESTS / "behaviour" / "jobs" / "test_carried.py",
-    TESTS / "behaviour" / "push" / "test_webhook.py",
-    TESTS / "behaviour" / "throttling" / "test_drf.py",
-    TESTS / "behaviour" / "throttling" / "test_views.py",
-})  # fmt: skip
-
-# What an older version of a dependency could break: the same, and what leans on one, such as the
-# insides of urllib3 and asgiref, or an extra.
-OLDEST = COMPAT | frozenset({
-    TESTS / "behaviour" / "asgi",
-    TESTS / "behaviour" / "cache" / "test_documents.py",
-    TESTS / "behaviour" / "cache" / "test_redis_client.py",
-    TESTS / "behaviour" / "contrib",
-    TESTS / "behaviour" / "django" / "test_checks.py",
-    TESTS / "behaviour" / "django" / "test_debug_toolbar.py",
-    TESTS / "behaviour" / "drf",
-    TESTS / "behaviour" / "http",
-    TESTS / "behaviour" / "jobs",
-    TESTS / "behaviour" / "operations" / "test_callers.py",
-    TESTS / "behaviour" / "status" / "test_health_check.py",
-    TESTS / "behaviour" / "who" / "test_users_jwt.py",
-    TESTS / "units" / "test_codec.py",
-    TESTS / "units" / "test_threads.py",
-    TESTS / "units" / "test_types.py",
-})  # fmt: skip
-
-# What takes long and reaches no branch that the others do not reach: modules, and directories of
-# them. Tracing makes tests take half as long again, so these are run without it; the environment
-# `coverage` says whether the others, and those of `bare`, still reach every branch.
-UNTRACED = frozenset({
-    TESTS / "behaviour" / "cache" / "test_cache_contract.py",
-    TESTS / "behaviour" / "cache" / "test_documents.py",
-    TESTS / "behaviour" / "cache" / "test_documents_served.py",
-    TESTS / "behaviour" / "cache" / "test_entry_rejects.py",
-    TESTS / "behaviour" / "cache" / "test_generations.py",
-    TESTS / "behaviour" / "cache" / "test_generations_stored.py",
-    TESTS / "behaviour" / "cache" / "test_sealed.py",
-    TESTS / "behaviour" / "commands" / "test_output.py",
-    TESTS / "behaviour" / "commands" / "test_warm_instance_cache.py",
-    TESTS / "behaviour" / "django" / "test_live_servers.py",
-    TESTS / "behaviour" / "django" / "test_watched.py",
-    TESTS / "behaviour" / "drf" / "test_concealment.py",
-    TESTS / "behaviour" / "drf" / "test_schemas.py",
-    TESTS / "behaviour" / "http" / "test_http_connections.py",
-    TESTS / "behaviour" / "http" / "test_http_forks.py",
-    TESTS / "behaviour" / "leaks",
-    TESTS / "behaviour" / "push" / "test_live_webhook.py",
-    TESTS / "behaviour" / "who" / "test_concealment.py",
-    TESTS / "docs",
-    TESTS / "outages",
-    TESTS / "properties",
-    TESTS / "races",
-    TESTS / "sandbox",
-    TESTS / "units" / "test_audit.py",
-    TESTS / "units" / "test_benchmarks.py",
-    TESTS / "units" / "test_packaging.py",
-    TESTS / "units" / "test_stream_parser.py",
-})  # fmt: skip
-
-# From so many cases on `--quick` runs one of three, but for modules, and directories of them, whose
-# cases are cheap and each the only one of its kind, or reach a branch that no other case does.
-MANY_CASES = 6
-EVERY_CASE = frozenset({
-    TESTS / "behaviour" / "asgi" / "test_scopes.py",
-    TESTS / "behaviour" / "commands" / "test_block_instance.py",
-    TESTS / "behaviour" / "contrib" / "test_openfeature.py",
-    TESTS / "behaviour" / "django" / "test_checks.py",
-    TESTS / "behaviour" / "django" / "test_debug_toolbar.py",
-    TESTS / "behaviour" / "django" / "test_error_pages.py",
-    TESTS / "behaviour" / "fetching" / "test_keys_in_errors.py",
-    TESTS / "behaviour" / "http" / "test_access_tokens.py",
-    TESTS / "behaviour" / "http" / "test_file.py",
-    TESTS / "behaviour" / "operations" / "doctor",
-    TESTS / "behaviour" / "operations" / "test_calls.py",
-    TESTS / "behaviour" / "status",
-    TESTS / "behaviour" / "throttling" / "test_views.py",
-    TESTS / "behaviour" / "who" / "test_users.py",
-    TESTS / "behaviour" / "who" / "test_verdicts.py",
-    TESTS / "docs",
-    TESTS / "units",
-})  # fmt: skip
-
-# What needs packages that few sites have: their tests are run with `--integrations`, and no others.
-INTEGRATIONS = frozenset({TESTS / "integrations"})
-
-# The sandbox is a site built with DRF; it and its tests are of one piece.
-EXTRA_DIRECTORIES = frozenset({TESTS / "sandbox"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -235,18 +97,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    options, thinned = config.option, set(_thinned(items))
-    left_out = [
-        item
-        for item in items
-        if _is_left_out(item)
-        or (options.quick and item in thinned)
-        or (options.rest and item not in thinned and not _is_full(item))
-    ]
+    options = config.option
+    left_out = {item for item in items if _is_left_out(item)}
+    if options.quick or options.rest:
+        thinned = set(_thinned([item for item in items if item not in left_out]))
+        left_out |= {
+            item
+            for item in items
+            if (item in thinned if options.quick else item not in thinned and not _is_full(item))
+        }
     if left_out:
         kept = set(items).difference(left_out)
         items[:] = [item for item in items if item in kept]
-        config.hook.pytest_deselected(items=left_out)
+        config.hook.pytest_deselected(items=list(left_out))
 
 
 def is_among(selection: frozenset[Path], path: Path) -> bool:
@@ -274,12 +137,11 @@ def _is_named(name: str) -> bool:
 def _thinned(items: list[pytest.Item]) -> Iterator[pytest.Item]:
     """Return two of three cases of the tests that have many.
 
-    They are counted in the order of a hash of their names: it is the same in each process and each
-    run, and no parameter has one value in all that stay.
+    They are counted in the order of a hash of their names: the same in each process and each run.
     """
     tests: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if not _is_full(item) and not is_among(EVERY_CASE, item.path):
+        if not (_is_full(item) or is_among(EVERY_CASE, item.path) or _is_halved(item)):
             tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for cases in tests.values():
         if len(cases) >= MANY_CASES:
@@ -298,14 +160,25 @@ def _is_left_out(item: pytest.Item) -> bool:
         (_is_full(item) and not (options.full or options.rest))
         or needs_program is not options.programs
         or (options.bare and _is_extra(item))
-        or ((options.compat or options.oldest) and _is_other_twin(item))
+        or (_is_halved(item) and _is_other_twin(item))
     )
 
 
+def _is_halved(item: pytest.Item) -> bool:
+    """Tell whether the test takes each kind of cache once here, by one twin of the verb."""
+    options = item.config.option
+    return (options.compat or options.oldest) and _indices(item).keys() >= {"alias", "call"}
+
+
 def _is_other_twin(item: pytest.Item) -> bool:
-    """Tell whether the test runs on this kind of cache by the verb's other twin."""
-    indices = getattr(getattr(item, "callspec", None), "indices", {})
-    return indices.keys() >= {"alias", "call"} and (indices["alias"] + indices["call"]) % 2 == 1
+    indices = _indices(item)
+    return (indices["alias"] + indices["call"]) % 2 == 1
+
+
+def _indices(item: pytest.Item) -> dict[str, int]:
+    """Return the number of each parameter's value."""
+    found: dict[str, int] = getattr(getattr(item, "callspec", None), "indices", {})
+    return found
 
 
 def _is_extra(item: pytest.Item) -> bool:

@@ -16,7 +16,7 @@ DOCS = ROOT / "docs"
 INCLUDES = {DOCS / "changelog.md", DOCS / "security-policy.md"}
 """Each holds a file from outside of the folder."""
 PAGES = sorted(set(DOCS.rglob("*.md")) - INCLUDES)
-OUTSIDE = sorted({*ROOT.glob("*.md"), *ROOT.glob("*/README.md")} - set(PAGES))
+OUTSIDE = sorted({*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/README.md")} - set(PAGES))
 """Pages that only GitHub shows: Sphinx does not look at their links."""
 FENCED = re.compile(r"^(```+).*?^\1$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")

@@ -122,7 +122,8 @@ def section(page: str, name: str) -> list[Block]:
 def table(page: str, first_head: str) -> list[list[str]]:
     """Return the rows of a table without its head."""
     lines = PAGES[page].read_text(encoding="utf-8").partition(f"| {first_head} |")[2].splitlines()
-    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[2:])
+    rows = list(itertools.takewhile(lambda line: line.startswith("|"), lines[2:]))
+    assert rows, f"{page} has no table that begins with {first_head!r}"
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.selection import EVERY_CASE, OLDEST, UNTRACED
+from tests.selected import EVERY_CASE, OLDEST, UNTRACED
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "instance_lookup"
@@ -167,6 +167,15 @@ def test_newest_has_the_machine_to_itself() -> None:
         "newest",
         "coverage",
     }
+
+
+def test_references_in_tox_ini_lead_somewhere() -> None:
+    """What one environment takes from another is there: else tox takes the words as they stand."""
+    tox = RawConfigParser()
+    tox.read(ROOT / "tox.ini", encoding="utf-8")
+    found = re.findall(r"\{\[([^\]]+)\](\w+)\}", (ROOT / "tox.ini").read_text(encoding="utf-8"))
+    assert found
+    assert [each for each in found if not tox.has_option(*each)] == []
 
 
 def tox_section(name: str) -> dict[str, list[str]]:
