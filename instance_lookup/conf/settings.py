@@ -45,8 +45,8 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     config_service_timeout: valid.Seconds = 5.0
     """How long one lookup may take in all, by the clock.
 
-    The time covers the name, the connection, TLS, the headers and the body. It is no time for each
-    read: a service that sends one byte a second is cut off as well.
+    The time covers the name, the connection, TLS, the headers and the body. It is not a time
+    limit for each read: a service that sends one byte a second is cut off as well.
     """
     config_service_token: Annotated[valid.HeaderValue | None, valid.SECRET] = None
     """The credential for the Config Service, sent as ``Authorization: Bearer``."""
@@ -92,29 +92,33 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     """
 
     retry_interval: valid.Seconds = 30
-    """How long an id is not asked for again after a failure, while it has a stale copy."""
+    """How long the site waits before it asks again for an id that failed and has a stale copy."""
     breaker_failures: valid.Count = 5
-    """After how many failures the Config Service is left alone.
+    """How many failures stop the calls to the Config Service.
 
-    After failures of so many different ids, with no answer between them, the service is not asked
-    for ``BREAKER_RESET``. After so many failures in a row of one id without a copy, that id is not.
+    After this many failures of different ids, with no answer between them, the site does not call
+    the service at all for as long as ``BREAKER_RESET`` says. If one id without a copy fails this
+    many times in a row, only that id is not asked for.
     """
     breaker_reset: valid.Seconds = 10.0
-    """How long the Config Service is left alone. After that, one call tries."""
+    """How long the Config Service is not called after ``BREAKER_FAILURES`` failures.
+
+    Then one call tries.
+    """
     soft_timeout: valid.Seconds = 0.5
     """How long a request that has a stale copy waits for a fresh one."""
     refresh_ahead: valid.Share | None = 0.8
-    """From which share of ``CACHE_TTL`` on an entry is fetched again in the background.
+    """The age from which an entry is fetched again in the background, as a share of ``CACHE_TTL``.
 
-    ``None``: never.
+    0.8 is 80 percent of it. ``None``: never.
     """
 
     cache_alias: valid.Text = "default"
     """Which of ``CACHES`` holds the entries."""
     cache_ttl: valid.Seconds = 300
-    """Up to which age an entry is served without asking the Config Service."""
+    """The age up to which an entry is served without asking the Config Service."""
     stale_max_age: valid.Seconds = 3600
-    """Up to which age an entry may be served when the Config Service fails.
+    """The age up to which an entry may be served when the Config Service fails.
 
     It is the total age, since the service was asked. It must not be less than ``CACHE_TTL``.
     """
@@ -147,8 +151,9 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     near_cache_bytes: valid.Count = 16_777_216
     """How many bytes of JSON that memory holds, of instances and of projects each.
 
-    What was not used for longest makes room. An entry that is longer is not kept. It is also the
-    limit of the answers that are kept while the cache is down.
+    When it is full, the entry that was not used for the longest time is removed. An entry that is
+    larger than the limit is not kept. The same limit holds for the answers that are kept while the
+    cache is down.
     """
     encryption_keys: Annotated[
         tuple[str, ...],
@@ -156,8 +161,9 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
         valid.encryption_keys,
         _is("a list of keys made by 'manage.py generate_instance_key'"),
     ] = ()
-    """Keys that seal what is cached. The first one seals, all of them open.
+    """Keys that seal (encrypt) what is cached.
 
+    New entries are sealed with the first key. All keys can open them.
     docs/explanation/security.md#sealing says how to change a key.
     """
     compress_above: valid.Count | None = None
@@ -227,10 +233,10 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
         valid.webhook_secrets,
         _is("a list of secrets of Standard Webhooks, 'whsec_…'"),
     ] = ()
-    """Secrets that the Config Service signs its deliveries with. Any of them counts.
+    """Secrets that the Config Service signs its deliveries with.
 
-    Without one the webhook takes no delivery. docs/reference/config-service.md#the-webhook has what
-    the service sends.
+    A delivery may be signed with any of them. Without one the webhook takes no delivery.
+    docs/reference/config-service.md#the-webhook has what the service sends.
     """
     report_status: valid.Flag = False
     """Whether each process writes into the cache how it is doing.

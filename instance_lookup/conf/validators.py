@@ -32,7 +32,7 @@ Share = Annotated[float, Meta(gt=0, le=1, description="a number above 0 and at m
 Count = Annotated[int, Meta(gt=0, description="a positive integer")]
 Whole = Annotated[int, Meta(ge=0, description="0 or a positive integer")]
 Names = Annotated[tuple[str, ...], Meta(description="a list of strings")]
-_HEADER = "the name of an HTTP header, such as 'X-Instance-ID'"
+_HEADER = "the name of an HTTP header, such as 'X-My-Header'"
 HeaderName = Annotated[  # RFC 9110, section 5.6.2; without "_", which servers drop
     str, Meta(pattern=r"^[!#$%&'*+.^`|~0-9A-Za-z-]+\Z", description=_HEADER)
 ]

@@ -93,7 +93,7 @@ BAD: list[tuple[Callable[[Any], str | None], list[Any], str]] = [
     (
         of(is_valid.HeaderName),
         ["", "X Y", "X:Y", "X_Y", "X\n", "é", None, b"X"],
-        "must be the name of an HTTP header, such as 'X-Instance-ID', not ",
+        "must be the name of an HTTP header, such as 'X-My-Header', not ",
     ),
     (
         of(is_valid.HeaderValue),
