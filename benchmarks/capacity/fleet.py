@@ -18,6 +18,7 @@ from benchmarks.capacity.tally import Tally
 from instance_lookup.cache.generations import MARGIN
 from instance_lookup.cache.pubsub import LULL
 from instance_lookup.fetching.leased_fetcher import _FIRST_PAUSE, _LAST_PAUSE
+from instance_lookup.fetching.loader import _AHEAD_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,8 @@ class Flight:
     ends: float
     followers: set[int] = field(default_factory=set)
     """Processes that wait for it."""
+    tries: dict[int, float] = field(default_factory=dict)
+    """When a process last asked for its lease in vain, to refresh ahead."""
 
 
 class Fleet:
@@ -157,7 +160,7 @@ class Fleet:
             tally.shared += 1
             self._put_near(asked, near, now)
             if now >= self._due_at[asked]:
-                self._fetch(asked, process, now, tally)
+                self._fetch_ahead(asked, process, now, tally)
         elif counts and not is_missing and age < self.plan.stale_max_age:
             flight = self._fetch(asked, process, now, tally)
             if flight is not None and flight.ends <= flight.began + self.plan.soft_timeout:
@@ -169,6 +172,15 @@ class Fleet:
         else:
             tally.waited += 1
             self._fetch_absent(asked, process, now, tally)
+
+    def _fetch_ahead(self, asked: int, process: int, now: float, tally: Tally) -> None:
+        """Fetch an instance that is due, unless this process has just found that another does."""
+        flight = self._flights.get(asked)
+        if flight is not None and flight.process != process:
+            if now - flight.tries.get(process, -inf) < _AHEAD_AGAIN:
+                return
+            flight.tries[process] = now
+        self._fetch(asked, process, now, tally)
 
     def _fetch(self, asked: int, process: int, now: float, tally: Tally) -> Flight | None:
         """Fetch an instance of which there is a copy, unless another process does."""
