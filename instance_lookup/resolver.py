@@ -128,7 +128,11 @@ class InstanceResolver:
         return list_ids(self.backend, self.settings)
 
     def warm_cache(self, configs: Iterable[InstanceConfig]) -> int:
-        """Store the given configs; return how many. Raise ``CacheError``."""
+        """Store the given configs, as :meth:`InstanceCache.warm` does; return how many.
+
+        So an invalidation since they were fetched is undone. Raises ``CacheError``.
+        ``instance_lookup.warming.warm`` fetches them, and does not undo one.
+        """
         return self.cache.warm(configs)
 
     async def awarm_cache(self, configs: Iterable[InstanceConfig]) -> int:

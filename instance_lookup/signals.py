@@ -36,17 +36,23 @@ instance_rejected = Signal()
 """
 
 instance_invalidated = Signal()
-"""An entry was invalidated or expired. A block that is set or lifted invalidates as well.
+"""This process invalidated or expired an entry.
+
+Its own code did, or a command, or an event of the Config Service. A block that is set or lifted
+invalidates as well. Not sent for a 404 that drops a copy, for a project, and in the processes that
+only hear of it.
 
 * ``instance_id``: which one. ``None``: all.
 * ``expired``: true where the entry was marked stale, false where it may never be served again.
 """
 
 access_denied = Signal()
-"""A user was refused an instance.
+"""A lookup was refused: by ``ACCESS_POLICY``, by the Config Service, or by a block.
 
-An anonymous caller who is refused at once, since ``ALLOW_ANONYMOUS`` is off, is in the log only:
-docs/operations/logging.md#refusals.
+What a view's ``policy=`` or a permission class refuses beyond that is in the log only. So is an
+anonymous caller who is refused at once, since ``ALLOW_ANONYMOUS`` is off:
+docs/operations/logging.md#refusals. The ``policy`` of ``use_instance`` only raises
+``AccessDenied``.
 
 * ``instance_id``: what they asked for. ``None``: they named a project.
 * ``by``: who refused: ``"policy"``, ``"service"`` or ``"block"``.

@@ -106,12 +106,11 @@ class InstanceCache:
         *,
         generation: str | None = None,
     ) -> None:
-        """Store ``config`` for ``instance_id``.
+        """Store ``config``; without ``generation``, an invalidation since you fetched it is undone.
 
-        It is fresh for ``ttl`` seconds from now; ``None``: for the ``ttl`` of this cache.
-
-        ``generation`` is what :meth:`generation` returned before ``config`` was fetched. Without
-        it, an invalidation since then is not noticed. Raises ``ValueError`` for a config of another
+        It is stored for ``instance_id``, and fresh for ``ttl`` seconds from now; ``None``: for the
+        ``ttl`` of this cache. ``generation`` is what :meth:`generation` returned before ``config``
+        was fetched. Raises ``ValueError`` for a config of another
         instance, and for a malformed ``ttl`` or ``generation``; ``InstanceBlocked`` for an instance
         that is blocked.
         """
@@ -185,7 +184,11 @@ class InstanceCache:
         return True
 
     def warm(self, configs: Iterable[InstanceConfig]) -> int:
-        """Store the given configs, each as :meth:`set` does; return how many. Raises as that."""
+        """Store the given configs, each as :meth:`set` without ``generation``; return how many.
+
+        So an invalidation since they were fetched is undone. Raises as that.
+        ``instance_lookup.warming.warm`` fetches them, and does not undo one.
+        """
         stored = 0
         for stored, config in enumerate(configs, 1):  # noqa: B007
             self.set(config.instance_id, config)

@@ -106,7 +106,10 @@ class Settings(Struct, frozen=True, kw_only=True, dict=True):
     Then one call tries.
     """
     soft_timeout: valid.Seconds = 0.5
-    """How long a request that has a stale copy waits for a fresh one."""
+    """How long a request that has a stale copy waits for a fresh one.
+
+    If the copy was expired, it waits up to ``CONFIG_SERVICE_TIMEOUT``.
+    """
     refresh_ahead: valid.Share | None = 0.8
     """The age from which an entry is fetched again in the background, as a share of ``CACHE_TTL``.
 

@@ -24,6 +24,13 @@ EXAMPLES: tuple[events.Event, ...] = (
     events.Invalidation("instance", "here"),
     events.Delivered("done"),
 )
+BESIDE = {
+    ("instance_lookup_requests", "source"): (
+        ' `"near"`: the memory of the process. `"none"`: there was no answer.'
+    ),
+    ("instance_lookup_request_duration_seconds", "source"): ' `"none"`: there was no answer.',
+}
+"""What a label says beside what the docstring of its event does."""
 ENDINGS = {"counter": "_total"}
 """What Prometheus has at the end of a name."""
 
@@ -77,7 +84,8 @@ def entries() -> None:
         lines = [each.documentation, ""]
         lines += [f"* Type: {each.type}", f"* OpenTelemetry: `{other.name}`, unit `{other.unit}`"]
         lines += [
-            f"* Label `{name}`: {cell(doc)}" for name, doc in labels.get(each.name, {}).items()
+            f"* Label `{name}`: {cell(doc)}{BESIDE.get((each.name, name), '')}"
+            for name, doc in labels.get(each.name, {}).items()
         ]
         parts.append(f"### {_name(each)}\n\n" + "\n".join(lines))
     show("\n\n".join(parts))
