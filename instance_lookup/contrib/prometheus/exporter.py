@@ -47,8 +47,9 @@ _GAUGES = {
 class Exporter(Guarded):
     """Counts what happens in this process, from :meth:`start` to :meth:`stop`.
 
-    The lock protects ``_writer``: one thread writes in multiprocess mode, which the first event of
-    each process starts, so that a child of a server that loads the site before it forks has one.
+    The lock protects ``_writer``, and ``_stopped``, which ends it. One thread writes in
+    multiprocess mode. The first event of each process starts it, so that a child of a server that
+    loads the site before it forks has one.
     """
 
     _writer: Thread | None
@@ -61,6 +62,13 @@ class Exporter(Guarded):
         self._near_hits = NearHits()
         # First: a registry collects in this order, so the metrics are brought up to date by then.
         registry.register(self)
+        try:
+            self._register_metrics(registry)
+        except ValueError:
+            registry.unregister(self)  # else each later scrape would fail
+            raise
+
+    def _register_metrics(self, registry: CollectorRegistry) -> None:
         name = "instance_lookup_{}".format
 
         def counter(of: str, text: str, *labels: str) -> Callable[..., Counter]:
@@ -119,7 +127,9 @@ class Exporter(Guarded):
     def stop(self) -> None:
         """Count no longer. The numbers stay."""
         events.unwatch(self._note)
-        self._stopped.set()
+        with self._lock:
+            self._stopped.set()
+            self._stopped, self._writer = Flag(), None
 
     def update(self) -> None:
         """Bring up to date what is no event: near hits, and what this process is like now."""
@@ -168,10 +178,9 @@ class Exporter(Guarded):
         with self._lock:
             if self._writer is None:
                 self.update()  # the files of a child begin with zeros
-                self._writer = start_daemon("instance-lookup-metrics", self._write)
+                self._writer = start_daemon("instance-lookup-metrics", self._write, self._stopped)
 
-    def _write(self) -> None:
-        stopped = self._stopped
+    def _write(self, stopped: Flag) -> None:
         while not stopped.wait(PAUSE):
             self.update()
 

@@ -9,7 +9,7 @@ import pytest
 from django.apps import apps
 from prometheus_client import CollectorRegistry, generate_latest
 
-from instance_lookup import InstanceLookupError, InstanceResolver, events, get_resolver
+from instance_lookup import InstanceLookupError, InstanceResolver, events
 from instance_lookup.contrib.prometheus import exporter as module
 from instance_lookup.contrib.prometheus.apps import PrometheusConfig
 from instance_lookup.contrib.prometheus.exporter import Exporter
@@ -184,6 +184,13 @@ def test_stopped(
     assert not [name for name in samples(registry) if name.startswith("requests")]
 
 
+def test_second_exporter_of_a_registry(exporter: Exporter, registry: CollectorRegistry) -> None:
+    """It is refused, and leaves nothing behind that would fail each later scrape."""
+    with pytest.raises(ValueError, match="Duplicated timeseries"):
+        Exporter(registry)
+    assert samples(registry) == {"subscription_up": 1}
+
+
 def test_near_hits_after_a_reset(resolver: InstanceResolver) -> None:
     """Statistics that are reset lose no hit since, and repeat none."""
     near_hits = NearHits()
@@ -228,26 +235,50 @@ def test_without_a_resolver(registry: CollectorRegistry, exporter: Exporter) -> 
     assert samples(registry) == {"subscription_up": 1}
 
 
-@pytest.mark.usefixtures("resolver")
-def test_processes_write_by_themselves(
-    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, clock: Clock
-) -> None:
-    """In multiprocess mode a thread brings near hits and gauges up to date, scraped or not."""
+def writers() -> int:
+    return [thread.name for thread in threading.enumerate()].count("instance-lookup-metrics")
+
+
+@pytest.fixture
+def writing(registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exporter]:
+    """An exporter in multiprocess mode, which writes at once, and leaves no thread behind."""
     # prometheus_client itself has looked before: its values stay in memory here.
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "unused")
     monkeypatch.setattr(module, "PAUSE", 0.01)
-    exporter, resolver = Exporter(registry), get_resolver()
+    exporter = Exporter(registry)
     exporter.start()
-    try:
-        for _ in range(4):
-            resolver.resolve(asks())
-        # Not by collecting, which would bring it up to date.
-        wait_until(lambda: exporter._requests("near", "ok")._value.get() == 2)
-        exporter._start_writer()  # as a thread does that noticed at the same moment
-        assert [t.name for t in threading.enumerate()].count("instance-lookup-metrics") == 1
-    finally:
-        exporter.stop()
-    wait_until(lambda: "instance-lookup-metrics" not in {t.name for t in threading.enumerate()})
+    yield exporter
+    exporter.stop()
+    wait_until(lambda: not writers())
+
+
+def written(exporter: Exporter) -> float:
+    """Return the near hits that were written. To collect would bring them up to date."""
+    return float(exporter._requests("near", "ok")._value.get())
+
+
+def test_processes_write_by_themselves(
+    writing: Exporter, resolver: InstanceResolver, clock: Clock
+) -> None:
+    """In multiprocess mode a thread brings near hits and gauges up to date, scraped or not."""
+    for _ in range(4):
+        resolver.resolve(asks())
+    wait_until(lambda: written(writing) == 2)
+    writing._start_writer()  # as a thread does that noticed at the same moment
+    assert writers() == 1
+
+
+def test_writer_after_a_stop(writing: Exporter, resolver: InstanceResolver, clock: Clock) -> None:
+    """An exporter that is stopped and started again writes by itself again."""
+    resolver.resolve(asks())
+    wait_until(lambda: writers() == 1)
+    writing.stop()
+    wait_until(lambda: not writers())
+    writing.start()
+    resolver.cache.invalidate("acme")
+    for _ in range(4):
+        resolver.resolve(asks())
+    wait_until(lambda: written(writing) == 2)
 
 
 def test_app(monkeypatch: pytest.MonkeyPatch) -> None:
