@@ -33,6 +33,8 @@ ROWS = [
     ),
 ]
 """The tables of performance.md, and whose medians are in the cells of a row here."""
+WITHOUT_FIGURES = ["a hit asks whether this user may have it"]
+"""What the rows after them are about."""
 
 
 def medians(title: str) -> dict[str, int]:
@@ -42,6 +44,12 @@ def medians(title: str) -> dict[str, int]:
         name: int(median)
         for name, median in re.findall(r"^\| (.+?) \| (\d+) \|", rows, re.MULTILINE)
     }
+
+
+def test_each_row_with_figures_is_measured() -> None:
+    """A row that is added to the page has to say where its figures are from."""
+    rows = table("comparison.md", "Figure")
+    assert [row[0] for row in rows[len(ROWS) :]] == WITHOUT_FIGURES
 
 
 @pytest.mark.parametrize("place", range(len(ROWS)), ids=lambda place: ROWS[place][0])
