@@ -38,8 +38,14 @@ _HELP = {
 
 def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
-    given = vars(parser.parse_args(arguments))
+    words = sys.argv[1:] if arguments is None else arguments
+    given = vars(parser.parse_args(words))
     if given.pop("check"):
+        for word in words:
+            if word != "--check":
+                parser.error(
+                    f"--check has a plan of its own, and takes no {word.partition('=')[0]}"
+                )
         from benchmarks.capacity.check import main as check  # noqa: PLC0415  # needs Redis
 
         return check()
@@ -59,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--check", action="store_true", help="run a small fleet for real, and compare"
+        "--check",
+        action="store_true",
+        help="run a small fleet for real, and compare; takes no other option",
     )
     whole = {"instances", "processes", "missing_ids", "document", "window"}
     for name, about in _HELP.items():

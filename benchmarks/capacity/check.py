@@ -10,6 +10,7 @@ import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import mean
+from threading import Timer
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ BOUND = 0.15
 _SEEDS = 10
 """The simulator runs so often, and the mean counts."""
 _STORED = 2_000
+_PATIENCE = 60.0
+"""Seconds for which a worker may be late with its answer."""
 
 
 def plan_of(ttl: float) -> Plan:
@@ -71,8 +74,17 @@ class Measured(Struct):
     received: int
     """Bytes from Redis."""
 
+    @property
+    def failed(self) -> list[dict[str, int]]:
+        """Of each process with requests that failed: how many, by their error."""
+        return [each.failed for each in self.answered if each.failed]
+
     def sum(self, name: str) -> float:
         return float(sum(getattr(each, name) for each in self.answered))
+
+
+class WorkerError(Exception):
+    """A process of the fleet ended before it answered."""
 
 
 class Line(Struct):
@@ -94,7 +106,7 @@ class Line(Struct):
 
 
 def main(ttl: float = 10.0) -> int:
-    """Run both, print a table, and return 1 if they are too far apart."""
+    """Run both, print a table, and return 1 unless :func:`passes`."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
     # Other requests each time, so that several runs tell more than one.
@@ -103,12 +115,20 @@ def main(ttl: float = 10.0) -> int:
     for name, phase in measured.items():
         late = 1000 * mean(each.late for each in phase.answered)
         took = 1000 * phase.sum("service_seconds") / max(1, phase.sum("calls"))
-        failed = [each.failed for each in phase.answered if each.failed]
-        print(f"{name}: requests {late:.1f} ms late, calls took {took:.1f} ms, failed: {failed}")
+        print(
+            f"{name}: requests {late:.1f} ms late, calls took {took:.1f} ms, failed: {phase.failed}"
+        )
     lines = compared(plan, measured)
     print(f"memory beside the entry: {OVERHEAD} bytes assumed, {overhead():.0f} measured\n")
     print(text(lines))
-    return int(any(abs(line.ratio - 1) > BOUND for line in lines if line.counts))
+    return int(not passes(measured, lines))
+
+
+def passes(measured: Mapping[str, Measured], lines: list[Line]) -> bool:
+    """Tell whether no request failed, and all numbers are close to those of the simulator."""
+    return not any(phase.failed for phase in measured.values()) and all(
+        abs(line.ratio - 1) <= BOUND for line in lines if line.counts
+    )
 
 
 def text(lines: list[Line]) -> str:
@@ -188,10 +208,10 @@ def measure(plan: Plan) -> dict[str, Measured]:
             begun = monotonic()
             for worker in workers:
                 _tell(worker, f"run {next(seeds)}")
-            answered = [msgspec.json.decode(_heard(worker), type=Answered) for worker in workers]
+            told = [_heard(worker, plan.window + _PATIENCE) for worker in workers]
             info = client.info("everything")
             return Measured(
-                answered=answered,
+                answered=[msgspec.json.decode(each, type=Answered) for each in told],
                 calls=[moment - begun for moment in service.called_at],
                 commands=_commands(info),
                 sent=info["total_net_input_bytes"],
@@ -247,12 +267,25 @@ def _worker(command: list[str]) -> Iterator[subprocess.Popen[str]]:
 
 def _order(worker: subprocess.Popen[str], order: str) -> None:
     _tell(worker, order)
-    assert _heard(worker)
+    _heard(worker)
 
 
-def _heard(worker: subprocess.Popen[str]) -> str:
+def _heard(worker: subprocess.Popen[str], seconds: float = _PATIENCE) -> str:
+    """Return a worker's next line. One that is silent for so many ``seconds`` is killed."""
     assert worker.stdout is not None
-    return worker.stdout.readline().strip()
+    timer = Timer(seconds, worker.kill)
+    timer.start()
+    try:
+        line = worker.stdout.readline().strip()
+    finally:
+        timer.cancel()
+    if not line:
+        status = worker.wait(_PATIENCE)
+        raise WorkerError(
+            f"A process of the fleet ended with status {status}, before it answered. One that does"
+            f" not answer for {seconds:g} s is killed, with status -9."
+        )
+    return line
 
 
 def _tell(worker: subprocess.Popen[str], order: str) -> None:

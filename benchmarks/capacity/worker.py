@@ -51,6 +51,8 @@ class Process:
     def __init__(self, resolver: InstanceResolver, plan: Plan, backend: Any) -> None:
         self._resolver, self._plan, self._backend = resolver, plan, backend
         self._thresholds, self._count = plan.thresholds, len(plan.rates)
+        self._lock = threading.Lock()
+        """Protects the two sums below, which all threads add to."""
         self._failed: Counter[str] = Counter()
         self._late = 0.0
 
@@ -95,13 +97,16 @@ class Process:
         from benchmarks import work  # noqa: PLC0415  # after Django is set up
         from instance_lookup import InstanceNotFound  # noqa: PLC0415
 
-        self._late += monotonic() - moment
+        late = monotonic() - moment
+        with self._lock:
+            self._late += late
         try:
             self._resolver.resolve(work.context(f"i-{asked}"))
         except InstanceNotFound:
             pass
         except Exception as exc:  # noqa: BLE001  # of any kind: the check says how many
-            self._failed[repr(exc)] += 1
+            with self._lock:
+                self._failed[repr(exc)] += 1
 
     def warm(self) -> None:
         """Fetch all instances in a thread of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from math import exp
 from random import Random
 
@@ -163,6 +164,7 @@ def test_bytes_of_an_entry() -> None:
         (["--refresh-ahead", "2"], '--refresh-ahead: must be "off", or above 0 and up to 1'),
         (["--stale-max-age", "3"], "--stale-max-age is 3, less than --ttl (300)"),
         (["--service-time", "2.5"], "--service-time is 2.5. It must be below 2.5, half of"),
+        (["--rps=9", "--check"], "--check has a plan of its own, and takes no --rps"),
     ],
 )
 def test_bad_value(capsys: pytest.CaptureFixture[str], given: list[str], said: str) -> None:
@@ -216,6 +218,38 @@ def test_page_shows_what_one_option_changes(capsys: pytest.CaptureFixture[str]) 
         assert [steady[label] for label in labels] == shown, option
 
 
+@pytest.mark.extras
+@pytest.mark.parametrize(
+    ("failed", "ratio", "passes"), [({}, 1.1, True), ({}, 1.2, False), ({"Error()": 1}, 1.0, False)]
+)
+def test_verdict_of_the_check(failed: dict[str, int], ratio: float, passes: bool) -> None:
+    """It passes where no request failed, and the numbers are close."""
+    from benchmarks.capacity import check
+    from benchmarks.capacity.worker import Answered
+
+    answered = Answered(
+        requests=1, near=0, shared=0, waited=0, stale=0, failed=failed, late=0, calls=0,
+        service_seconds=0,
+    )  # fmt: skip
+    measured = check.Measured([answered], calls=[], commands={}, sent=0, received=0)
+    line = check.Line(STEADY, "GET", simulated=1000, measured=1000 * ratio)
+    assert check.passes({STEADY: measured}, [line]) is passes
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize(("does", "status"), [("sys.exit(3)", 3), ("sys.stdin.read()", -9)])
+def test_worker_that_does_not_answer(does: str, status: int) -> None:
+    """One that has ended, and one that hangs, are named; the check does not wait for ever."""
+    from benchmarks.capacity import check
+
+    command = [sys.executable, "-S", "-c", f"import sys; {does}"]
+    with (
+        check._worker(command) as worker,
+        pytest.raises(check.WorkerError, match=f"ended with status {status}, before"),
+    ):
+        check._heard(worker, 1.0)
+
+
 @pytest.mark.full
 @pytest.mark.extras
 def test_real_fleet_does_as_simulated() -> None:
@@ -223,7 +257,9 @@ def test_real_fleet_does_as_simulated() -> None:
     from benchmarks.capacity import check
 
     plan = check.plan_of(4)
-    lines = [line for line in check.compared(plan, check.measure(plan)) if line.counts]
+    measured = check.measure(plan)
+    assert [phase.failed for phase in measured.values() if phase.failed] == []
+    lines = [line for line in check.compared(plan, measured) if line.counts]
     # Wider than the check itself, and of large numbers only: this run is short, and other tests run
     # on the same machine.
     lines = [line for line in lines if line.simulated >= 2 * check.LEAST]
