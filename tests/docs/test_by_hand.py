@@ -170,9 +170,9 @@ def test_service_that_sends_a_byte_now_and_then(
     by_hand: ModuleType, service: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The timeout of requests is for each read, and ours for the whole lookup."""
-    body, timeout = json.dumps(ACME).encode(), 0.2
+    body, timeout, interval = json.dumps(ACME).encode(), 1.0, 0.3
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
-    service.answers = drip(body[-8:], first=head + body[:-8], interval=timeout / 2)
+    service.answers = drip(body[-8:], first=head + body[:-8], interval=interval)
     monkeypatch.setattr(by_hand, "TIMEOUT", timeout)
     begun = monotonic()
     assert outcome(by_hand.get_instance_config) == 200
