@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
+from signal import SIGKILL, SIGTERM
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import lesson
 from tests.support.documents import PAGES, TUTORIAL, blocks
 from tests.support.lesson import Learner, is_shown
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +42,22 @@ def test_lesson_is_as_it_says(learner: Learner) -> None:
     for block in (block for part in PARTS for block in blocks(part) if block.runs):
         learner.follow(block)
     assert learner.saw("site").count(" gave no usable answer ") == 1, "once, not for each request"
+
+
+def test_server_that_does_not_end(
+    learner: Learner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed, and the servers in other terminals are ended all the same."""
+    monkeypatch.setattr(lesson, "TIMEOUT", 1.0)
+    scripts = {"service": "exec sleep 60", "site": "trap '' TERM; echo deaf; exec sleep 60"}
+    terminals = learner._terminals
+    for name, script in scripts.items():
+        terminals[name].start(script, tmp_path, os.environ)
+    processes = [terminals[name]._process for name in scripts]
+    wait_until(lambda: learner.saw("site") == "deaf\n")
+    with pytest.raises(subprocess.TimeoutExpired):
+        learner.leave()
+    assert [process and process.returncode for process in processes] == [-SIGTERM, -SIGKILL]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,11 +89,17 @@ class Terminal:
         self._seen += len(printed)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
-        """Press Ctrl-C, and wait for the end."""
-        if self._process is not None:
-            os.killpg(self._process.pid, number)
-            self._process.wait(TIMEOUT)
-            self._process = None
+        """Press Ctrl-C, and wait for the end. Kill what does not end, and raise."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        os.killpg(process.pid, number)
+        try:
+            process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
 
 
 class Learner:
@@ -129,9 +136,10 @@ class Learner:
         return self._terminals[terminal].log.read_text(encoding="utf-8")
 
     def leave(self) -> None:
-        """Close all terminals."""
-        for terminal in self._terminals.values():
-            terminal.stop(signal.SIGTERM)
+        """Close all terminals, also when what runs in one of them does not end."""
+        with ExitStack() as stack:
+            for terminal in self._terminals.values():
+                stack.callback(terminal.stop, signal.SIGTERM)
 
     def _write(self, name: str, text: str) -> None:
         path = self._folder / name
