@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from tests.support.debian import MissingProgramError, alone, install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,32 +14,19 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-_INSTALL = (
-    ("apt-get", "update", "--quiet"),
-    ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "chromium"),
-)
-
-
-class NoBrowserError(Exception):
-    """There is no chromium, and it cannot be installed."""
 
 
 def find_chromium() -> str:
-    """Return the path of a chromium. Where there is none, install Debian's."""
+    """Return the path of a chromium; install Debian's if none is there.
+
+    Raises ``MissingProgramError``.
+    """
+    with alone():
+        if _on_path() is None:
+            install("chromium")
     if found := _on_path():
         return found
-    if shutil.which("apt-get") is None or os.geteuid() != 0:
-        raise NoBrowserError(
-            f"none of {PROGRAMS} is on PATH, and only root on Debian can install one here."
-            " Install chromium (apt-get install chromium) and run the tests again."
-        )
-    for words in _INSTALL:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise NoBrowserError(f"{' '.join(words)} failed: {done.stderr.strip()[-500:]}")
-    if found := _on_path():
-        return found
-    raise NoBrowserError("apt-get has installed chromium, and it is not on PATH")
+    raise MissingProgramError("apt-get has installed chromium, and it is not on PATH")
 
 
 @contextmanager

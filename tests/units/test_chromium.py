@@ -6,13 +6,14 @@ import subprocess
 
 import pytest
 
-from tests.support.chromium import NoBrowserError, find_chromium
+from tests.support.chromium import find_chromium
+from tests.support.debian import MissingProgramError
 
 
 def test_machine_without_browser_gets_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no browser and none can be installed, the error says what to do."""
     monkeypatch.setattr(shutil, "which", lambda program: None)
-    with pytest.raises(NoBrowserError, match="apt-get install chromium"):
+    with pytest.raises(MissingProgramError, match="apt-get install chromium"):
         find_chromium()
 
 
@@ -38,5 +39,5 @@ def test_browser_that_cannot_be_installed_is_an_error(monkeypatch: pytest.Monkey
     monkeypatch.setattr(shutil, "which", there.get)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(subprocess, "run", lambda words, **options: failed)
-    with pytest.raises(NoBrowserError, match="no network"):
+    with pytest.raises(MissingProgramError, match="no network"):
         find_chromium()
