@@ -11,12 +11,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-_IN_CSS = re.compile(r"""(?:url\(|@import)\s*["']?([^"')\s]+)""")
+_IN_CSS = re.compile(r"""(?:url\(|@import(?!\s*url\())\s*(?:"([^"]+)"|'([^']+)'|([^"')\s]+))""")
 _CLICKED = ("a", "area", "form")
+_ADDRESSES = ("href", "src", "action", "poster", "data")
+"""Attributes whose value is an address."""
 
 
 class Page(HTMLParser):
-    """A page: the places in it, and the addresses that it names."""
+    """A page, or a style sheet: the places in it, and the addresses that it names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,22 +31,33 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value for name, value in attrs if value}
         self.ids.update(given[name] for name in ("id", "name") if name in given)
-        addresses = {given[name] for name in ("href", "src", "action") if name in given}
-        addresses.update(_IN_CSS.findall(given.get("style", "")))
+        addresses = {given[name] for name in _ADDRESSES if name in given}
         (self.links if tag in _CLICKED else self.parts).update(addresses)
+        self.parts.update(
+            each.split()[0] for each in given.get("srcset", "").split(",") if each.strip()
+        )
+        self.add_style(given.get("style", ""))
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem == "style":
+            self.add_style(data)
+
+    def add_style(self, css: str) -> None:
+        named = {next(filter(None, match)) for match in _IN_CSS.findall(css)}
+        # "#…" is a place in the page, such as a filter of a picture in it.
+        self.parts.update(each for each in named if not each.startswith("#"))
 
 
 def check(site: Path) -> list[str]:
     """Return what is wrong with the site."""
     pages = {path: read(path) for path in sorted(site.rglob("*.html"))}
+    sheets = {path: read_style(path) for path in sorted(site.rglob("*.css"))}
     return [
         *([] if pages else [f"{site}: has no pages"]),
-        *(f"{path.relative_to(site)}: {fault}" for path in pages for fault in faults(path, pages)),
         *(
-            f"{path.relative_to(site)}: loads {address}"
-            for path in sorted(site.rglob("*.css"))
-            for address in _IN_CSS.findall(path.read_text(encoding="utf-8"))
-            if is_elsewhere(address)
+            f"{path.relative_to(site)}: {fault}"
+            for path, page in (pages | sheets).items()
+            for fault in faults(path, page, pages)
         ),
     ]
 
@@ -55,8 +68,13 @@ def read(path: Path) -> Page:
     return page
 
 
-def faults(path: Path, pages: dict[Path, Page]) -> list[str]:
-    page = pages[path]
+def read_style(path: Path) -> Page:
+    sheet = Page()
+    sheet.add_style(path.read_text(encoding="utf-8"))
+    return sheet
+
+
+def faults(path: Path, page: Page, pages: dict[Path, Page]) -> list[str]:
     found = [f"loads {address}" for address in sorted(page.parts) if is_elsewhere(address)]
     for link in sorted(page.links | page.parts):
         to = urlsplit(link)
