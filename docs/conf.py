@@ -27,6 +27,7 @@ INCLUDED = {
     ROOT / "SECURITY.md": DOCS / "security-policy.md",
 }
 """Files outside of ``docs`` that are pages of the site, and the page that includes each."""
+FENCED = re.compile(r"^(```+).*?^\1$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 project = PACKAGE["name"]
@@ -100,7 +101,8 @@ def find_fault(path: Path, anchor: str) -> str:
     if not path.exists() or not path.is_relative_to(ROOT):
         return "leads to a file that the repository does not have"
     if anchor and path.suffix == ".md":
-        headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        text = FENCED.sub("", path.read_text(encoding="utf-8"))  # "# …" is a comment in there
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
         if anchor[1:] not in map(slugify, headings):
             return "leads to a heading that the page does not have"
     return ""

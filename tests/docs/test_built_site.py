@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -75,6 +76,15 @@ def addresses(site: Path) -> list[str]:
 def take_picture(page: Page, name: str) -> None:
     if folder := os.environ.get("SCREENSHOTS"):
         page.screenshot(path=Path(folder) / f"{name.replace('/', '-')}.png", full_page=True)
+
+
+def test_link_to_a_comment_in_code() -> None:
+    """Only headings of a page are places in it."""
+    find_fault = runpy.run_path(str(ROOT / "docs" / "conf.py"))["find_fault"]
+    page = ROOT / "docs" / "how-to" / "server-models.md"
+    assert "# gunicorn_gevent.py" in page.read_text(encoding="utf-8").splitlines()
+    assert find_fault(page, "#gunicorn") == ""
+    assert find_fault(page, "#gunicorn_geventpy") != ""
 
 
 def test_pages_ask_no_other_host(site: Path, url: str) -> None:
