@@ -14,7 +14,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.core.cache import cache
 from django.core.management import call_command
-from django.test import Client, override_settings
+from django.test import override_settings
 from django.urls import path
 
 from instance_lookup import (
@@ -28,6 +28,7 @@ from instance_lookup.backends.base import Query
 from instance_lookup.backends.memory import DictConfigService
 from instance_lookup.cache.codec import new_encryption_key
 from instance_lookup.resilience.deadline import Deadline
+from tests.support.clients import log_in
 from tests.support.documents import ACME, ROOT, SITE, Site, blocks, passed, section
 from tests.support.servers import Answer, Received, ScriptedServer
 
@@ -47,12 +48,6 @@ AS_THE_SITE = LookupContext(LookupUser.service(), instance_id="acme")
 def build(tmp_path: Path) -> Callable[[str, str], Site]:
     """Return the README's site with one section of a page added."""
     return lambda page, name: Site(tmp_path, [*blocks("README.md"), *section(page, name)])
-
-
-def log_in(username: str = "olga", **fields: Any) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user(username, **fields))
-    return client
 
 
 def passed_by_pytest(site: Site) -> dict[str, int]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.test import Client
 
+from tests.support.clients import log_in
 from tests.support.documents import ADDED, Site, blocks
 
 if TYPE_CHECKING:
@@ -28,12 +27,6 @@ def build(tmp_path: Path) -> Callable[..., Site]:
     return lambda *pages: Site(
         tmp_path, [block for page in ("README.md", *pages) for block in blocks(page)]
     )
-
-
-def log_in(username: str = "olga", **fields: Any) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user(username, **fields))
-    return client
 
 
 def test_site_of_the_readme(build: Callable[..., Site]) -> None:
