@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import socket
-import subprocess
 from base64 import b64encode
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +16,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from instance_lookup import LookupContext, LookupUser, get_resolver, resolve_instance
+from tests.outages.sentinel import SentinelServer
 from tests.support.documents import (
     PAGES,
     RECIPES,
@@ -29,14 +28,12 @@ from tests.support.documents import (
     commands,
     config_service,
 )
-from tests.support.redis_server import RedisServer, find_server
-from tests.support.server_process import free_port
-from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.redis_server import RedisServer
     from tests.support.servers import ScriptedServer
 
 pytestmark = pytest.mark.extras  # the site uses DRF and django-redis
@@ -149,39 +146,12 @@ def test_stream_settings(production: Site) -> None:
         assert ours() == []
 
 
-@contextmanager
-def sentinel(primary: RedisServer, directory: Path) -> Iterator[int]:
-    """Yield the port of a sentinel that knows ``primary`` as "mymaster"."""
-    port = free_port()
-    config = directory / "sentinel.conf"
-    monitor = f"sentinel monitor mymaster 127.0.0.1 {primary.port} 1"
-    config.write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {directory}\n{monitor}\n", encoding="utf-8"
-    )
-    with (directory / "sentinel.log").open("wb") as log:
-        process = subprocess.Popen([find_server(), str(config), "--sentinel"], stdout=log)
-    try:
-        wait_until(lambda: process.poll() is not None or _answers(port))
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(100).startswith(b"+PONG")
-    except OSError:
-        return False
-
-
-def test_sentinel_settings(production: Site, redis_server: RedisServer, tmp_path: Path) -> None:
+def test_sentinel_settings(production: Site, redis_server: RedisServer) -> None:
     """Entries go to, and come from, the primary that the sentinel names."""
     context = LookupContext(LookupUser("1"), instance_id="acme")
-    with sentinel(redis_server, tmp_path) as port:
-        hosts = {f'"sentinel-{n}.internal", 26379': f'"127.0.0.1", {port}' for n in (1, 2)}
+    with SentinelServer(redis_server.port, "mymaster", down_after=30) as sentinel:
+        here = f'"127.0.0.1", {sentinel.port}'
+        hosts = {f'"sentinel-{n}.internal", 26379': here for n in (1, 2)}
         production.replace(
             "mysite/settings_sentinel.py", {**hosts, 'timeout": 0.2': 'timeout": 5.0'} | TIMEOUTS
         )

@@ -24,18 +24,22 @@ DOWN_AFTER = 0.5
 HURRY = ("info-period", "300", "publish-period", "200")
 """Milliseconds. Servers before Redis 7 do not know it."""
 CONFIG = f"""
-sentinel monitor {SERVICE} 127.0.0.1 {{master}} {QUORUM}
-sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER * 1000:.0f}
-sentinel failover-timeout {SERVICE} 5000
+sentinel monitor {{name}} 127.0.0.1 {{master}} {QUORUM}
+sentinel down-after-milliseconds {{name}} {{down_after:.0f}}
+sentinel failover-timeout {{name}} 5000
 """
 
 
 class SentinelServer(RedisServer):
-    """A sentinel of one master."""
+    """A sentinel of one master.
 
-    def __init__(self, master: int) -> None:
+    ``master`` is its port, ``name`` what clients call it, and ``down_after`` the seconds for which
+    it may be silent.
+    """
+
+    def __init__(self, master: int, name: str = SERVICE, *, down_after: float = DOWN_AFTER) -> None:
         super().__init__()
-        self._config = CONFIG.format(master=master)
+        self._config = CONFIG.format(name=name, master=master, down_after=1000 * down_after)
 
     def _words(self, port: int) -> list[str]:
         # A sentinel rewrites its file, which has to come first.
