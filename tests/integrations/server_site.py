@@ -151,7 +151,7 @@ class ServedSite:
 
     @contextmanager
     def run(self, words: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a program of this environment in the folder of the site."""
+        """Run a program of this environment in the folder of the site. It prints no traceback."""
         name, *options = words
         program = [str(Path(sys.executable).with_name(name.replace("uwsgi", "pyuwsgi")))]
         with tempfile.TemporaryDirectory() as folder:
@@ -162,6 +162,10 @@ class ServedSite:
                 options, self.log, self.environ, program=program, cwd=self.directory
             ) as process:
                 yield process
+        printed = self.log.read_text(encoding="utf-8")
+        # A fork copies greenlets, and "threading" complains of those that end in a worker.
+        copies_threads = {"gevent", "--preload"} <= {*words}
+        assert copies_threads or "Traceback" not in printed, printed
 
     @contextmanager
     def working(self, words: Sequence[str]) -> Iterator[Worker]:

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
+from tests.support.debian import alone, install, run
+
 PROGRAM = Path(sys.executable).with_name("mod_wsgi-express")
-_APACHE = (
-    ("apt-get", "update", "--quiet"),
-    ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "apache2-dev", "apache2"),
-)
-_MODULE = (sys.executable, "-m", "pip", "install", "--quiet", "mod_wsgi>=5")
+_APACHE = ("apache2-bin", "apache2-dev")
+"""Not the package apache2, which starts a server of its own."""
+_MODULE = (sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "mod_wsgi>=6.1.1")
 _NOBODY = 65534
 
 
-class NoApacheError(Exception):
-    """There is no Apache to build mod_wsgi with, and it cannot be installed."""
-
-
 def install_mod_wsgi() -> None:
-    """Have ``mod_wsgi-express`` beside this Python. Raises ``NoApacheError``."""
-    with (Path(tempfile.gettempdir()) / "instance-lookup-mod-wsgi").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # workers of the tests come together
+    """Have ``mod_wsgi-express`` beside this Python. Raises ``MissingProgramError``."""
+    with alone():
         if PROGRAM.exists():
             return
         if shutil.which("apxs") is None:
-            if shutil.which("apt-get") is None or os.geteuid() != 0:
-                raise NoApacheError(
-                    "mod_wsgi is built with Apache's apxs, and only root on Debian can install it"
-                    " here. Install apache2-dev and apache2, and run the tests again."
-                )
-            for words in _APACHE:
-                _run(words)
-        _run(_MODULE)
+            install(*_APACHE)
+        run(*_MODULE)
 
 
 def as_unprivileged(server_root: Path) -> list[str]:
@@ -51,10 +37,5 @@ def as_unprivileged(server_root: Path) -> list[str]:
     os.chown(server_root, _NOBODY, _NOBODY)
     may_read = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     user = [f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
-    return ["setpriv", *user, *may_read]
-
-
-def _run(words: tuple[str, ...]) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise NoApacheError(f"{' '.join(words)} failed: {done.stderr.strip()[-500:]}")
+    # Else access(2), by which Apache looks at folders, forgets what the user may read.
+    return ["setpriv", "--securebits=+no_setuid_fixup", *user, *may_read]
